@@ -1,0 +1,3 @@
+module github.com/parley-rtc/parley
+
+go 1.26
