@@ -1,0 +1,1 @@
+import {version} from '../sdk/index.ts'; document.body.append('Parley ' + version);
