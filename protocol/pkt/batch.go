@@ -81,11 +81,21 @@ func (b *Batch) Append(t Transmit) bool {
 	return true
 }
 
+// Lend adds t without copying its payload, for an engine that keeps the packet in memory of its own anyway. That memory
+// must stay as it is until the engine is called again: a driver sends what is in the batch before it calls any engine
+// with something new. Lend returns false, and changes nothing, if there is no room for another transmit.
+func (b *Batch) Lend(t Transmit) bool {
+	if len(b.transmits) == cap(b.transmits) {
+		return false
+	}
+	b.transmits = append(b.transmits, t)
+	return true
+}
+
 // Len returns the number of transmits in b.
 func (b *Batch) Len() int { return len(b.transmits) }
 
-// Transmits returns what was committed, in order. The driver may reorder the slice and overwrite payloads; it is valid
-// until Reset.
+// Transmits returns what is to be sent, in order. The driver may reorder the slice; it is valid until Reset.
 func (b *Batch) Transmits() []Transmit { return b.transmits }
 
 // Reset empties b for the next round.

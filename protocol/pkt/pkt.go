@@ -9,8 +9,8 @@ package pkt
 
 import "net/netip"
 
-// Socket names a socket of the driver. Numbers are small and may be used again once the driver has closed the socket
-// and said so; zero is a valid number.
+// Socket names a socket of the driver: a UDP socket, or a stream that carries whole frames. Engines compare it and hand
+// it back, nothing else; zero is a valid name. A driver does not soon use the name of a closed socket again.
 type Socket int32
 
 // ECN is the explicit congestion notification field of the IP header (RFC 3168 section 5).

@@ -94,6 +94,20 @@ func TestCommitRefusesForeignMemory(t *testing.T) {
 	}
 }
 
+func TestLendCopiesNothing(t *testing.T) {
+	b := pkt.NewBatch(1, 1)
+	mine := []byte("longer than the arena")
+	if !b.Lend(pkt.Transmit{Path: path, Payload: mine}) {
+		t.Fatal("an empty batch has no room")
+	}
+	if got := b.Transmits()[0].Payload; &got[0] != &mine[0] || len(got) != len(mine) {
+		t.Error("the payload was copied")
+	}
+	if b.Lend(pkt.Transmit{}) {
+		t.Error("a second transmit went into a batch of one")
+	}
+}
+
 func TestSegments(t *testing.T) {
 	for _, c := range []struct{ payload, size, want int }{
 		{0, 0, 1}, {1000, 0, 1}, {0, 100, 1}, {100, 100, 1}, {101, 100, 2}, {300, 100, 3}, {301, 100, 4},
