@@ -16,6 +16,9 @@ const Version = 1
 // Subprotocol is the WebSocket subprotocol of [Version].
 const Subprotocol = "parley.v1"
 
+// maxRequest bounds the body of a long-poll request, and about that of its answer.
+const maxRequest = 1 << 20
+
 // Bounds of the fields, in bytes unless said otherwise. docs/signaling.md states them for clients.
 const (
 	maxNameLength    = 64 // characters
