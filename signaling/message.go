@@ -194,8 +194,6 @@ type Draining struct {
 
 // Error refuses something. With `ref` it is a message with a seq and answers the message of that seq; without, it is a control frame.
 //
-//
-//
 //wire:frame server either
 type Error struct {
 	// Code is stable, for programs.
