@@ -5,8 +5,8 @@ type Transmit struct {
 	Path
 	ECN  ECN
 	DSCP DSCP
-	// SegmentSize, if not zero, cuts the payload into datagrams of that many bytes, the last of which may be shorter.
-	// Zero: the payload is one datagram.
+	// SegmentSize, if not zero, cuts the payload into datagrams of that many bytes, the last of which may be shorter; at
+	// most 64 of them, and 65,000 bytes, because that is what a system sends at once. Zero: the payload is one datagram.
 	SegmentSize uint16
 	// Unfragmented asks that the datagram be dropped on the way rather than fragmented (RFC 8656 section 9, DONT-FRAGMENT).
 	Unfragmented bool
