@@ -1,0 +1,189 @@
+package signaling
+
+import (
+	"slices"
+	"time"
+)
+
+// A room is the peers that share a name. It exists while it has a seat.
+type room struct {
+	name  string
+	seats []*seat // in the order of coming
+}
+
+func (r *room) find(peer string) *seat {
+	for _, s := range r.seats {
+		if s.peer.ID == peer {
+			return s
+		}
+	}
+	return nil
+}
+
+func (r *room) others(s *seat) []*seat {
+	return slices.DeleteFunc(slices.Clone(r.seats), func(o *seat) bool { return o == s })
+}
+
+// A seat is a peer's place in a room. Its fields belong to the hub's lock.
+type seat struct {
+	room    *room
+	peer    Peer
+	session string
+	address *address
+	sequence
+
+	carrier *carrier // nil while the connection is down
+	attempt uint64   // of the newest carrier
+	frames  bucket   // limits what the peer says
+
+	expires time.Time   // when the seat is given up; zero while the carrier is up
+	token   time.Time   // when a fresh token is due
+	timer   *time.Timer // for the earlier of the two
+}
+
+type carrierKind int
+
+const (
+	webSocket carrierKind = iota
+	longPoll
+)
+
+// A carrier is one WebSocket, or the long-poll requests of one attempt. Its fields belong to the hub's lock, but wake.
+type carrier struct {
+	kind     carrierKind
+	requests int           // under way, for long-poll
+	wake     chan struct{} // holds 1 when there is something to do; for long-poll that of the waiting request
+	over     *Error        // why the carrier ended; nil while it lives
+}
+
+// The ends of a carrier that need not be told to the client.
+var (
+	errLeft = &Error{Message: "the peer left"}
+	errGone = &Error{Message: "the connection broke"}
+)
+
+func (c *carrier) poke() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// attach makes a new carrier the seat's; the one before is replaced.
+func (s *seat) attach(kind carrierKind, attempt uint64) *carrier {
+	s.stop(&Error{Code: CodeCarrierReplaced, Message: "another connection has taken over this session"})
+	s.carrier = &carrier{kind: kind, wake: make(chan struct{}, 1)}
+	s.attempt = attempt
+	s.expires = time.Time{}
+	return s.carrier
+}
+
+// stop ends the seat's carrier, if it has one.
+func (s *seat) stop(why *Error) {
+	if c := s.carrier; c != nil {
+		c.over = why
+		c.poke()
+		s.carrier = nil
+	}
+}
+
+// detach notes that a carrier is down. The seat is held for a while.
+func (h *Hub) detach(s *seat, c *carrier, why *Error) {
+	if s.carrier == c {
+		s.stop(why)
+		s.expires = time.Now().Add(h.cfg.ResumeFor)
+		h.schedule(s)
+	}
+}
+
+// schedule sets the seat's timer.
+func (h *Hub) schedule(s *seat) {
+	next := s.token
+	if !s.expires.IsZero() && s.expires.Before(next) {
+		next = s.expires
+	}
+	if s.timer == nil {
+		s.timer = time.AfterFunc(time.Until(next), func() { h.onTimer(s) })
+	} else {
+		s.timer.Reset(time.Until(next))
+	}
+}
+
+func (h *Hub) onTimer(s *seat) {
+	h.mu.Lock()
+	defer h.unlock()
+	now := time.Now()
+	switch {
+	case h.sessions[s.session] != s: // ended meanwhile
+		return
+	case !s.expires.IsZero() && !now.Before(s.expires):
+		h.end(s, ReasonLost, errGone)
+		return
+	case !now.Before(s.token):
+		s.token = now.Add(tokenFresh)
+		h.push(s, &Token{Token: h.tokens.make(s.room.name, s.peer.ID)})
+	}
+	if h.sessions[s.session] == s {
+		h.schedule(s)
+	}
+}
+
+// push queues a message for a seat. If too much waits already, the seat ends.
+func (h *Hub) push(s *seat, f Frame) {
+	body, err := encodeBody(f)
+	if err != nil {
+		panic(err) // what came in was JSON
+	}
+	h.pushBody(s, f.frameType(), body)
+}
+
+func (h *Hub) pushBody(s *seat, typ string, body []byte) {
+	if h.sessions[s.session] != s {
+		return // ended by what happened a moment ago
+	}
+	// The hub's memory is bounded as well: when it runs short, those who hold most of it go.
+	short := h.waiting > maxWaitingInHub && s.bytes > fairShare
+	size, err := s.push(typ, body)
+	if err != nil || short {
+		h.end(s, ReasonEnded, h.refuse(CodeTooSlow, 0, "more messages wait for this client than the server keeps: its connection or program is too slow; join again"))
+		return
+	}
+	h.waiting += size
+	h.stats.MessagesOut++
+	if s.carrier != nil {
+		s.carrier.poke()
+	}
+}
+
+// remember takes an ack that came in.
+func (h *Hub) remember(s *seat, ack uint64) error {
+	before := s.bytes
+	err := s.acknowledge(ack)
+	h.waiting -= before - s.bytes
+	return err
+}
+
+// end gives up a seat: its carrier ends with why, the others are told the reason.
+func (h *Hub) end(s *seat, reason Reason, why *Error) {
+	h.vacate(s, why)
+	r := s.room
+	if r.seats = r.others(s); len(r.seats) == 0 {
+		delete(h.rooms, r.name)
+	}
+	h.log("left", r.name, s.peer.ID, "reason", string(reason))
+	if len(h.sessions) == 0 {
+		h.becameEmpty()
+	}
+	for _, o := range slices.Clone(r.seats) {
+		h.push(o, &Left{Peer: s.peer.ID, Reason: reason})
+	}
+}
+
+// vacate ends a session without a word to the others.
+func (h *Hub) vacate(s *seat, why *Error) {
+	delete(h.sessions, s.session)
+	h.waiting -= s.bytes
+	s.address.seats--
+	s.timer.Stop()
+	s.stop(why)
+}
