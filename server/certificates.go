@@ -1,0 +1,181 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/parley-rtc/parley/server/acme"
+	"github.com/parley-rtc/parley/server/localca"
+)
+
+// certificates chooses what https shows: whichever is for the name that is asked for, of the operator's certificate, the
+// local authority's and those of a public authority, in this order. Where none is, the operator's; else the local
+// authority's, which at least lets a person go on after a warning while the public authority is down.
+type certificates struct {
+	own     *certificateFile // nil if the operator brings none
+	manager *acme.Manager    // nil if none is to be had
+	local   *localca.Leaf
+}
+
+// tlsConfig is that of the https listener.
+func (c *certificates) tlsConfig() *tls.Config {
+	config := &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: c.get,
+		NextProtos:     []string{"h2", "http/1.1"},
+	}
+	if c.manager != nil {
+		config.NextProtos = append(config.NextProtos, acme.Protocol)
+	}
+	return config
+}
+
+func (c *certificates) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if c.manager != nil {
+		if cert, asked, err := c.manager.Challenge(hello); asked {
+			return cert, err
+		}
+	}
+	name := askedFor(hello)
+	local := c.local.Certificate()
+	if c.own != nil {
+		own := c.own.current.Load()
+		if own.Leaf.VerifyHostname(name) == nil || local.Leaf.VerifyHostname(name) != nil {
+			return own, nil
+		}
+	}
+	if local.Leaf.VerifyHostname(name) == nil {
+		return local, nil
+	}
+	if c.manager != nil {
+		if cert := c.manager.Certificate(name); cert != nil {
+			return cert, nil
+		}
+		// A client that sends no name may have come through an address translator: the address it knows is not the one
+		// it arrives at.
+		for _, s := range c.manager.Status() {
+			if _, err := netip.ParseAddr(s.Name); err == nil && hello.ServerName == "" && s.Certificate != nil {
+				return s.Certificate, nil
+			}
+		}
+	}
+	return local, nil
+}
+
+// askedFor is the name in the ClientHello, or the address that the client has connected to: it names no address
+// (RFC 6066, section 3).
+func askedFor(hello *tls.ClientHelloInfo) string {
+	if hello.ServerName != "" {
+		return strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
+	}
+	if a, ok := hello.Conn.LocalAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap().WithZone("").String()
+	}
+	return ""
+}
+
+// expiry is when each certificate in use ends, by where it comes from and what it is for.
+func (c *certificates) expiry(report func(source, name string, end time.Time)) {
+	report("local", "local network", c.local.Certificate().Leaf.NotAfter)
+	if c.own != nil {
+		report("file", "", c.own.current.Load().Leaf.NotAfter)
+	}
+	if c.manager != nil {
+		for _, s := range c.manager.Status() {
+			if s.Certificate != nil {
+				report("acme", s.Name, s.Certificate.Leaf.NotAfter)
+			}
+		}
+	}
+}
+
+// A certificateFile is the operator's certificate, read again when its files change.
+type certificateFile struct {
+	cert, key string
+	current   atomic.Pointer[tls.Certificate]
+	seen      [sha256.Size]byte // of both files when they were last read; used by one goroutine
+}
+
+func openCertificate(cert, key string) (*certificateFile, error) {
+	f := &certificateFile{cert: cert, key: key}
+	_, err := f.reload()
+	return f, err
+}
+
+// reload reads the files and reports whether they have changed. If what they hold now cannot be used, the certificate
+// in use stays; the error is returned once for each change.
+func (f *certificateFile) reload() (changed bool, err error) {
+	cert, err := os.ReadFile(f.cert)
+	if err != nil {
+		return f.changed([]byte(err.Error())), err
+	}
+	key, err := os.ReadFile(f.key)
+	if err != nil {
+		return f.changed([]byte(err.Error())), err
+	}
+	if !f.changed(append(append(cert, 0), key...)) {
+		return false, nil
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return true, err
+	}
+	if time.Now().After(pair.Leaf.NotAfter) && f.current.Load() != nil {
+		return true, fmt.Errorf("the certificate ended at %v", pair.Leaf.NotAfter)
+	}
+	f.current.Store(&pair)
+	return true, nil
+}
+
+func (f *certificateFile) changed(content []byte) bool {
+	sum := sha256.Sum256(content)
+	if bytes.Equal(sum[:], f.seen[:]) {
+		return false
+	}
+	f.seen = sum
+	return true
+}
+
+// watch looks at the files at each interval until ctx is done.
+func (f *certificateFile) watch(ctx context.Context, every time.Duration, log *slog.Logger) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		switch changed, err := f.reload(); {
+		case changed && err != nil:
+			log.Error("the new certificate cannot be used; the old one stays", "file", f.cert, "error", err)
+		case changed:
+			log.Info("certificate picked up", "file", f.cert, "until", f.current.Load().Leaf.NotAfter)
+		}
+	}
+}
+
+// readRoots reads certificate authorities from a PEM file.
+func readRoots(file string) (*x509.CertPool, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(data) {
+		return nil, errors.New(file + " holds no certificate (PEM)")
+	}
+	return pool, nil
+}

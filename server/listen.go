@@ -1,0 +1,268 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A ListenError says that a port could not be had, and what to do about it.
+type ListenError struct {
+	Setting string // "http" or "https"
+	Address string
+	Err     error
+}
+
+func (e *ListenError) Unwrap() error { return e.Err }
+
+func (e *ListenError) Error() string {
+	switch {
+	case errors.Is(e.Err, syscall.EADDRINUSE) || isAddrInUse(e.Err):
+		return fmt.Sprintf("--%s %s: another program listens there already. Stop it, or choose another port, as --%[1]s :%s",
+			e.Setting, e.Address, suggestPort(e.Address))
+	case errors.Is(e.Err, fs.ErrPermission):
+		return fmt.Sprintf("--%s %s: %v\n%s", e.Setting, e.Address, e.Err, privilegeHelp(e.Setting))
+	}
+	return fmt.Sprintf("--%s %s: %v", e.Setting, e.Address, e.Err)
+}
+
+func suggestPort(address string) string {
+	_, port, _ := net.SplitHostPort(address)
+	n, _ := strconv.Atoi(port)
+	if n < 1024 {
+		n += 8000
+	}
+	return strconv.Itoa(n + 1)
+}
+
+// privilegeHelp says how a program may listen on a port below 1024 without being root.
+func privilegeHelp(setting string) string {
+	if runtime.GOOS != "linux" {
+		return "Ports below 1024 need an administrator here; choose another, as --" + setting + " :8443."
+	}
+	program, err := os.Executable()
+	if err != nil {
+		program = "parley"
+	}
+	return "Ports below 1024 need a privilege. Give it to the program once (and again after each update of it):\n" +
+		"  sudo setcap cap_net_bind_service=+ep " + program + "\n" +
+		"or let systemd give it, in the unit:\n" +
+		"  [Service]\n" +
+		"  AmbientCapabilities=CAP_NET_BIND_SERVICE\n" +
+		"or choose another port, as --" + setting + " :8443."
+}
+
+// nextPorts is how many ports after a default one are tried before any free one is taken.
+const nextPorts = 20
+
+// listen opens what a setting says. Where the address is a default and its port is taken, the next free one is taken
+// instead. The port that it got is returned; several listeners are one place, as localhost is two addresses.
+func listen(setting, address string, isDefault bool) (lns []net.Listener, port int, err error) {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, 0, &ListenError{setting, address, err}
+	}
+	wanted, err := strconv.Atoi(text)
+	if err != nil {
+		return nil, 0, &ListenError{setting, address, err}
+	}
+	tries := []int{wanted}
+	if isDefault && wanted >= 1024 {
+		for i := 1; i <= nextPorts; i++ {
+			tries = append(tries, wanted+i)
+		}
+		tries = append(tries, 0)
+	}
+	for _, port := range tries {
+		if isDefault && host == "" && loopbackTaken(port) {
+			err = &net.OpError{Op: "listen", Net: "tcp", Err: os.NewSyscallError("bind", syscall.EADDRINUSE)}
+			continue
+		}
+		if lns, err = listenAt(host, port); err == nil {
+			return lns, lns[0].Addr().(*net.TCPAddr).Port, nil
+		}
+		if !isAddrInUse(err) {
+			break
+		}
+	}
+	return nil, 0, &ListenError{setting, address, err}
+}
+
+func listenAt(host string, port int) ([]net.Listener, error) {
+	if host != "localhost" {
+		ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+		if err != nil {
+			return nil, err
+		}
+		return []net.Listener{ln}, nil
+	}
+	four, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return nil, err
+	}
+	port = four.Addr().(*net.TCPAddr).Port
+	six, err := net.Listen("tcp6", net.JoinHostPort("::1", strconv.Itoa(port)))
+	switch {
+	case err == nil:
+		return []net.Listener{four, six}, nil
+	case isAddrInUse(err):
+		four.Close()
+		return nil, err
+	}
+	return []net.Listener{four}, nil // a machine without IPv6
+}
+
+// loopbackTaken reports whether another program listens on the port for this machine alone. Some systems let two programs
+// share a port in this way, and then localhost would be the other one.
+func loopbackTaken(port int) bool {
+	if port == 0 {
+		return false
+	}
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+		if err == nil {
+			ln.Close()
+		} else if isAddrInUse(err) {
+			return true
+		}
+	}
+	return false
+}
+
+// isAddrInUse knows the words of systems whose error is not EADDRINUSE (Windows has a number of its own).
+func isAddrInUse(err error) bool {
+	return errors.Is(err, syscall.EADDRINUSE) || err != nil && strings.Contains(err.Error(), "Only one usage of each socket address")
+}
+
+const (
+	// firstByte is how long a connection may stay silent before it is closed.
+	firstByte = 10 * time.Second
+	// maxUndecided bounds connections that have not said anything yet; more are closed at once.
+	maxUndecided = 1024
+	// tlsHandshake is the first byte of every TLS connection (RFC 8446, section 5.1).
+	tlsHandshake = 22
+)
+
+// A switchboard accepts connections of one port and tells them apart by their first byte.
+type switchboard struct {
+	accept    []net.Listener
+	tls       *sorted
+	plain     *sorted
+	undecided chan struct{}
+	open      context.Context
+	shut      context.CancelFunc
+	log       *slog.Logger
+}
+
+// newSwitchboard starts to sort what lns accept into two listeners: TLS, and plain (which is http by somebody who has
+// left the s away). Closing either closes both.
+func newSwitchboard(lns []net.Listener, log *slog.Logger) (tls, plain net.Listener) {
+	b := &switchboard{accept: lns, undecided: make(chan struct{}, maxUndecided), log: log}
+	b.open, b.shut = context.WithCancel(context.Background())
+	context.AfterFunc(b.open, func() {
+		for _, ln := range lns {
+			ln.Close()
+		}
+	})
+	b.tls = &sorted{board: b, conns: make(chan net.Conn)}
+	b.plain = &sorted{board: b, conns: make(chan net.Conn)}
+	for _, ln := range lns {
+		go b.run(ln)
+	}
+	return b.tls, b.plain
+}
+
+func (b *switchboard) run(ln net.Listener) {
+	defer b.shut()
+	for pause := time.Duration(0); ; {
+		conn, err := ln.Accept()
+		if err != nil {
+			if b.open.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			// Out of descriptors, most likely: wait for some to come back.
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			b.log.Warn("connections cannot be accepted", "error", err, "again_in", pause)
+			select {
+			case <-b.open.Done():
+				return
+			case <-time.After(pause):
+			}
+			continue
+		}
+		pause = 0
+		select {
+		case b.undecided <- struct{}{}:
+			go b.sort(conn)
+		default:
+			conn.Close()
+		}
+	}
+}
+
+func (b *switchboard) sort(conn net.Conn) {
+	defer func() { <-b.undecided }()
+	stop := context.AfterFunc(b.open, func() { conn.Close() })
+	defer stop()
+	_ = conn.SetReadDeadline(time.Now().Add(firstByte)) // fails only on a closed connection, which Peek notices
+	r := bufio.NewReaderSize(conn, 16)
+	first, err := r.Peek(1)
+	if err != nil {
+		conn.Close()
+		return
+	}
+	_ = conn.SetReadDeadline(time.Time{})
+	to := b.plain
+	if first[0] == tlsHandshake {
+		to = b.tls
+	}
+	select {
+	case to.conns <- &peeked{conn, r}:
+	case <-b.open.Done():
+		conn.Close()
+	}
+}
+
+// sorted is one side of a switchboard, as a listener.
+type sorted struct {
+	board *switchboard
+	conns chan net.Conn
+}
+
+func (s *sorted) Accept() (net.Conn, error) {
+	select {
+	case conn := <-s.conns:
+		return conn, nil
+	case <-s.board.open.Done():
+		return nil, net.ErrClosed
+	}
+}
+
+func (s *sorted) Close() error   { s.board.shut(); return nil }
+func (s *sorted) Addr() net.Addr { return s.board.accept[0].Addr() }
+
+// peeked is a connection whose first bytes were read already.
+type peeked struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (p *peeked) Read(b []byte) (int, error) {
+	if p.r != nil {
+		if p.r.Buffered() > 0 {
+			return p.r.Read(b)
+		}
+		p.r = nil
+	}
+	return p.Conn.Read(b)
+}

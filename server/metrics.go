@@ -1,0 +1,104 @@
+package server
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/parley-rtc/parley/signaling"
+)
+
+// metrics are what /metrics shows. No label holds a room, a peer or an address.
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	refusals *prometheus.CounterVec
+}
+
+func newMetrics(hub *signaling.Hub, certs *certificates, version string) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "parley_http_requests_total", Help: "HTTP requests answered, WebSockets once they end.",
+		}, []string{"code", "method"}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "parley_http_refusals_total", Help: "Requests refused before they reached anything, by code.",
+		}, []string{"code"}),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "parley_build_info", Help: "Always 1; the label tells the version.", ConstLabels: prometheus.Labels{"version": version},
+	})
+	build.Set(1)
+	m.registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		build, m.requests, m.refusals,
+		&hubCollector{hub}, &expiryCollector{certs},
+	)
+	for _, code := range refusalCodes {
+		m.refusals.WithLabelValues(string(code)) // a counter that is there from the start can be alerted on
+	}
+	return m
+}
+
+func (m *metrics) refused(code signaling.Code) { m.refusals.WithLabelValues(string(code)).Inc() }
+
+// count counts the answers of next.
+func (m *metrics) count(next http.Handler) http.Handler {
+	return promhttp.InstrumentHandlerCounter(m.requests, next)
+}
+
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// hubCollector shows what the hub counts.
+type hubCollector struct{ hub *signaling.Hub }
+
+var (
+	hubRooms      = prometheus.NewDesc("parley_rooms", "Rooms open now.", nil, nil)
+	hubPeers      = prometheus.NewDesc("parley_peers", "Seats taken now, those whose connection dropped included.", nil, nil)
+	hubCarriers   = prometheus.NewDesc("parley_signaling_carriers", "Seats connected now, by what carries their messages.", []string{"carrier"}, nil)
+	hubSessions   = prometheus.NewDesc("parley_signaling_sessions_total", "Joins that were accepted.", nil, nil)
+	hubResumes    = prometheus.NewDesc("parley_signaling_resumes_total", "Connections that took up a session.", nil, nil)
+	hubMessages   = prometheus.NewDesc("parley_signaling_messages_total", "Messages, once each, by direction.", []string{"direction"}, nil)
+	hubRefusals   = prometheus.NewDesc("parley_signaling_refusals_total", "Joins and messages refused, by code.", []string{"code"}, nil)
+	certificateAt = prometheus.NewDesc("parley_certificate_expiry_timestamp_seconds", "When a certificate in use ends (Unix time).", []string{"source", "name"}, nil)
+)
+
+func (c *hubCollector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+func (c *hubCollector) Collect(ch chan<- prometheus.Metric) {
+	stats := c.hub.Stats()
+	gauge := func(d *prometheus.Desc, v int, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), labels...)
+	}
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge(hubRooms, stats.Rooms)
+	gauge(hubPeers, stats.Peers)
+	gauge(hubCarriers, stats.WebSockets, "websocket")
+	gauge(hubCarriers, stats.LongPolls, "long-poll")
+	counter(hubSessions, stats.Sessions)
+	counter(hubResumes, stats.Resumes)
+	counter(hubMessages, stats.MessagesIn, "in")
+	counter(hubMessages, stats.MessagesOut, "out")
+	for code, n := range stats.Refusals {
+		counter(hubRefusals, n, string(code))
+	}
+}
+
+// expiryCollector shows when certificates end.
+type expiryCollector struct{ certs *certificates }
+
+func (c *expiryCollector) Describe(ch chan<- *prometheus.Desc) { ch <- certificateAt }
+
+func (c *expiryCollector) Collect(ch chan<- prometheus.Metric) {
+	c.certs.expiry(func(source, name string, end time.Time) {
+		ch <- prometheus.MustNewConstMetric(certificateAt, prometheus.GaugeValue, float64(end.Unix()), source, name)
+	})
+}

@@ -1,0 +1,379 @@
+// Package server is the product: the app, signaling, certificates and everything around them in one process.
+//
+// [Run] does what `parley serve` does. With the zero [Config] it serves this machine and its local network: plain http
+// for the machine itself, https with a certificate of its own local authority for other devices. Domains or Public let
+// the internet in.
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/parley-rtc/parley/server/acme"
+	"github.com/parley-rtc/parley/server/guard"
+	"github.com/parley-rtc/parley/server/localca"
+	"github.com/parley-rtc/parley/server/machine"
+	"github.com/parley-rtc/parley/server/state"
+	"github.com/parley-rtc/parley/signaling"
+)
+
+const (
+	// lookEvery is how often the network interfaces and the operator's certificate are looked at.
+	lookEvery = 5 * time.Second
+	// requestTime bounds a request from its first byte to the last of its answer. Long-poll waits 25 s of it; WebSockets are
+	// out of its reach.
+	requestTime = time.Minute
+	headerTime  = 10 * time.Second
+	idleTime    = 2 * time.Minute
+	headerSize  = 32 << 10
+	// closeTime is how long requests have to end once everything is over.
+	closeTime = 3 * time.Second
+
+	tokenKeyFile   = "token.key"
+	passphraseFile = "passphrase"
+)
+
+type server struct {
+	cfg      Config
+	log      *slog.Logger
+	started  time.Time
+	watch    *machine.Watch
+	reach    *reach
+	guard    *guard.Guard
+	certs    *certificates
+	metrics  *metrics
+	draining atomic.Bool
+}
+
+// Run serves until ctx is done. Then it drains: nobody new may join, everyone is told, and it returns when the last has
+// left or Config.Drain has passed. It returns at once, with an error, if the server cannot be started: wrapping a
+// [SettingError] if cfg is wrong, a [ListenError] if a port cannot be had.
+func Run(ctx context.Context, cfg Config) error {
+	if err := cfg.Validate(); err != nil {
+		return &ConfigError{err}
+	}
+	s := &server{cfg: cfg, started: time.Now(), log: cfg.Logger}
+	if s.log == nil {
+		s.log = newLogger(&cfg)
+	}
+	dir, err := state.Open(cfg.stateDir())
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	ports, err := openPorts(&cfg)
+	if err != nil {
+		return err
+	}
+	defer ports.close()
+
+	s.watch = machine.NewWatch(machine.Look)
+	s.reach = &reach{
+		watch: s.watch, names: canonicalAll(cfg.Names), internet: internetNames(&cfg, s.watch.Here()),
+		httpPort: ports.httpPort, httpsPort: ports.httpsPort, proxied: len(cfg.Proxies) > 0,
+	}
+	if cfg.public() && len(s.reach.internet) == 0 {
+		return &ConfigError{&SettingError{"public", "none of this machine's network interfaces has an address on the internet: " +
+			"write the one that the internet knows it by, as --public=203.0.113.7"}}
+	}
+	s.guard = &guard.Guard{
+		Everyone: cfg.public(), Proxies: cfg.Proxies, Here: s.watch.Here,
+		Names: append(canonicalAll(cfg.Names), s.reach.internet...),
+	}
+	authority, err := s.openCertificates(dir)
+	if err != nil {
+		return err
+	}
+	hub, passphrase, err := s.newHub(dir)
+	if err != nil {
+		return err
+	}
+	s.metrics = newMetrics(hub, s.certs, ReadBuild().Version)
+	handler := s.handler(hub, &trust{authority, s.reach})
+
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	defer stop()
+	tasks.Go(func() { s.keepCurrent(background) })
+	if s.certs.own != nil {
+		tasks.Go(func() { s.certs.own.watch(background, lookEvery, s.log) })
+	}
+	if s.certs.manager != nil {
+		tasks.Go(func() { s.certs.manager.Run(background) })
+	}
+
+	failed := make(chan error, 1)
+	servers := s.serve(ports, handler, failed)
+	s.announce(ports, authority, passphrase, dir)
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+		s.drain(context.WithoutCancel(ctx), hub)
+	}
+	hub.Close()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+	defer cancel()
+	for _, srv := range servers {
+		if srv.Shutdown(last) != nil {
+			srv.Close()
+		}
+	}
+	return err
+}
+
+// drain lets calls end.
+func (s *server) drain(ctx context.Context, hub *signaling.Hub) {
+	s.draining.Store(true)
+	wait := s.cfg.drain()
+	s.log.Info("draining: nobody new may join", "at_most", wait, "peers", hub.Stats().Peers)
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	if err := hub.Drain(ctx); err != nil {
+		s.log.Info("the time for draining is over", "peers", hub.Stats().Peers)
+		return
+	}
+	s.log.Info("everyone has left")
+}
+
+// ports are the listeners that the server was told to open.
+type ports struct {
+	http, https         []net.Listener
+	httpPort, httpsPort int // 0: off
+	moved               []string
+}
+
+func openPorts(cfg *Config) (*ports, error) {
+	p := &ports{}
+	open := func(setting, said, address string) (lns []net.Listener, port int, err error) {
+		if address == off {
+			return nil, 0, nil
+		}
+		lns, port, err = listen(setting, address, said == "")
+		if err == nil && said == "" && !strings.HasSuffix(address, fmt.Sprintf(":%d", port)) {
+			p.moved = append(p.moved, fmt.Sprintf("Port %s is taken by another program, so %s is on %d.", strings.TrimPrefix(address, ":"), setting, port))
+		}
+		return lns, port, err
+	}
+	var err error
+	if p.http, p.httpPort, err = open("http", cfg.HTTP, cfg.httpAddress()); err != nil {
+		return nil, err
+	}
+	if p.https, p.httpsPort, err = open("https", cfg.HTTPS, cfg.httpsAddress()); err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *ports) close() {
+	for _, ln := range append(p.http, p.https...) {
+		ln.Close()
+	}
+}
+
+// serve starts to answer on every port. What ends one of them goes to failed.
+func (s *server) serve(p *ports, handler http.Handler, failed chan<- error) []*http.Server {
+	var servers []*http.Server
+	start := func(ln net.Listener, secure bool) {
+		srv := &http.Server{
+			Handler:           handler,
+			TLSConfig:         s.certs.tlsConfig(),
+			ReadHeaderTimeout: headerTime,
+			ReadTimeout:       requestTime,
+			WriteTimeout:      requestTime,
+			IdleTimeout:       idleTime,
+			MaxHeaderBytes:    headerSize,
+			ErrorLog:          log.New(&errorLog{s.log}, "", 0),
+		}
+		servers = append(servers, srv)
+		go func() {
+			var err error
+			if secure {
+				err = srv.ServeTLS(ln, "", "")
+			} else {
+				err = srv.Serve(ln)
+			}
+			if !errors.Is(err, http.ErrServerClosed) {
+				select {
+				case failed <- err:
+				default:
+				}
+			}
+		}()
+	}
+	for _, ln := range p.http {
+		start(ln, false)
+	}
+	if len(p.https) > 0 {
+		secure, plain := newSwitchboard(p.https, s.log)
+		start(secure, true)
+		start(plain, false) // http on the https port: answered with the way to https
+	}
+	return servers
+}
+
+// openCertificates takes up the local authority and what else https may show.
+func (s *server) openCertificates(dir *state.Dir) (*localca.Authority, error) {
+	now := time.Now()
+	names := s.reach.names
+	authority, err := localca.OpenAuthority(dir, append(s.watch.Here().Names(), names...), now)
+	if err != nil {
+		return nil, err
+	}
+	leaf, left, err := localca.OpenLeaf(dir, authority, s.watch.Here(), names, now)
+	if err != nil {
+		return nil, err
+	}
+	s.warnOfNames(left)
+	s.certs = &certificates{local: leaf}
+	switch {
+	case s.cfg.ownCertificate():
+		s.certs.own, err = openCertificate(s.cfg.TLSCert, s.cfg.TLSKey)
+	case s.cfg.acme():
+		s.certs.manager, err = s.newManager(dir)
+	}
+	return authority, err
+}
+
+func (s *server) newManager(dir *state.Dir) (*acme.Manager, error) {
+	cfg := acme.Config{
+		Names: s.reach.internet, Directory: s.cfg.acmeDirectory(), Email: s.cfg.ACMEEmail,
+		HTTP01: s.reach.httpPort != 0, TLSALPN01: true, Dir: dir, Logger: s.log,
+	}
+	if s.cfg.ACMECAFile != "" {
+		roots, err := readRoots(s.cfg.ACMECAFile)
+		if err != nil {
+			return nil, &ConfigError{&SettingError{"acme-ca-file", err.Error()}}
+		}
+		cfg.Roots = roots
+	}
+	return acme.New(cfg), nil
+}
+
+// warnOfNames tells of names that the local authority, made when this machine was called otherwise, may not certify.
+func (s *server) warnOfNames(names []string) {
+	if len(names) > 0 {
+		s.log.Warn("the local authority may not certify some of this machine's names, so browsers warn there; to have one that may, remove authority.pem from the state folder, start again, and trust it anew on each device",
+			"names", names, "state_dir", s.cfg.stateDir())
+	}
+}
+
+// keepCurrent follows the machine's names and addresses, and renews the certificate for the local network.
+func (s *server) keepCurrent(ctx context.Context) {
+	update := func(here *machine.Here) {
+		left, made, err := s.certs.local.Update(here, s.reach.names, time.Now())
+		if err != nil {
+			s.log.Error("the certificate for the local network", "error", err)
+		}
+		if made {
+			s.warnOfNames(left)
+			s.log.Info("certificate for the local network made anew", "until", s.certs.local.Certificate().Leaf.NotAfter)
+		}
+	}
+	var tasks sync.WaitGroup
+	tasks.Go(func() {
+		ticker := time.NewTicker(time.Hour)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				update(s.watch.Here())
+			}
+		}
+	})
+	s.watch.Run(ctx, lookEvery, func(here *machine.Here) {
+		update(here)
+		s.log.Info("the network has changed", "open_at", s.reach.fromNetwork())
+	})
+	tasks.Wait()
+}
+
+// newHub starts signaling with the keys and the passphrase that are kept in dir.
+func (s *server) newHub(dir *state.Dir) (hub *signaling.Hub, passphrase string, err error) {
+	key, err := dir.Secret(tokenKeyFile, 32)
+	if err != nil {
+		return nil, "", err
+	}
+	passphrase = s.cfg.Passphrase
+	if passphrase == "" && !s.cfg.Open {
+		if passphrase, err = keptPassphrase(dir); err != nil {
+			return nil, "", err
+		}
+	}
+	hub, err = signaling.NewHub(signaling.Config{
+		Passphrase: passphrase,
+		Open:       s.cfg.Open,
+		TokenKey:   key,
+		Access: func(r *http.Request) signaling.Access {
+			client := guard.ClientOf(r)
+			return signaling.Access{Addr: client.Addr, Local: client.Near()}
+		},
+		Link:   s.reach.link,
+		Logger: s.log,
+	})
+	return hub, passphrase, err
+}
+
+// keptPassphrase returns the host's passphrase, and makes it at first start: 60 random bits in letters that can be read
+// out over the telephone.
+func keptPassphrase(dir *state.Dir) (string, error) {
+	data, err := dir.Read(passphraseFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		t := strings.ToLower(rand.Text()[:12])
+		data, err = dir.Create(passphraseFile, []byte(t[:4]+"-"+t[4:8]+"-"+t[8:]+"\n"))
+	}
+	if err != nil {
+		return "", err
+	}
+	passphrase := strings.TrimSpace(string(data))
+	if len(passphrase) < minPassphrase {
+		return "", fmt.Errorf("the passphrase kept in %s is shorter than %d characters: write a longer one there, or remove the file and one is made",
+			dir.Path(), minPassphrase)
+	}
+	return passphrase, nil
+}
+
+func newLogger(cfg *Config) *slog.Logger {
+	level, _ := parseLevel(cfg.LogLevel) // Validate has seen it
+	options := &slog.HandlerOptions{Level: level}
+	if cfg.LogFormat == "text" || cfg.LogFormat != "json" && term.IsTerminal(int(os.Stderr.Fd())) {
+		return slog.New(slog.NewTextHandler(os.Stderr, options))
+	}
+	return slog.New(slog.NewJSONHandler(os.Stderr, options))
+}
+
+// errorLog takes what net/http has to say of single connections. It names clients' addresses and mostly tells of scanners
+// and of browsers that do not trust the certificate yet, so only debug shows it, without the address.
+type errorLog struct{ log *slog.Logger }
+
+func (e *errorLog) Write(line []byte) (int, error) {
+	text := strings.TrimSpace(string(line))
+	if before, after, ok := strings.Cut(text, " from "); ok {
+		if _, reason, ok := strings.Cut(after, ": "); ok {
+			text = before + ": " + reason
+		}
+	}
+	level := slog.LevelDebug
+	if strings.Contains(text, "panic") {
+		level = slog.LevelError
+	}
+	e.log.Log(context.Background(), level, text)
+	return len(line), nil
+}
