@@ -81,7 +81,8 @@ type batch struct {
 	messages []queued
 	cursor   uint64    // up to where they go
 	more     bool      // there are more than fit
-	ack      uint64    // to put on what is sent; 0: nothing needs it
+	tell     bool      // the ack below is to be sent, alone if there are no messages
+	ack      uint64    // the highest seq taken
 	ackDue   time.Time // when to ask again because of an ack; zero: never
 }
 
@@ -97,7 +98,7 @@ func (s *sequence) pull(cursor uint64, limit int, now time.Time) batch {
 	}
 	b := batch{messages: slices.Clone(messages[:n]), cursor: cursor + uint64(n), more: n < len(messages), ackDue: s.ackDue}
 	if n > 0 || (!s.ackDue.IsZero() && !s.ackDue.After(now)) {
-		b.ack, b.ackDue = s.tell(), time.Time{}
+		b.tell, b.ack, b.ackDue = true, s.tell(), time.Time{}
 	}
 	return b
 }

@@ -136,7 +136,7 @@ func (h *Hub) writeSocket(ws socket, s *seat, c *carrier, first []byte, cursor u
 		case len(out.messages) > 0:
 			err = ws.write(out.frames()...)
 			spoke = now
-		case out.ack > 0:
+		case out.tell:
 			err = ws.write(control(&Ack{}, out.ack))
 			spoke = now
 		case now.Sub(spoke) >= pingAfter:
