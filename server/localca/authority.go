@@ -48,17 +48,9 @@ type Authority struct {
 // what is near and to the given names.
 func OpenAuthority(dir *state.Dir, names []string, now time.Time) (*Authority, error) {
 	data, err := dir.Read(authorityFile)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	if errors.Is(err, fs.ErrNotExist) {
 		if data, err = newAuthority(names, now); err == nil {
 			data, err = dir.Create(authorityFile, data)
-		}
-	case err == nil:
-		var old *Authority
-		if old, err = parseAuthority(data); err == nil && now.After(old.cert.NotAfter.Add(-renewBefore)) {
-			if data, err = newAuthority(names, now); err == nil {
-				err = dir.Write(authorityFile, data)
-			}
 		}
 	}
 	if err != nil {
@@ -66,9 +58,19 @@ func OpenAuthority(dir *state.Dir, names []string, now time.Time) (*Authority, e
 	}
 	a, err := parseAuthority(data)
 	if err != nil {
-		return nil, fmt.Errorf("localca: %s in %s is broken (%w): remove it, and a new authority is made, which devices then have to trust anew", authorityFile, dir.Path(), err)
+		return nil, fmt.Errorf("localca: %s in %s is broken (%w): remove it, and a new authority is made, which devices then have to trust anew",
+			authorityFile, dir.Path(), err)
 	}
-	return a, nil
+	if now.Before(a.cert.NotAfter.Add(-renewBefore)) {
+		return a, nil
+	}
+	if data, err = newAuthority(names, now); err == nil {
+		err = dir.Write(authorityFile, data)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("localca: %w", err)
+	}
+	return parseAuthority(data)
 }
 
 func newAuthority(names []string, now time.Time) ([]byte, error) {
