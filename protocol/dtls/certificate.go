@@ -1,0 +1,175 @@
+package dtls
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/subtle"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
+)
+
+// minRSA is the shortest RSA key, in bits, that we show or accept.
+const minRSA = 2048
+
+// A Certificate is what one side proves to be. It may be shared by any number of connections.
+type Certificate struct {
+	Chain      [][]byte      // DER, the leaf first
+	PrivateKey crypto.Signer // ECDSA on P-256 or P-384, or RSA of 2048 bits and more
+}
+
+// GenerateCertificate makes a self-signed ECDSA P-256 certificate, as WebRTC uses, valid between the two dates. Entropy
+// gives the key, the serial number and the name; the same bytes give the same certificate.
+func GenerateCertificate(entropy io.Reader, notBefore, notAfter time.Time) (*Certificate, error) {
+	var raw [32]byte
+	for range 8 { // a scalar beyond the curve's order is one in 2^32
+		if _, err := io.ReadFull(entropy, raw[:]); err != nil {
+			return nil, fmt.Errorf("dtls: no entropy for a key: %w", err)
+		}
+		if key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), raw[:]); err == nil {
+			return SelfSign(entropy, key, notBefore, notAfter)
+		}
+	}
+	return nil, errors.New("dtls: the entropy reader gives no usable key: is it random?")
+}
+
+// SelfSign makes a certificate for the caller's key, valid between the two dates. Entropy gives serial number and name.
+func SelfSign(entropy io.Reader, key crypto.Signer, notBefore, notAfter time.Time) (*Certificate, error) {
+	var serial [16]byte
+	if _, err := io.ReadFull(entropy, serial[:]); err != nil {
+		return nil, fmt.Errorf("dtls: no entropy for a serial number: %w", err)
+	}
+	serial[0] = serial[0]&0x7f | 0x40 // positive, and of full length
+	template := &x509.Certificate{
+		SerialNumber: new(big.Int).SetBytes(serial[:]),
+		Subject:      pkix.Name{CommonName: "WebRTC-" + hex.EncodeToString(serial[8:])},
+		NotBefore:    notBefore,
+		NotAfter:     notAfter,
+	}
+	// Without a reader ECDSA signs by RFC 6979, so that equal entropy gives equal bytes; PKCS #1 v1.5 needs none.
+	der, err := x509.CreateCertificate(nil, template, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("dtls: the key cannot sign a certificate: %w", err)
+	}
+	c := &Certificate{Chain: [][]byte{der}, PrivateKey: key}
+	return c, c.validate()
+}
+
+func (c *Certificate) validate() error {
+	if len(c.Chain) == 0 || c.PrivateKey == nil {
+		return errors.New("dtls: the Certificate needs a Chain and a PrivateKey")
+	}
+	public, err := publicKey(c.Chain[0])
+	if err != nil {
+		return fmt.Errorf("dtls: Certificate.Chain[0]: %w", err)
+	}
+	own, ok := c.PrivateKey.Public().(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !own.Equal(public) {
+		return errors.New("dtls: Certificate.PrivateKey does not belong to Chain[0]")
+	}
+	if len(signingSchemes(c.PrivateKey.Public(), Version13)) == 0 {
+		return errors.New("dtls: Certificate.PrivateKey must be ECDSA on P-256 or P-384, or RSA of 2048 bits or more")
+	}
+	return nil
+}
+
+// isRSA decides between the suites of DTLS 1.2.
+func (c *Certificate) isRSA() bool {
+	_, ok := c.PrivateKey.Public().(*rsa.PublicKey)
+	return ok
+}
+
+// publicKey reads the key out of a certificate and leaves all else unread: names, dates and extensions mean nothing where
+// the fingerprint decides, and what a strict parser refuses there would only keep peers out.
+func publicKey(der []byte) (crypto.PublicKey, error) {
+	in := cryptobyte.String(der)
+	var cert, tbs, spki cryptobyte.String
+	ok := in.ReadASN1(&cert, asn1.SEQUENCE) &&
+		cert.ReadASN1(&tbs, asn1.SEQUENCE) &&
+		tbs.SkipOptionalASN1(asn1.Tag(0).ContextSpecific().Constructed()) && // version
+		tbs.SkipASN1(asn1.INTEGER) && // serial number
+		tbs.SkipASN1(asn1.SEQUENCE) && // signature algorithm
+		tbs.SkipASN1(asn1.SEQUENCE) && // issuer
+		tbs.SkipASN1(asn1.SEQUENCE) && // validity
+		tbs.SkipASN1(asn1.SEQUENCE) && // subject
+		tbs.ReadASN1Element(&spki, asn1.SEQUENCE)
+	if !ok {
+		return nil, errors.New("not an X.509 certificate")
+	}
+	return x509.ParsePKIXPublicKey(spki)
+}
+
+// A Fingerprint is a hash of a certificate as it stands in SDP (RFC 8122 section 5).
+type Fingerprint struct {
+	Algorithm string // "sha-256", "sha-384" or "sha-512", in any case
+	Value     string // bytes in hexadecimal, in any case, with colons between
+}
+
+func (f Fingerprint) String() string { return f.Algorithm + " " + f.Value }
+
+// FingerprintOf returns the fingerprint of a certificate in DER. The error says which algorithms there are.
+func FingerprintOf(algorithm string, der []byte) (Fingerprint, error) {
+	var sum []byte
+	switch strings.ToLower(algorithm) {
+	case "sha-256":
+		h := sha256.Sum256(der)
+		sum = h[:]
+	case "sha-384":
+		h := sha512.Sum384(der)
+		sum = h[:]
+	case "sha-512":
+		h := sha512.Sum512(der)
+		sum = h[:]
+	default:
+		return Fingerprint{}, fmt.Errorf("dtls: fingerprints by %q are not supported: use sha-256, sha-384 or sha-512", algorithm)
+	}
+	var value strings.Builder
+	for i, b := range sum {
+		if i > 0 {
+			value.WriteByte(':')
+		}
+		fmt.Fprintf(&value, "%02X", b)
+	}
+	return Fingerprint{strings.ToLower(algorithm), value.String()}, nil
+}
+
+// Fingerprint returns the SHA-256 fingerprint of the leaf, which goes into our description.
+func (c *Certificate) Fingerprint() Fingerprint {
+	f, err := FingerprintOf("sha-256", c.Chain[0])
+	if err != nil {
+		panic(err) // sha-256 exists
+	}
+	return f
+}
+
+// MatchFingerprint reports whether a peer's certificate in DER is the one that its description promised. Of several
+// fingerprints only those of the strongest algorithm known count (RFC 8122 section 5.1); none at all match nothing.
+func MatchFingerprint(der []byte, promised []Fingerprint) bool {
+	for _, algorithm := range [...]string{"sha-512", "sha-384", "sha-256"} {
+		known, matches := false, false
+		for _, f := range promised {
+			if strings.EqualFold(f.Algorithm, algorithm) {
+				got, _ := FingerprintOf(algorithm, der)
+				known = true
+				matches = matches || subtle.ConstantTimeCompare([]byte(got.Value), []byte(strings.ToUpper(f.Value))) == 1
+			}
+		}
+		if known {
+			return matches
+		}
+	}
+	return false
+}
