@@ -289,7 +289,7 @@ func isLocalName(name string) bool {
 	if !strings.Contains(name, ".") {
 		return true
 	}
-	for _, suffix := range []string{".local", ".localhost", ".internal", ".home.arpa", ".lan", ".test", ".example", ".invalid"} {
+	for _, suffix := range []string{".local", ".localhost", ".internal", ".home.arpa", ".lan", ".test", ".invalid"} {
 		if strings.HasSuffix(name, suffix) {
 			return true
 		}

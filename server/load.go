@@ -72,8 +72,7 @@ func AddFlags(flags *pflag.FlagSet) {
 			f.DefValue = s.inForce(new(Config))
 		}
 	}
-	flags.String("config", "", "the configuration file (YAML); if not given, parley.yaml in the configuration folder, if there is one")
-	flags.Lookup("config").DefValue = ""
+	flags.String("config", "", "the configuration `file` (YAML); if not given, parley.yaml in the configuration folder, if there is one")
 }
 
 // flagText keeps what was written for one flag, checked but not yet put anywhere.

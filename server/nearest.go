@@ -4,7 +4,7 @@ import (
 	"fmt"
 )
 
-// nearest returns ": did you mean NAME?" for the name that word most likely was meant to be, or "".
+// nearest returns ": did you mean NAME?" for the name that word most likely was meant to be, or where to look.
 func nearest(word string, names []string) string {
 	best, least := "", len(word)/3+2
 	for _, name := range names {
@@ -13,7 +13,7 @@ func nearest(word string, names []string) string {
 		}
 	}
 	if best == "" {
-		return "; `parley config` lists what there is"
+		return ": `parley config` lists what there is"
 	}
 	return fmt.Sprintf(": did you mean %s?", best)
 }
@@ -38,6 +38,9 @@ func distance(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+// NearestSetting returns ": did you mean NAME?" for a setting that does not exist, or what to do where none is near.
+func NearestSetting(word string) string { return nearest(word, settingNames()) }
 
 func settingNames() []string {
 	var names []string

@@ -56,7 +56,7 @@ var settings = []*Setting{
 		Help:  "serve the internet under a bare address (--public=203.0.113.7), or without a value under those of the network interfaces; may be repeated",
 		field: func(c *Config) any { return &c.Public }},
 	{Name: "passphrase", Value: "words", Secret: true, Group: "On the internet",
-		Help:    "what a host on the internet must say to open a room; made at first start if not given",
+		Help:    "what a host on the internet must say to open a room; made at first start if not given. Other users of the machine can see flags: say it in the environment or the file",
 		field:   func(c *Config) any { return &c.Passphrase },
 		inForce: func(*Config) string { return "made at first start and kept in the state folder" }},
 	{Name: "open", Group: "On the internet",

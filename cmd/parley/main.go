@@ -6,14 +6,16 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/parley-rtc/parley/server"
 )
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 const (
 	exitDone   = 0
@@ -24,23 +26,26 @@ const (
 // errFailed makes the program end with exitFailed when everything has been said already.
 var errFailed = errors.New("failed")
 
-func run(args []string) int {
+func run(args []string, out, complaints io.Writer) int {
 	root := newRoot()
 	root.SetArgs(args)
+	root.SetOut(out)
 	err := root.Execute()
-	switch wrongUse, wrongConfig := (*useError)(nil), (*server.ConfigError)(nil); {
-	case err == nil:
+	if err == nil {
 		return exitDone
-	case errors.Is(err, errFailed):
+	}
+	if errors.Is(err, errFailed) {
 		return exitFailed
-	case errors.As(err, &wrongUse):
-		fmt.Fprintf(os.Stderr, "parley: %v\nparley help %s says more.\n", err, wrongUse.command)
-		return exitUse
-	case errors.As(err, &wrongConfig):
-		fmt.Fprintf(os.Stderr, "parley: %v\n`parley config`, with the same flags, says what is in force.\n", err)
+	}
+	fmt.Fprintf(complaints, "parley: %v\n", err)
+	if wrong, ok := errors.AsType[*useError](err); ok {
+		fmt.Fprintf(complaints, "`%s --help` says more.\n", wrong.command)
 		return exitUse
 	}
-	fmt.Fprintf(os.Stderr, "parley: %v\n", err)
+	if _, ok := errors.AsType[*server.ConfigError](err); ok {
+		fmt.Fprintln(complaints, "`parley config` with the same flags says what is in force.")
+		return exitUse
+	}
 	return exitFailed
 }
 
@@ -69,11 +74,16 @@ func newRoot() *cobra.Command {
 
 // wrongUse makes cobra's complaints about flags and arguments useErrors, in a command and those below it.
 func wrongUse(cmd *cobra.Command) {
-	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &useError{err, c.Name()} })
+	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+			err = fmt.Errorf("there is no flag --%s%s", unknown.GetSpecifiedName(), server.NearestSetting(unknown.GetSpecifiedName()))
+		}
+		return &useError{err, c.CommandPath()}
+	})
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(c *cobra.Command, args []string) error {
 			if err := check(c, args); err != nil {
-				return &useError{err, c.Name()}
+				return &useError{err, c.CommandPath()}
 			}
 			return nil
 		}
