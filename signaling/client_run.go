@@ -44,8 +44,12 @@ func (r *Room) run(ctx context.Context, joined chan struct{}) {
 
 // carry is one carrier from its opening to its end; up if it ever was open. Where a WebSocket does not open, long-poll is tried at once.
 func (r *Room) carry(ctx context.Context, joined chan struct{}) (up bool, err error) {
+	blocked := false   // a WebSocket was tried
 	opened := func() { // called by the carrier when welcome or resumed has come
 		up = true
+		if blocked {
+			r.pollUntil = time.Now().Add(r.options.pollFor)
+		}
 		r.setState(Online)
 		select {
 		case <-joined:
@@ -67,13 +71,10 @@ func (r *Room) carry(ctx context.Context, joined chan struct{}) (up bool, err er
 		if refused := new(Error); up || errors.As(err, &refused) || ctx.Err() != nil || r.options.Carrier == WebSocketOnly {
 			return up, err
 		}
-		defer func() {
-			if up {
-				r.pollUntil = time.Now().Add(r.options.pollFor)
-			}
-		}()
+		blocked = true
 	}
-	return up, r.overPoll(ctx, opened)
+	err = r.overPoll(ctx, opened)
+	return up, err
 }
 
 // judge says what follows from the end of a carrier: how long to wait at least, or that the room ends.
@@ -164,7 +165,10 @@ func (r *Room) receive(raw []byte) error {
 		return errors.New("signaling: the server sent what is no frame: " + bad.Message)
 	}
 	if in.bad != nil {
-		return errors.New("signaling: the server sent an impossible " + in.Type + ": " + in.bad.Message)
+		if in.Seq == 0 {
+			return errors.New("signaling: the server sent an impossible " + in.Type + ": " + in.bad.Message)
+		}
+		in.frame = nil // passed over, like what a later version may have
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -47,8 +47,8 @@ type Config struct {
 	// ICEServers is called after a peer was let in, for servers and credentials that are its own. It must not block. Nil: none.
 	ICEServers func(room, peer string, r *http.Request) []ICEServer
 
-	// Logger gets a line for each join, leave and refusal, with rooms, peers and addresses replaced by labels that mean nothing
-	// elsewhere. Default: none.
+	// Logger gets a line for each join, resume and leave (Info) and each refusal (Debug), with labels that mean nothing elsewhere in
+	// the place of rooms and peers, and without addresses. Default: none.
 	Logger *slog.Logger
 }
 

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
@@ -396,7 +397,7 @@ func (h *Hub) pull(s *seat, c *carrier, cursor uint64, limit int) (batch, *Error
 // refuse makes a refusal, counts and logs it.
 func (h *Hub) refuse(code Code, retryAfter int, message string) *Error {
 	h.stats.Refusals[code]++
-	h.lines = append(h.lines, line{"refused", []any{"code", string(code)}})
+	h.lines = append(h.lines, line{slog.LevelDebug, "refused", []any{"code", string(code)}})
 	return &Error{Code: code, Message: message, RetryAfter: retryAfter}
 }
 
@@ -417,12 +418,13 @@ func (h *Hub) refuseHTTP(w http.ResponseWriter, status int, code Code, message s
 
 // A line waits for the logger, which may be slow and is not called under the lock.
 type line struct {
-	what string
-	args []any
+	level slog.Level
+	what  string
+	args  []any
 }
 
 func (h *Hub) log(what, room, peer string, args ...any) {
-	h.lines = append(h.lines, line{what, append(args, "room", h.label(room), "peer", h.label(peer))})
+	h.lines = append(h.lines, line{slog.LevelInfo, what, append(args, "room", h.label(room), "peer", h.label(peer))})
 }
 
 // unlock gives back the lock and writes what was to be logged.
@@ -431,7 +433,7 @@ func (h *Hub) unlock() {
 	h.lines = nil
 	h.mu.Unlock()
 	for _, l := range lines {
-		h.cfg.Logger.Info("signaling: "+l.what, l.args...)
+		h.cfg.Logger.Log(context.Background(), l.level, "signaling: "+l.what, l.args...)
 	}
 }
 

@@ -149,8 +149,14 @@ func (w *world) cutLocked() {
 }
 
 // client is for Options.HTTPClient.
-func (w *world) client() *http.Client {
+func (w *world) client() *http.Client { return w.clientWith(func() bool { return true }) }
+
+// clientWith has a network of its own, which may be down.
+func (w *world) clientWith(up func() bool) *http.Client {
 	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		if !up() {
+			return nil, errors.New("network is unreachable")
+		}
 		c, err := w.dialer(ctx)
 		if err != nil {
 			return nil, err
@@ -175,7 +181,9 @@ func (w *world) join(o Options) *Room {
 }
 
 func (w *world) tryJoin(room string, o Options) (*Room, error) {
-	o.HTTPClient = w.client()
+	if o.HTTPClient == nil {
+		o.HTTPClient = w.client()
+	}
 	r, err := Dial(w.t.Context(), "http://hub.example/r/"+room, o)
 	if err == nil {
 		w.t.Cleanup(func() { r.Close() })
