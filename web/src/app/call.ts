@@ -1,5 +1,5 @@
 import type {Kind, Peer, Room} from '../sdk/index.ts';
-import {announce, fill, h, icon, mark, show} from './dom.ts';
+import {announce, h, icon, mark, show} from './dom.ts';
 import type {IconName} from './icons.ts';
 import {chatPanel} from './chat.ts';
 import {invitation, inviteDialog, settingsDialog, shortcutsDialog} from './dialogs.ts';
@@ -98,9 +98,13 @@ export async function callPage(room: Room, media: Media, left: () => void): Prom
       }, free ? 'Switch both on' : 'Switch both on anyway'),
     });
   };
+  const status = h('p.status', {testid: 'status'});
   let lostTimer: number | undefined;
   const drawServer = () => {
     clearTimeout(lostTimer);
+    const {state} = room.connection;
+    status.dataset['state'] = state;
+    status.textContent = {connecting: 'Connecting', connected: '', reconnecting: 'Server lost', closed: 'Server lost'}[state];
     if (room.connection.state !== 'reconnecting') return banner('server');
     lostTimer = setTimeout(() => banner('server', {
       symbol: 'warn',
@@ -114,15 +118,15 @@ export async function callPage(room: Room, media: Media, left: () => void): Prom
   const control = (id: keyof typeof buttons, symbol: IconName, label: string, key: string, onclick: () => void): HTMLButtonElement =>
     (buttons[id] = h('button.control', {type: 'button', testid: id, 'aria-label': label, 'aria-keyshortcuts': key, title: `${label} (${key})`, onclick}, icon(symbol), h('span', {}, label)));
   const drawDevices = () => {
-    for (const [kind, device, key, symbols] of [['audio', 'microphone', 'M', ['mic', 'micOff']], ['video', 'camera', 'V', ['camera', 'cameraOff']]] as const) {
+    for (const [kind, device, key] of [['audio', 'microphone', 'M'], ['video', 'camera', 'V']] as const) {
       const on = media.has(kind);
-      const label = `Switch ${device} ${on ? 'off' : 'on'}`;
       const button = buttons[kind];
       button.classList.toggle('off', !on);
-      button.setAttribute('aria-label', label);
-      button.title = `${label} (${key})`;
+      button.setAttribute('aria-pressed', String(on));
       button.dataset['on'] = String(on);
-      fill(button, icon(symbols[on ? 0 : 1]), h('span', {}, kind === 'audio' ? (on ? 'Mute' : 'Unmute') : on ? 'Camera off' : 'Camera on'));
+      button.title = `Switch ${device} ${on ? 'off' : 'on'} (${key})`;
+      const symbols = {audio: ['micOff', 'mic'], video: ['cameraOff', 'camera']} as const;
+      button.querySelector('svg')?.replaceWith(icon(symbols[kind][on ? 1 : 0]));
     }
   };
   const switchDevice = async (kind: Kind) => {
@@ -161,9 +165,9 @@ export async function callPage(room: Room, media: Media, left: () => void): Prom
     left();
   };
 
-  const page = h('main.call', {},
+  const page = h('main.call', {testid: 'call'},
     h('header.call-head', {},
-      h('div.call-title', {}, mark(), h('h1', {}, title(room.name))),
+      h('div.call-title', {}, mark(), h('h1', {}, title(room.name)), status),
       h('div.row', {},
         h('button.round.quiet.wide-only', {type: 'button', testid: 'shortcuts', title: 'Keyboard (?)', 'aria-label': 'Keyboard shortcuts', onclick: shortcutsDialog}, icon('keyboard')),
         control('invite', 'invite', 'Invite', 'I', () => inviteDialog(room.link)))),
@@ -188,12 +192,12 @@ export async function callPage(room: Room, media: Media, left: () => void): Prom
     text: `${error.message} Your call goes on with those who are here.`,
     button: error.code === 'session-replaced' ? undefined : h('button.button.small', {type: 'button', testid: 'rejoin', onclick: () => location.reload()}, 'Join again'),
   }));
-  const off = media.on('change', (kind) => {
+  const publish = (kind: Kind) => {
     void room.replaceTrack(kind, media.tracks[kind]);
-    const on = {audio: media.has('audio'), video: media.has('video')};
-    if (room.self.presence.audio !== on.audio || room.self.presence.video !== on.video) room.setPresence(on);
+    if (room.self.presence[kind] !== media.has(kind)) room.setPresence({[kind]: media.has(kind)});
     drawDevices();
-  });
+  };
+  const off = media.on('change', publish);
 
   // Keys, clocks and the way out.
   const keys: Record<string, () => void> = {
@@ -232,11 +236,11 @@ export async function callPage(room: Room, media: Media, left: () => void): Prom
 
   document.body.classList.add('in-call');
   show(`${title(room.name)} · Parley`, page);
-  drawDevices();
+  publish('audio'); // what came while joining
+  publish('video');
   drawServer();
   drawSecondTab(false);
   arrange();
-  if (!sound) room.setPresence({audio: false});
   buttons.audio.focus({preventScroll: true});
   announce('You are in the call');
 }

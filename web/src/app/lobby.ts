@@ -14,6 +14,9 @@ export interface LobbyExit {
   home: () => void;
 }
 
+/** How long joining waits for devices that are being opened, in milliseconds. */
+const openWithin = 5_000;
+
 /** How long until a refused join is tried again by itself, in seconds, if the server does not say. */
 const retryAfter = 5;
 
@@ -45,6 +48,8 @@ export function lobbyPage(room: string, media: Media, exit: LobbyExit): () => vo
     await media.open(...kinds);
     draw();
   };
+  /** Devices that open without a question are waited for: then the call begins with them. */
+  let opening: Promise<void> = Promise.resolve();
   const draw = () => {
     const track = media.tracks.video;
     video.srcObject = track ? new MediaStream([track]) : null;
@@ -86,6 +91,7 @@ export function lobbyPage(room: string, media: Media, exit: LobbyExit): () => vo
     memory.set('name', name.value.trim());
     if (!byItself) lastCode = undefined;
     if (!byItself) fill(state, h('button.button.primary.large.wide', {type: 'button', disabled: true, testid: 'joining'}, 'Joining…'));
+    await opening;
     if (await soundTaken()) media.mute(true); // the call says why
     const stream = new MediaStream([media.tracks.audio, media.tracks.video].filter((track) => track !== null));
     try {
@@ -158,7 +164,7 @@ export function lobbyPage(room: string, media: Media, exit: LobbyExit): () => vo
       },
     }, 'Cancel');
 
-  show(`${title(room)} · Parley`, h('main.lobby', {},
+  show(`${title(room)} · Parley`, h('main.lobby', {testid: 'lobby'},
     h('header.brand', {}, h('a', {href: '/', onclick: (event: Event) => {
       event.preventDefault();
       exit.home();
@@ -175,13 +181,12 @@ export function lobbyPage(room: string, media: Media, exit: LobbyExit): () => vo
   if (!name.value) name.focus();
 
   // Where the browser is not going to ask, there is nothing to explain.
-  void (async () => {
+  opening = (async () => {
     if (media.tracks.audio || media.tracks.video) return;
-    if (!isSecureContext || !navigator.mediaDevices) return open('audio', 'video');
     const states = await Promise.all([permission('audio'), permission('video')]);
-    if (states.every((s) => s === 'granted')) await open('audio', 'video');
-    else if (states.every((s) => s === 'denied')) await open('audio', 'video');
-    else ask();
+    const asks = isSecureContext && navigator.mediaDevices && states.includes('prompt');
+    if (asks) ask();
+    else await Promise.race([open('audio', 'video'), new Promise<void>((resolve) => setTimeout(resolve, openWithin))]);
   })();
   return () => {
     abort.abort();
@@ -192,7 +197,7 @@ export function lobbyPage(room: string, media: Media, exit: LobbyExit): () => vo
 function toggle(kind: Kind, media: Media): {button: HTMLButtonElement; draw: () => void} {
   const device = kind === 'audio' ? 'microphone' : 'camera';
   const button = h('button.round', {
-    type: 'button', testid: `toggle-${kind}`,
+    type: 'button', 'aria-label': device.replace(/^./, (first) => first.toUpperCase()), testid: `toggle-${kind}`,
     onclick: () => {
       if (!media.tracks[kind]) void media.open(kind);
       else if (kind === 'video') media.close('video');
@@ -201,9 +206,8 @@ function toggle(kind: Kind, media: Media): {button: HTMLButtonElement; draw: () 
   });
   const draw = () => {
     const on = media.has(kind);
-    const label = on ? `Switch ${device} off` : `Switch ${device} on`;
-    button.title = label;
-    button.setAttribute('aria-label', label);
+    button.title = `Switch ${device} ${on ? 'off' : 'on'}`;
+    button.setAttribute('aria-pressed', String(on));
     button.classList.toggle('off', !on);
     fill(button, icon(kind === 'audio' ? (on ? 'mic' : 'micOff') : on ? 'camera' : 'cameraOff'));
   };

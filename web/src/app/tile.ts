@@ -24,7 +24,7 @@ function frame(id: string, self: boolean): {
   const video = h('video', {autoplay: true, playsInline: true, 'aria-hidden': 'true'});
   video.muted = true; // sound has an element of its own, so that a picture never waits for permission to sound
   const initials = h('span.initials', {'aria-hidden': 'true'});
-  const name = h('span.name');
+  const name = h('span.name', {testid: 'tile-name'});
   const micOff = icon('micOff');
   const plate = h('div.plate', {}, micOff, name);
   const corner = h('div.corner');
