@@ -11,9 +11,6 @@ import (
 	"time"
 
 	"github.com/mdp/qrterminal/v3"
-
-	"github.com/parley-rtc/parley/server/localca"
-	"github.com/parley-rtc/parley/server/state"
 )
 
 // welcome is what a person is told at start: how to reach the server, and what works from where.
@@ -33,21 +30,21 @@ type welcome struct {
 }
 
 // noRelay is what does not work yet, on every network.
-const noRelay = "There is no relay yet: about one call in five between different networks cannot connect."
+const noRelay = "a relay: without one, about one call in five between different networks cannot connect"
 
-func (s *server) announce(p *ports, authority *localca.Authority, passphrase string, dir *state.Dir) {
+func (s *server) announce() {
 	w := &welcome{
-		took: time.Since(s.started), moved: p.moved, here: s.reach.fromHere(),
+		took: time.Since(s.started), moved: s.ports.moved, here: s.reach.fromHere(),
 		network: s.reach.fromNetwork(), internet: s.reach.fromInternet(),
-		fingerprint: authority.Fingerprint(), open: s.cfg.Open, state: dir.Path(),
+		fingerprint: s.authority.Fingerprint(), open: s.cfg.Open, state: s.dir.Path(),
 	}
 	if len(w.network) > 0 {
 		w.trust = w.network[0] + trustPath
 	}
 	if s.cfg.public() {
 		w.certificate = s.certificateState()
-		if w.passphrase = passphrase; s.cfg.Passphrase == "" && !s.cfg.Open {
-			w.kept = filepath.Join(dir.Path(), passphraseFile)
+		if w.passphrase = s.passphrase; s.cfg.Passphrase == "" && !s.cfg.Open {
+			w.kept = filepath.Join(s.dir.Path(), passphraseFile)
 		}
 	}
 	if s.cfg.Terminal != nil {
@@ -142,11 +139,11 @@ func (w *welcome) places() []place {
 		list = append(list, place{"Local network", "does not: this machine is on no private network, or https is off"})
 	}
 	if len(w.internet) > 0 {
-		list = append(list, place{"Internet", "works if these addresses lead here. " + noRelay})
+		list = append(list, place{"Internet", "works if its addresses lead here, ports included"})
 	} else {
-		list = append(list, place{"Internet", "is not let in. --domain NAME or --public serve it."})
+		list = append(list, place{"Internet", "is not let in; --domain NAME or --public would serve it"})
 	}
-	return list
+	return append(list, place{"Not yet", noRelay})
 }
 
 // log writes the same for a program: one record for each fact.

@@ -50,6 +50,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Terminal is where a person reads what was started and how to reach it. If nil, the same goes to the log.
 	Terminal io.Writer
+
+	look func() *machine.Here // instead of machine.Look, in tests
 }
 
 const (

@@ -30,10 +30,10 @@ var refusalCodes = []signaling.Code{
 
 // handler is everything that is served: first what asks for nobody's leave (an authority's challenge, health), then the
 // guard, then https, then the rest.
-func (s *server) handler(hub http.Handler, trust *trust) http.Handler {
+func (s *server) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/api/signal", hub)
-	trust.addTo(mux)
+	mux.Handle("/api/signal", s.hub)
+	(&trust{s.authority, s.reach}).addTo(mux)
 	mux.Handle("/metrics", s.localOnly(s.metrics.handler()))
 	mux.Handle("/debug/pprof/", s.localOnly(profiles()))
 	mux.Handle("/", web.Handler())

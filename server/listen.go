@@ -192,7 +192,7 @@ func (b *switchboard) run(ln net.Listener) {
 			}
 			// Out of descriptors, most likely: wait for some to come back.
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			b.log.Warn("connections cannot be accepted", "error", err, "again_in", pause)
+			b.log.Warn("connections cannot be accepted", "error", err, "again_in", pause.String())
 			select {
 			case <-b.open.Done():
 				return

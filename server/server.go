@@ -47,69 +47,102 @@ const (
 	passphraseFile = "passphrase"
 )
 
-type server struct {
-	cfg      Config
-	log      *slog.Logger
-	started  time.Time
-	watch    *machine.Watch
-	reach    *reach
-	guard    *guard.Guard
-	certs    *certificates
-	metrics  *metrics
-	draining atomic.Bool
-}
-
 // Run serves until ctx is done. Then it drains: nobody new may join, everyone is told, and it returns when the last has
 // left or Config.Drain has passed. It returns at once, with an error, if the server cannot be started: wrapping a
 // [SettingError] if cfg is wrong, a [ListenError] if a port cannot be had.
 func Run(ctx context.Context, cfg Config) error {
-	if err := cfg.Validate(); err != nil {
-		return &ConfigError{err}
+	s, err := newServer(cfg)
+	if err != nil {
+		return err
 	}
-	s := &server{cfg: cfg, started: time.Now(), log: cfg.Logger}
+	defer s.close()
+	return s.run(ctx)
+}
+
+// server is everything that one call of Run holds. It is put together by newServer and does not change after that, but
+// for what its parts do inside.
+type server struct {
+	cfg        Config
+	log        *slog.Logger
+	started    time.Time
+	dir        *state.Dir
+	ports      *ports
+	watch      *machine.Watch
+	reach      *reach
+	guard      *guard.Guard
+	authority  *localca.Authority
+	certs      *certificates
+	hub        *signaling.Hub
+	passphrase string // the host's; "" if anyone may open rooms
+	metrics    *metrics
+	draining   atomic.Bool
+}
+
+// newServer takes what a server needs, ports and keys first, and starts nothing.
+func newServer(cfg Config) (s *server, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, &ConfigError{err}
+	}
+	s = &server{cfg: cfg, started: time.Now(), log: cfg.Logger}
 	if s.log == nil {
 		s.log = newLogger(&cfg)
 	}
-	dir, err := state.Open(cfg.stateDir())
-	if err != nil {
-		return err
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if s.dir, err = state.Open(cfg.stateDir()); err != nil {
+		return nil, err
 	}
-	defer dir.Close()
-	ports, err := openPorts(&cfg)
-	if err != nil {
-		return err
+	if s.ports, err = openPorts(&cfg); err != nil {
+		return nil, err
 	}
-	defer ports.close()
-
-	s.watch = machine.NewWatch(machine.Look)
+	look := machine.Look
+	if cfg.look != nil {
+		look = cfg.look
+	}
+	s.watch = machine.NewWatch(look)
 	s.reach = &reach{
 		watch: s.watch, names: canonicalAll(cfg.Names), internet: internetNames(&cfg, s.watch.Here()),
-		httpPort: ports.httpPort, httpsPort: ports.httpsPort, proxied: len(cfg.Proxies) > 0,
+		httpPort: s.ports.httpPort, httpsPort: s.ports.httpsPort, proxied: len(cfg.Proxies) > 0,
 	}
 	if cfg.public() && len(s.reach.internet) == 0 {
-		return &ConfigError{&SettingError{"public", "none of this machine's network interfaces has an address on the internet: " +
+		return nil, &ConfigError{&SettingError{"public", "none of this machine's network interfaces has an address on the internet: " +
 			"write the one that the internet knows it by, as --public=203.0.113.7"}}
 	}
 	s.guard = &guard.Guard{
 		Everyone: cfg.public(), Proxies: cfg.Proxies, Here: s.watch.Here,
 		Names: append(canonicalAll(cfg.Names), s.reach.internet...),
 	}
-	authority, err := s.openCertificates(dir)
-	if err != nil {
-		return err
+	if err := s.openCertificates(); err != nil {
+		return nil, err
 	}
-	hub, passphrase, err := s.newHub(dir)
-	if err != nil {
-		return err
+	if err := s.openHub(); err != nil {
+		return nil, err
 	}
-	s.metrics = newMetrics(hub, s.certs, ReadBuild().Version)
-	handler := s.handler(hub, &trust{authority, s.reach})
+	s.metrics = newMetrics(s.hub, s.certs, ReadBuild().Version)
+	return s, nil
+}
 
+// close lets go of what newServer took.
+func (s *server) close() {
+	if s.ports != nil {
+		s.ports.close()
+	}
+	if s.dir != nil {
+		s.dir.Close()
+	}
+}
+
+// run serves until ctx is done, or something fails that nothing can go on without, and drains.
+func (s *server) run(ctx context.Context) (err error) {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	defer stop()
-	tasks.Go(func() { s.keepCurrent(background) })
+	tasks.Go(func() { s.followMachine(background) })
+	tasks.Go(func() { s.renewLeaf(background) })
 	if s.certs.own != nil {
 		tasks.Go(func() { s.certs.own.watch(background, lookEvery, s.log) })
 	}
@@ -118,14 +151,14 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 
 	failed := make(chan error, 1)
-	servers := s.serve(ports, handler, failed)
-	s.announce(ports, authority, passphrase, dir)
+	servers := s.serve(s.handler(), failed)
+	s.announce()
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
-		s.drain(context.WithoutCancel(ctx), hub)
+		s.drain(context.WithoutCancel(ctx))
 	}
-	hub.Close()
+	s.hub.Close()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
 	defer cancel()
 	for _, srv := range servers {
@@ -137,14 +170,14 @@ func Run(ctx context.Context, cfg Config) error {
 }
 
 // drain lets calls end.
-func (s *server) drain(ctx context.Context, hub *signaling.Hub) {
+func (s *server) drain(ctx context.Context) {
 	s.draining.Store(true)
 	wait := s.cfg.drain()
-	s.log.Info("draining: nobody new may join", "at_most", wait, "peers", hub.Stats().Peers)
+	s.log.Info("draining: nobody new may join", "at_most", wait.String(), "peers", s.hub.Stats().Peers)
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	if err := hub.Drain(ctx); err != nil {
-		s.log.Info("the time for draining is over", "peers", hub.Stats().Peers)
+	if err := s.hub.Drain(ctx); err != nil {
+		s.log.Info("the time for draining is over", "peers", s.hub.Stats().Peers)
 		return
 	}
 	s.log.Info("everyone has left")
@@ -187,7 +220,7 @@ func (p *ports) close() {
 }
 
 // serve starts to answer on every port. What ends one of them goes to failed.
-func (s *server) serve(p *ports, handler http.Handler, failed chan<- error) []*http.Server {
+func (s *server) serve(handler http.Handler, failed chan<- error) []*http.Server {
 	var servers []*http.Server
 	start := func(ln net.Listener, secure bool) {
 		srv := &http.Server{
@@ -216,11 +249,11 @@ func (s *server) serve(p *ports, handler http.Handler, failed chan<- error) []*h
 			}
 		}()
 	}
-	for _, ln := range p.http {
+	for _, ln := range s.ports.http {
 		start(ln, false)
 	}
-	if len(p.https) > 0 {
-		secure, plain := newSwitchboard(p.https, s.log)
+	if len(s.ports.https) > 0 {
+		secure, plain := newSwitchboard(s.ports.https, s.log)
 		start(secure, true)
 		start(plain, false) // http on the https port: answered with the way to https
 	}
@@ -228,16 +261,14 @@ func (s *server) serve(p *ports, handler http.Handler, failed chan<- error) []*h
 }
 
 // openCertificates takes up the local authority and what else https may show.
-func (s *server) openCertificates(dir *state.Dir) (*localca.Authority, error) {
-	now := time.Now()
-	names := s.reach.names
-	authority, err := localca.OpenAuthority(dir, append(s.watch.Here().Names(), names...), now)
-	if err != nil {
-		return nil, err
+func (s *server) openCertificates() (err error) {
+	now, here, names := time.Now(), s.watch.Here(), s.reach.names
+	if s.authority, err = localca.OpenAuthority(s.dir, append(here.Names(), names...), now); err != nil {
+		return err
 	}
-	leaf, left, err := localca.OpenLeaf(dir, authority, s.watch.Here(), names, now)
+	leaf, left, err := localca.OpenLeaf(s.dir, s.authority, here, names, now)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.warnOfNames(left)
 	s.certs = &certificates{local: leaf}
@@ -245,15 +276,15 @@ func (s *server) openCertificates(dir *state.Dir) (*localca.Authority, error) {
 	case s.cfg.ownCertificate():
 		s.certs.own, err = openCertificate(s.cfg.TLSCert, s.cfg.TLSKey)
 	case s.cfg.acme():
-		s.certs.manager, err = s.newManager(dir)
+		s.certs.manager, err = s.newManager()
 	}
-	return authority, err
+	return err
 }
 
-func (s *server) newManager(dir *state.Dir) (*acme.Manager, error) {
+func (s *server) newManager() (*acme.Manager, error) {
 	cfg := acme.Config{
 		Names: s.reach.internet, Directory: s.cfg.acmeDirectory(), Email: s.cfg.ACMEEmail,
-		HTTP01: s.reach.httpPort != 0, TLSALPN01: true, Dir: dir, Logger: s.log,
+		HTTP01: s.reach.httpPort != 0, TLSALPN01: true, Dir: s.dir, Logger: s.log,
 	}
 	if s.cfg.ACMECAFile != "" {
 		roots, err := readRoots(s.cfg.ACMECAFile)
@@ -269,56 +300,56 @@ func (s *server) newManager(dir *state.Dir) (*acme.Manager, error) {
 func (s *server) warnOfNames(names []string) {
 	if len(names) > 0 {
 		s.log.Warn("the local authority may not certify some of this machine's names, so browsers warn there; to have one that may, remove authority.pem from the state folder, start again, and trust it anew on each device",
-			"names", names, "state_dir", s.cfg.stateDir())
+			"names", names, "state_dir", s.dir.Path())
 	}
 }
 
-// keepCurrent follows the machine's names and addresses, and renews the certificate for the local network.
-func (s *server) keepCurrent(ctx context.Context) {
-	update := func(here *machine.Here) {
-		left, made, err := s.certs.local.Update(here, s.reach.names, time.Now())
-		if err != nil {
-			s.log.Error("the certificate for the local network", "error", err)
-		}
-		if made {
-			s.warnOfNames(left)
-			s.log.Info("certificate for the local network made anew", "until", s.certs.local.Certificate().Leaf.NotAfter)
-		}
-	}
-	var tasks sync.WaitGroup
-	tasks.Go(func() {
-		ticker := time.NewTicker(time.Hour)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
-				update(s.watch.Here())
-			}
-		}
-	})
-	s.watch.Run(ctx, lookEvery, func(here *machine.Here) {
-		update(here)
+// followMachine keeps up with the machine's names and addresses.
+func (s *server) followMachine(ctx context.Context) {
+	s.watch.Run(ctx, lookEvery, func(*machine.Here) {
+		s.updateLeaf()
 		s.log.Info("the network has changed", "open_at", s.reach.fromNetwork())
 	})
-	tasks.Wait()
 }
 
-// newHub starts signaling with the keys and the passphrase that are kept in dir.
-func (s *server) newHub(dir *state.Dir) (hub *signaling.Hub, passphrase string, err error) {
-	key, err := dir.Secret(tokenKeyFile, 32)
-	if err != nil {
-		return nil, "", err
-	}
-	passphrase = s.cfg.Passphrase
-	if passphrase == "" && !s.cfg.Open {
-		if passphrase, err = keptPassphrase(dir); err != nil {
-			return nil, "", err
+// renewLeaf keeps the certificate for the local network from ending.
+func (s *server) renewLeaf(ctx context.Context) {
+	ticker := time.NewTicker(time.Hour)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			s.updateLeaf()
 		}
 	}
-	hub, err = signaling.NewHub(signaling.Config{
-		Passphrase: passphrase,
+}
+
+func (s *server) updateLeaf() {
+	left, made, err := s.certs.local.Update(s.watch.Here(), s.reach.names, time.Now())
+	if err != nil {
+		s.log.Error("the certificate for the local network", "error", err)
+	}
+	if made {
+		s.warnOfNames(left)
+		s.log.Info("certificate for the local network made anew", "until", s.certs.local.Certificate().Leaf.NotAfter)
+	}
+}
+
+// openHub starts signaling with the keys and the passphrase that are kept.
+func (s *server) openHub() error {
+	key, err := s.dir.Secret(tokenKeyFile, 32)
+	if err != nil {
+		return err
+	}
+	if s.passphrase = s.cfg.Passphrase; s.passphrase == "" && !s.cfg.Open {
+		if s.passphrase, err = keptPassphrase(s.dir); err != nil {
+			return err
+		}
+	}
+	s.hub, err = signaling.NewHub(signaling.Config{
+		Passphrase: s.passphrase,
 		Open:       s.cfg.Open,
 		TokenKey:   key,
 		Access: func(r *http.Request) signaling.Access {
@@ -328,7 +359,7 @@ func (s *server) newHub(dir *state.Dir) (hub *signaling.Hub, passphrase string, 
 		Link:   s.reach.link,
 		Logger: s.log,
 	})
-	return hub, passphrase, err
+	return err
 }
 
 // keptPassphrase returns the host's passphrase, and makes it at first start: 60 random bits in letters that can be read

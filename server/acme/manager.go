@@ -156,7 +156,7 @@ func (m *Manager) keep(ctx context.Context, name string) {
 		failures++
 		wait := m.pause(err, failures)
 		m.update(name, func(s *Status) { s.Err, s.Next = err, time.Now().Add(wait) })
-		m.cfg.Logger.Warn("no certificate could be had", "name", name, "error", err, "again_in", wait.Round(time.Second))
+		m.cfg.Logger.Warn("no certificate could be had", "name", name, "error", err, "again_in", wait.Round(time.Second).String())
 		sleep(ctx, wait)
 	}
 }
