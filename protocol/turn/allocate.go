@@ -1,0 +1,368 @@
+package turn
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
+	"github.com/parley-rtc/parley/protocol/stun"
+)
+
+const (
+	udpProtocol = 17 // REQUESTED-TRANSPORT
+
+	openTimeout     = 10 * time.Second
+	openTries       = 16
+	reservationTime = 30 * time.Second // "at least 30 seconds" (section 7.2)
+)
+
+var errNoAnswer = errors.New("turn: the driver did not answer OpenRelay")
+
+// handleAllocate goes through the checks of section 7.2, numbered as there, and asks for sockets:
+//
+//	Allocate request -> checks -> OpenRelay, one or two -> RelayOpened, RelayFailed -> answered
+//	                                   ^                            |
+//	                                   +------ the port is taken ---+
+func (s *Server) handleAllocate(now mono.Time, d *pkt.Datagram, m *stun.Message, a *allocation) {
+	if a != nil { // 2
+		switch {
+		case a.transaction != m.ID() || string(s.id.username) != a.username:
+			s.refuse(d, m, stun.CodeAllocationMismatch)
+		case a.waiting == 0:
+			s.answerAllocate(now, a) // a retransmission
+		}
+		return
+	}
+	if contains(tunneled, d.Remote.Addr()) { // section 21.4
+		s.refuse(d, m, stun.CodeForbidden)
+		return
+	}
+	transport, _ := m.Get(stun.AttrRequestedTransport) // 3
+	if len(transport) != 4 {
+		s.refuse(d, m, stun.CodeBadRequest)
+		return
+	}
+	if transport[0] != udpProtocol {
+		s.refuse(d, m, stun.CodeUnsupportedTransport)
+		return
+	}
+	if m.Has(stun.AttrDontFragment) && !s.cfg.DontFragment { // 4
+		s.refuse(d, m, stun.CodeUnknownAttribute, stun.AttrDontFragment)
+		return
+	}
+	tokenValue, hasToken := m.Get(stun.AttrReservationToken)
+	even, hasEven := m.Get(stun.AttrEvenPort)
+	requested, hasRequested := m.Get(stun.AttrRequestedAddressFamily)
+	additional, hasAdditional := m.Get(stun.AttrAdditionalAddressFamily)
+	reserve := hasEven && len(even) == 1 && even[0]&0x80 != 0
+	switch {
+	case hasToken && (hasEven || hasRequested || hasAdditional), // 5
+		hasRequested && hasAdditional, // 6
+		reserve && hasAdditional,      // 8
+		hasAdditional && (len(additional) != 4 || additional[0] != stun.FamilyIPv6), // 9
+		hasToken && len(tokenValue) != 8, hasEven && len(even) != 1, hasRequested && len(requested) != 4:
+		s.refuse(d, m, stun.CodeBadRequest)
+		return
+	}
+	want := [2]bool{ipv4: !hasToken}
+	if hasRequested {
+		want[ipv4], want[ipv6] = requested[0] == stun.FamilyIPv4, requested[0] == stun.FamilyIPv6
+	}
+	want[ipv6] = want[ipv6] || hasAdditional
+	var addresses [2]netip.Addr
+	for _, r := range s.policy.relay {
+		addresses[family(r)] = r
+	}
+	have := want[ipv4] && addresses[ipv4].IsValid() || want[ipv6] && addresses[ipv6].IsValid()
+	if !hasToken && !have { // 7
+		s.refuse(d, m, stun.CodeAddressFamilyNotSupported)
+		return
+	}
+	var token uint64
+	if hasToken {
+		token = binary.BigEndian.Uint64(tokenValue)
+		if token == 0 || s.reservations[token] == nil && !s.cfg.Shards { // 5
+			s.refuse(d, m, stun.CodeInsufficientCapacity)
+			return
+		}
+	}
+
+	u := s.account()
+	need := 1
+	if reserve || hasAdditional && addresses[ipv4].IsValid() && addresses[ipv6].IsValid() {
+		need = 2
+	}
+	if held := s.reservations[token]; held != nil && held.user == u {
+		need = 0
+	}
+	if u.taken+need > u.limits.Allocations || s.addresses[quotaAddress(d.Remote.Addr())] >= s.cfg.PerAddress { // 10
+		s.forget(u)
+		s.refuse(d, m, stun.CodeAllocationQuotaReached)
+		return
+	}
+	if len(s.clients) >= s.cfg.Allocations {
+		s.forget(u)
+		s.refuse(d, m, stun.CodeInsufficientCapacity)
+		return
+	}
+
+	a = &allocation{
+		path:        d.Path,
+		user:        u,
+		begun:       now,
+		username:    string(s.id.username),
+		algorithm:   s.id.algorithm,
+		key:         append([]byte(nil), s.id.key[:s.id.keyLen]...),
+		transaction: m.ID(),
+		algorithms:  s.id.algorithms,
+		fingerprint: m.HasFingerprint(),
+		lifetime:    s.lifetimeFor(m),
+		evenPort:    hasEven,
+		reserve:     reserve,
+	}
+	if known := s.socket(d.Socket); known != nil {
+		a.stream = known.stream
+	}
+	s.add(a)
+	if held := s.reservations[token]; held != nil {
+		s.claim(held, a)
+		s.completeAllocate(now, a)
+		return
+	}
+	if hasToken {
+		a.relays[ipv4] = s.openRelay(now, a, netip.AddrPort{}, token) // which family it is shows when it comes
+		return
+	}
+	for f, wanted := range want {
+		if wanted && !addresses[f].IsValid() {
+			a.addressError[f] = stun.CodeAddressFamilyNotSupported // 9
+		} else if wanted {
+			s.tryPort(now, a, addresses[f])
+		}
+	}
+	if a.waiting == 0 {
+		s.completeAllocate(now, a)
+	}
+}
+
+// lifetimeFor computes a lifetime in seconds: what the client wishes, but between the default and the longest
+// (section 7.2).
+func (s *Server) lifetimeFor(m *stun.Message) uint32 {
+	wish, _ := m.Uint32(stun.AttrLifetime)
+	return max(min(wish, uint32(s.cfg.MaxLifetime/time.Second)), uint32(lifetime/time.Second))
+}
+
+// claim gives a reserved relay to an allocation.
+func (s *Server) claim(r *relay, a *allocation) {
+	delete(s.reservations, r.token)
+	r.token = 0
+	previous := r.user
+	previous.taken--
+	a.user.taken++
+	r.owner, r.user = a, a.user
+	s.forget(previous)
+	a.relays[family(r.address.Addr())] = r
+}
+
+// tryPort asks for a socket on a random port, or for two on a random even port and the next. Without a free port there
+// is nothing to wait for.
+func (s *Server) tryPort(now mono.Time, a *allocation, address netip.Addr) {
+	f := family(address)
+	a.tries++
+	port, ok := s.freePort(address, a.evenPort, a.reserve)
+	if !ok {
+		a.addressError[f] = stun.CodeInsufficientCapacity
+		return
+	}
+	a.relays[f] = s.openRelay(now, a, netip.AddrPortFrom(address, port), 0)
+	if a.reserve {
+		a.reserved = s.openRelay(now, a, netip.AddrPortFrom(address, port+1), 0)
+	}
+}
+
+// freePort picks a port at random and takes the next one that is free, as algorithm 1 of RFC 6056 does.
+func (s *Server) freePort(address netip.Addr, even, pair bool) (uint16, bool) {
+	first, count := int(s.cfg.MinPort), int(s.cfg.MaxPort)-int(s.cfg.MinPort)+1
+	start := s.random.below(count)
+	for i := range count {
+		port := first + (start+i)%count
+		if even && port%2 != 0 || s.relayed[netip.AddrPortFrom(address, uint16(port))] != nil {
+			continue
+		}
+		if pair && (port == int(s.cfg.MaxPort) || s.relayed[netip.AddrPortFrom(address, uint16(port+1))] != nil) {
+			continue
+		}
+		return uint16(port), true
+	}
+	return 0, false
+}
+
+// RelayOpened answers OpenRelay: the driver has a socket for it, bound and ready. Address is the transport address that
+// peers see, which for a token only the driver knows.
+func (s *Server) RelayOpened(now mono.Time, request uint32, n pkt.Socket, address netip.AddrPort) {
+	r := s.openings[request]
+	other := s.relayed[address]
+	if r == nil || n < 0 || other != nil && other != r {
+		s.RelayFailed(now, request, ErrPortTaken)
+		s.events = append(s.events, CloseSocket{n})
+		return
+	}
+	delete(s.openings, request)
+	r.request = 0
+	s.timers.Stop(&r.timer)
+	if r.address != address {
+		if s.relayed[r.address] == r {
+			delete(s.relayed, r.address)
+		}
+		r.address = address
+		s.relayed[address] = r
+	}
+	r.socket = n
+	if int(n) >= len(s.sockets) {
+		s.sockets = append(s.sockets, make([]socket, int(n)+1-len(s.sockets))...)
+	}
+	s.sockets[n] = socket{relay: r}
+	a := r.owner
+	if a.relays[ipv4] == r && family(address.Addr()) == ipv6 { // claimed from another shard
+		a.relays[ipv4], a.relays[ipv6] = nil, r
+	}
+	if a.waiting--; a.waiting == 0 {
+		s.completeAllocate(now, a)
+	}
+}
+
+// RelayFailed answers OpenRelay: there is no such socket. The error is ErrPortTaken, ErrQuota or anything else.
+func (s *Server) RelayFailed(now mono.Time, request uint32, why error) {
+	r := s.openings[request]
+	if r == nil {
+		return
+	}
+	delete(s.openings, request)
+	r.request, r.failure = 0, why
+	a := r.owner
+	if a.waiting--; a.waiting == 0 {
+		s.completeAllocate(now, a)
+	}
+}
+
+// completeAllocate goes on when all sockets that were asked for are there or not.
+func (s *Server) completeAllocate(now mono.Time, a *allocation) {
+	retry := [2]netip.Addr{}
+	for f, r := range a.relays {
+		pair := r != nil && a.reserve
+		if r == nil || r.failure == nil && !(pair && a.reserved.failure != nil) {
+			continue
+		}
+		why := r.failure
+		a.relays[f] = nil
+		s.closeRelay(r)
+		if pair {
+			if why == nil {
+				why = a.reserved.failure
+			}
+			s.closeRelay(a.reserved)
+			a.reserved = nil
+		}
+		switch {
+		case errors.Is(why, ErrPortTaken) && a.tries < openTries && r.address.IsValid():
+			retry[f] = r.address.Addr()
+		case errors.Is(why, ErrQuota):
+			a.addressError[f] = stun.CodeAllocationQuotaReached
+		default:
+			a.addressError[f] = stun.CodeInsufficientCapacity
+		}
+	}
+	for _, address := range retry {
+		if address.IsValid() {
+			s.tryPort(now, a, address)
+		}
+	}
+	if a.waiting > 0 {
+		return
+	}
+	if a.relays[ipv4] == nil && a.relays[ipv6] == nil {
+		s.failAllocate(now, a)
+		return
+	}
+	if r := a.reserved; r != nil {
+		a.reserved = nil
+		a.token = s.random.token()
+		r.owner, r.token = nil, a.token
+		s.reservations[r.token] = r
+		s.timers.Set(&r.timer, now.Add(reservationTime))
+	}
+	opened := Allocated{User: a.user.name, Client: a.path}
+	for f, r := range a.relays {
+		if r != nil {
+			s.timers.Set(&r.timer, now.Add(time.Duration(a.lifetime)*time.Second))
+			opened.Relayed[f] = r.address
+		}
+	}
+	s.counters.Allocated++
+	s.events = append(s.events, opened)
+	s.answerAllocate(now, a)
+}
+
+// failAllocate answers an Allocate request for which there is no socket.
+func (s *Server) failAllocate(now mono.Time, a *allocation) {
+	code := max(a.addressError[ipv4], a.addressError[ipv6])
+	a.waiting = 1 // it never was one: release tells of no end
+	s.release(now, a)
+	s.drop(DropRequest)
+	b := s.respondTo(a, stun.Error)
+	b.Error(code, code.Reason())
+	s.send(a.path, stun.Allocate, a.fingerprint, &b)
+}
+
+// answerAllocate sends the success response of section 7.2.
+func (s *Server) answerAllocate(now mono.Time, a *allocation) {
+	b := s.respondTo(a, stun.Success)
+	left := mono.Never
+	for _, r := range a.relays {
+		if r != nil {
+			b.XORAddress(stun.AttrXORRelayedAddress, r.address)
+			left = min(left, s.timers.Deadline(&r.timer))
+		}
+	}
+	b.Uint32(stun.AttrLifetime, uint32(left.Sub(now)/time.Second))
+	if a.token != 0 {
+		b.Uint64(stun.AttrReservationToken, a.token)
+	}
+	b.XORAddress(stun.AttrXORMappedAddress, a.path.Remote)
+	for f, code := range a.addressError {
+		if code != 0 { // section 18.12
+			b.Bytes(stun.AttrAddressErrorCode, []byte{byte(f) + stun.FamilyIPv4, 0, byte(code / 100), byte(code % 100)})
+		}
+	}
+	s.send(a.path, stun.Allocate, a.fingerprint, &b)
+}
+
+// respondTo starts the response to the Allocate request of an allocation, in its maker's name.
+func (s *Server) respondTo(a *allocation, c stun.Class) stun.Builder {
+	s.id = identity{algorithms: a.algorithms}
+	s.id.keyLen = copy(s.id.key[:], a.key)
+	buf := s.out.Reserve(maxReply)
+	if buf == nil {
+		buf = s.scratch[:0:maxReply]
+	}
+	return stun.NewBuilder(buf, c, stun.Allocate, a.transaction)
+}
+
+// TakeReservation gives up a socket that is held in reserve, for another shard whose OpenRelay has its token. The
+// caller owns the socket then.
+func (s *Server) TakeReservation(token uint64) (n pkt.Socket, address netip.AddrPort, ok bool) {
+	r := s.reservations[token]
+	if r == nil {
+		return 0, netip.AddrPort{}, false
+	}
+	n, address = r.socket, r.address
+	s.sockets[n] = socket{}
+	r.failure = errTaken // there is no socket to close any more
+	s.closeRelay(r)
+	return n, address, true
+}
+
+var errTaken = errors.New("turn: the reservation went to another shard")
