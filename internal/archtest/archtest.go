@@ -45,6 +45,7 @@ var within = map[[2]string]bool{
 	{"protocol/rtcp", "protocol/rtp"}:    true, // rtp defines SSRC and PayloadType
 	{"protocol/pkt", "protocol/mono"}:    true, // a datagram says when it came
 	{"internal/timerq", "protocol/mono"}: true,
+	{"internal/loop", "internal/udp"}:    true, // the loop polls the sockets
 }
 
 const (

@@ -17,8 +17,9 @@ import (
 // nothing beyond the MTU of an Ethernet, and each Conn holds a buffer of this size.
 const MaxConnDatagram = 4095
 
-// sendPatience is the longest that a Conn's sends may wait for room in the system.
-const sendPatience = 2 * time.Millisecond
+// sendPatience is the longest that a Conn's sends may wait for room in the system. Where the system takes a datagram at
+// once, as it nearly always does, nothing waits.
+const sendPatience = 5 * time.Millisecond
 
 // Conn is a UDP socket on package net, for every system. Read belongs to one goroutine, Send to one other, and Close to
 // any. It does not see or set ECN and DSCP, sends no DF and hears no ICMP.
@@ -121,7 +122,7 @@ func (c *Conn) readLocal(d *pkt.Datagram, oob []byte) {
 	}
 }
 
-// Send sends ts, all of which name c as their socket, and counts in counters. What the system does not take within 2 ms
+// Send sends ts, all of which name c as their socket, and counts in counters. What the system does not take within 5 ms
 // is dropped.
 func (c *Conn) Send(ts []*pkt.Transmit, counters *Counters) {
 	_ = c.conn.SetWriteDeadline(time.Now().Add(sendPatience))
@@ -140,7 +141,11 @@ func (c *Conn) Send(ts []*pkt.Transmit, counters *Counters) {
 			if t.SegmentSize > 0 {
 				n = min(n, int(t.SegmentSize))
 			}
-			c.sendOne(payload[:n], oob, t.Remote, counters)
+			if !c.sendOne(payload[:n], oob, t.Remote, counters, false) {
+				// The deadline was for the first of ts, and this goroutine may have been kept waiting since.
+				_ = c.conn.SetWriteDeadline(time.Now().Add(sendPatience))
+				c.sendOne(payload[:n], oob, t.Remote, counters, true)
+			}
 			payload = payload[n:]
 			if len(payload) == 0 {
 				break
@@ -149,7 +154,8 @@ func (c *Conn) Send(ts []*pkt.Transmit, counters *Counters) {
 	}
 }
 
-func (c *Conn) sendOne(payload, oob []byte, remote netip.AddrPort, counters *Counters) {
+// sendOne returns false if time is up, which it counts only the last time.
+func (c *Conn) sendOne(payload, oob []byte, remote netip.AddrPort, counters *Counters, last bool) bool {
 	counters.SendCalls++
 	var err error
 	if oob != nil {
@@ -162,8 +168,12 @@ func (c *Conn) sendOne(payload, oob []byte, remote netip.AddrPort, counters *Cou
 		counters.Sent++
 		counters.SentBytes += uint64(len(payload))
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		counters.SendFull++
+		if last {
+			counters.SendFull++
+		}
+		return false
 	default:
 		counters.SendError++
 	}
+	return true
 }

@@ -56,9 +56,12 @@ func (r *Receiver) rearm(i int) {
 }
 
 // Receive makes one batched receive, which does not wait, and passes each datagram to deliver, which may overwrite it
-// and must not keep it. It returns the number of datagrams; more is true if the socket may have others queued. The
-// socket may be closed by deliver: what was already received is then still delivered.
+// and must not keep it. It returns the number of datagrams; more is true if the socket may have others queued. On a
+// socket that was closed, by deliver too, it delivers nothing.
 func (r *Receiver) Receive(s *Socket, deliver func(*pkt.Datagram)) (n int, more bool) {
+	if s.closed {
+		return 0, false
+	}
 	r.Counters.ReceiveCalls++
 	count, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&r.msgs[0])), receiveBatch, unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
@@ -66,7 +69,9 @@ func (r *Receiver) Receive(s *Socket, deliver func(*pkt.Datagram)) (n int, more 
 		return 0, errno != unix.EAGAIN && errno != unix.EBADF
 	}
 	for i := range int(count) {
-		n += r.deliver(s, i, deliver)
+		if !s.closed {
+			n += r.deliver(s, i, deliver)
+		}
 		r.rearm(i)
 	}
 	return n, count == receiveBatch
@@ -95,7 +100,7 @@ func (r *Receiver) deliver(s *Socket, i int, deliver func(*pkt.Datagram)) (n int
 		d.Payload = payload[:end:end]
 		deliver(d)
 		payload = payload[end:]
-		if len(payload) == 0 {
+		if len(payload) == 0 || s.closed {
 			return n
 		}
 		d.Path, d.ECN, d.DSCP = path, ecn, dscp // deliver may have changed them
@@ -137,10 +142,13 @@ func (r *Receiver) readControl(s *Socket, d *pkt.Datagram, b []byte) (segment in
 }
 
 // ReceiveICMP takes the ICMP reports that wait on a socket opened with Config.ICMP, at most one batch of them, and
-// passes those about datagrams it sent to deliver. It must be called when a poller reports an error on the socket, or
+// passes those about datagrams it sent to deliver, until that closes the socket. It must be called when a poller reports an error on the socket, or
 // the poller will go on reporting it.
 func (r *Receiver) ReceiveICMP(s *Socket, deliver func(*pkt.ICMP)) {
 	for range receiveBatch {
+		if s.closed {
+			return
+		}
 		r.Counters.ReceiveCalls++
 		h := &r.msgs[0].Msghdr
 		_, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(s.fd), uintptr(unsafe.Pointer(h)), unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)

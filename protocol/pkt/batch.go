@@ -95,6 +95,11 @@ func (b *Batch) Lend(t Transmit) bool {
 // Len returns the number of transmits in b.
 func (b *Batch) Len() int { return len(b.transmits) }
 
+// Room returns how many bytes, and how many transmits, still fit.
+func (b *Batch) Room() (bytes, transmits int) {
+	return cap(b.arena) - len(b.arena), cap(b.transmits) - len(b.transmits)
+}
+
 // Transmits returns what is to be sent, in order. The driver may reorder the slice; it is valid until Reset.
 func (b *Batch) Transmits() []Transmit { return b.transmits }
 

@@ -9,8 +9,9 @@ package pkt
 
 import "net/netip"
 
-// Socket names a socket of the driver: a UDP socket, or a stream that carries whole frames. Engines compare it and hand
-// it back, nothing else; zero is a valid name. A driver does not soon use the name of a closed socket again.
+// Socket names a socket of the driver: a UDP socket, or a stream that carries whole frames. Names are small numbers from
+// zero up, so an engine may use them as indices. The name of a closed socket is used again, but not soon. Negative
+// numbers are never sockets: they are for an engine and its driver to agree upon.
 type Socket int32
 
 // ECN is the explicit congestion notification field of the IP header (RFC 3168 section 5).

@@ -34,6 +34,9 @@ func TestBatchIsFullByBytesAndByTransmits(t *testing.T) {
 	if b.Reserve(0) != nil {
 		t.Error("a third transmit went into a batch of two")
 	}
+	if bytes, transmits := b.Room(); bytes != 0 || transmits != 0 {
+		t.Errorf("a full batch has room for %d bytes, %d transmits", bytes, transmits)
+	}
 	if b.Len() != 2 || string(b.Transmits()[0].Payload) != "123456" || string(b.Transmits()[1].Payload) != "7890" {
 		t.Errorf("transmits are %v", b.Transmits())
 	}
