@@ -99,24 +99,22 @@ func (r *Room) judge(ctx context.Context, err error) (pause time.Duration, final
 	}
 	pause = time.Duration(e.RetryAfter) * time.Second
 	switch e.Code {
-	case CodeRateLimited, CodeDraining, CodeCarrierReplaced, CodeMalformed:
-		// The carrier ended; the session may live. A resume will tell.
+	case CodeSessionUnknown:
+		r.session = "" // join again
 	case CodeTokenInvalid:
-		r.session = ""
-		if had := r.welcome.Token != ""; had {
-			r.welcome.Token = ""
-			return 0, nil
+		if r.welcome.Token == "" {
+			return 0, e
 		}
-		return 0, e
+		r.welcome.Token = ""
+		return 0, nil
 	case CodeSessionReplaced, CodeUnsupportedVersion, CodePassphraseRequired, CodePassphraseWrong, CodeInvalid,
 		CodeHostForbidden, CodeOriginForbidden, CodeClientForbidden, CodeForwardedUntrusted, CodeMethod, CodeMediaType:
 		return 0, e
-	default:
-		r.session = "" // it ended: join again
 	}
 	if first {
 		return 0, e
 	}
+	// The session may live or not. A resume will tell.
 	r.setStateLocked(Reconnecting)
 	return pause, nil
 }

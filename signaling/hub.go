@@ -22,6 +22,9 @@ const (
 	fairShare       = 64 << 10
 )
 
+// bodyWithin is how long a request's body may take.
+const bodyWithin = 10 * time.Second
+
 // drainRetry is when a client that met a stopping server should try again, in seconds.
 const drainRetry = 2
 
@@ -157,6 +160,8 @@ func (h *Hub) Close() error {
 
 // ServeHTTP answers GET (WebSocket) and POST (long-poll).
 func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// For whatever body there is, one that is refused before it was read included. Where the connection knows no deadlines, the server's hold.
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyWithin))
 	upgrade := r.Method == http.MethodGet && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 	if !upgrade && r.Method != http.MethodPost {
 		w.Header().Set("Allow", "GET, POST")

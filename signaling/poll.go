@@ -11,10 +11,7 @@ import (
 	"time"
 )
 
-const (
-	bodyWithin = 10 * time.Second
-	maxWait    = 25 * time.Second
-)
+const maxWait = 25 * time.Second
 
 // servePoll is one long-poll request.
 func (h *Hub) servePoll(w http.ResponseWriter, r *http.Request, access Access, settle func()) {
@@ -22,11 +19,7 @@ func (h *Hub) servePoll(w http.ResponseWriter, r *http.Request, access Access, s
 		h.refuseHTTP(w, http.StatusUnsupportedMediaType, CodeMediaType, "the body must be of type application/json")
 		return
 	}
-	rc := http.NewResponseController(w)
-	rc.SetReadDeadline(time.Now().Add(bodyWithin)) // where the server supports it
-	rc.SetWriteDeadline(time.Now().Add(bodyWithin + maxWait + writeWithin))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
-	rc.SetReadDeadline(time.Time{})
 	settle()
 	if err != nil {
 		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
@@ -36,6 +29,9 @@ func (h *Hub) servePoll(w http.ResponseWriter, r *http.Request, access Access, s
 		}
 		return
 	}
+	rc := http.NewResponseController(w)
+	rc.SetReadDeadline(time.Time{}) // so that r's context does not end while the request waits
+	rc.SetWriteDeadline(time.Now().Add(maxWait + writeWithin))
 	var req PollRequest
 	if err := json.Unmarshal(body, &req); err != nil {
 		answer(w, batch{}, h.refuseEarly(CodeMalformed, "the body must be a JSON object with frames: "+err.Error()))
