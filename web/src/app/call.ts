@@ -115,8 +115,8 @@ export async function callPage(room: Room, media: Media, left: () => void): Prom
 
   // What is below it: what one can do.
   const buttons = {} as Record<'audio' | 'video' | 'chat' | 'invite' | 'settings', HTMLButtonElement>;
-  const control = (id: keyof typeof buttons, symbol: IconName, label: string, key: string, onclick: () => void): HTMLButtonElement =>
-    (buttons[id] = h('button.control', {type: 'button', testid: id, 'aria-label': label, 'aria-keyshortcuts': key, title: `${label} (${key})`, onclick}, icon(symbol), h('span', {}, label)));
+  const control = (id: keyof typeof buttons, symbol: IconName, label: string, key: string, onclick: () => void, word = label): HTMLButtonElement =>
+    (buttons[id] = h('button.control', {type: 'button', testid: id, 'aria-label': label, 'aria-keyshortcuts': key, title: `${label} (${key})`, onclick}, icon(symbol), h('span', {}, word)));
   const drawDevices = () => {
     for (const [kind, device, key] of [['audio', 'microphone', 'M'], ['video', 'camera', 'V']] as const) {
       const on = media.has(kind);
@@ -174,7 +174,7 @@ export async function callPage(room: Room, media: Media, left: () => void): Prom
     banners,
     h('div.call-body', {}, h('div.stage-wrap', {}, stage, hear), chat.element),
     h('footer.controls', {role: 'toolbar', 'aria-label': 'Call'},
-      control('audio', 'mic', 'Microphone', 'M', () => void switchDevice('audio')),
+      control('audio', 'mic', 'Microphone', 'M', () => void switchDevice('audio'), 'Mic'),
       control('video', 'camera', 'Camera', 'V', () => void switchDevice('video')),
       control('chat', 'chat', 'Chat', 'C', () => chat.toggle()),
       control('settings', 'settings', 'Devices', 'S', () => settingsDialog(media, route)),

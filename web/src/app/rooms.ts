@@ -16,6 +16,6 @@ export function roomOf(input: string): string | undefined {
 
 /** A minted name is for the link; one that somebody chose is for people, too. */
 export function title(room: string): string {
-  if (/^[a-z2-7]{4}(-[a-z2-7]{4}){3}$/.test(room)) return 'Your call';
+  if (/^[a-z2-7]{4}(-[a-z2-7]{4}){3}$/.test(room)) return 'Private call';
   return room.replaceAll('-', ' ').replace(/^./, (first) => first.toUpperCase());
 }

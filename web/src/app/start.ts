@@ -34,6 +34,6 @@ export function startPage(enter: (room: string) => void): void {
       h('button.button.primary.large', {testid: 'new-room', onclick: () => enter(mint())}, 'Start a call'),
       h('div.or', {}, h('label', {htmlFor: 'room'}, 'or join one')),
       form, error),
-    h('footer.foot', {}, 'Calls go straight from browser to browser. No account, no recording, no measuring: nobody else is asked.')));
+    h('footer.foot', {}, 'Calls go straight from browser to browser. Nothing is recorded, nothing is measured, and no other company is involved.')));
   document.body.classList.remove('in-call');
 }

@@ -15,6 +15,12 @@ const channelFull = 1 << 20;
 
 export type Kind = 'audio' | 'video';
 
+/** What one peer's video may take: bits per second, and how many times smaller than the camera's picture it is. */
+export interface VideoLimit {
+  maxBitrate: number;
+  scaleResolutionDownBy: number;
+}
+
 export interface LinkConfig {
   configuration: RTCConfiguration;
   /** Gives way when both sides offer at the same time. */
@@ -76,12 +82,12 @@ export class Link {
     else if (track) this.#senders.set(kind, this.pc.addTrack(track, this.config.stream));
   }
 
-  /** Bounds what video takes, in bits per second. */
-  async limitVideo(maxBitrate: number): Promise<void> {
+  /** Bounds what video takes of uplink and processor. */
+  async limitVideo({maxBitrate, scaleResolutionDownBy}: VideoLimit): Promise<void> {
     const sender = this.#senders.get('video');
     const parameters = sender?.getParameters();
     if (!sender || !parameters?.encodings?.[0] || parameters.encodings[0].maxBitrate === maxBitrate) return;
-    for (const encoding of parameters.encodings) encoding.maxBitrate = maxBitrate;
+    for (const encoding of parameters.encodings) Object.assign(encoding, {maxBitrate, scaleResolutionDownBy});
     await sender.setParameters(parameters).catch(() => undefined); // not negotiated yet, or overtaken: the next call does it
   }
 

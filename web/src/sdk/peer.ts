@@ -1,7 +1,7 @@
 import {Emitter} from './emitter.ts';
 import {ParleyError} from './errors.ts';
 import {Link} from './link.ts';
-import type {Kind} from './link.ts';
+import type {Kind, VideoLimit} from './link.ts';
 import {readStats} from './path.ts';
 import type {Counters, Path, Quality} from './path.ts';
 import type {
@@ -54,7 +54,7 @@ export interface PeerHost {
   readonly configuration: RTCConfiguration;
   readonly tracks: ReadonlyMap<Kind, MediaStreamTrack | null>;
   readonly stream: MediaStream;
-  readonly videoBitrate: number;
+  readonly videoLimit: VideoLimit;
   send(message: Unnumbered<ClientMessage>): boolean;
   onChat(peer: Peer, text: string): void;
   onMessage(peer: Peer, data: unknown): void;
@@ -135,7 +135,7 @@ export class Peer extends Emitter<PeerEvents> {
 
   /** @internal */
   limitVideo(): void {
-    void this.#link.limitVideo(this.host.videoBitrate);
+    void this.#link.limitVideo(this.host.videoLimit);
   }
 
   /** The peer's name or presence is another. @internal */

@@ -41,7 +41,10 @@ export interface ConnectionEvents {
   path: Path & {readonly peer: Peer};
 }
 
-/** What all peers' video together may take of the uplink, in bits per second, and how much one may. */
+/**
+ * What all peers' video together may take of the uplink, in bits per second, and how much one may. Each peer gets a picture of its own, so
+ * with more of them it is a smaller one: tiles are smaller then, and the processor has to encode each.
+ */
 const uplink = 3_000_000;
 const maxVideo = 2_000_000;
 
@@ -127,8 +130,9 @@ export class Room extends Emitter<RoomEvents> {
       get signaling() {
         return session.state === 'connected';
       },
-      get videoBitrate() {
-        return Math.min(maxVideo, Math.round(uplink / Math.max(1, peers.size)));
+      get videoLimit() {
+        const n = Math.max(1, peers.size);
+        return {maxBitrate: Math.min(maxVideo, Math.round(uplink / n)), scaleResolutionDownBy: (n + 1) / 2};
       },
       send: (message) => session.send(message),
       onChat: (peer, text) => this.emit('chat', {peer, text}),
