@@ -59,7 +59,11 @@ func thousandMessages(t *testing.T, w *world, o Options, changing bool) {
 	done := make(chan error, 4)
 	send := func(from, to *Room, window chan struct{}) {
 		for i := range each {
-			window <- struct{}{}
+			select {
+			case window <- struct{}{}:
+			case <-t.Context().Done(): // the test has failed
+				return
+			}
 			if _, err := from.Send(&Candidate{To: to.Self().ID, Candidate: ICECandidate{Candidate: fmt.Sprint(i)}}); err != nil {
 				done <- fmt.Errorf("sending %d: %w", i, err)
 				return
@@ -83,7 +87,11 @@ func thousandMessages(t *testing.T, w *world, o Options, changing bool) {
 					done <- fmt.Errorf("message %s came where %d was due", e.Candidate.Candidate, want)
 					return
 				}
-				arrived <- struct{}{}
+				select {
+				case arrived <- struct{}{}:
+				case <-t.Context().Done():
+					return
+				}
 				<-window
 				if want++; want == each {
 					done <- nil
