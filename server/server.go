@@ -79,11 +79,11 @@ type server struct {
 }
 
 // newServer takes what a server needs, ports and keys first, and starts nothing.
-func newServer(cfg Config) (s *server, err error) {
+func newServer(cfg Config) (_ *server, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, &ConfigError{err}
 	}
-	s = &server{cfg: cfg, started: time.Now(), log: cfg.Logger}
+	s := &server{cfg: cfg, started: time.Now(), log: cfg.Logger}
 	if s.log == nil {
 		s.log = newLogger(&cfg)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,8 +34,9 @@ func TestLookFindsLoopback(t *testing.T) {
 
 func TestWatchTellsOfChangesOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		now := &Here{Hostname: "kitchen", Addrs: addrs("192.168.1.5")}
-		w := NewWatch(func() *Here { return &Here{Hostname: now.Hostname, Addrs: slices.Clone(now.Addrs)} })
+		var now atomic.Pointer[Here]
+		now.Store(&Here{Hostname: "kitchen", Addrs: addrs("192.168.1.5")})
+		w := NewWatch(func() *Here { here := *now.Load(); return &here })
 		var seen []string
 		go w.Run(t.Context(), 5*time.Second, func(h *Here) { seen = append(seen, h.Addrs[0].String()) })
 		time.Sleep(time.Minute)
@@ -42,10 +44,10 @@ func TestWatchTellsOfChangesOnly(t *testing.T) {
 		if seen != nil {
 			t.Fatalf("told of %v though nothing changed", seen)
 		}
-		now = &Here{Hostname: "kitchen", Addrs: addrs("10.0.0.7")}
+		now.Store(&Here{Hostname: "kitchen", Addrs: addrs("10.0.0.7")})
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		if !slices.Equal(seen, []string{"10.0.0.7"}) || w.Here().Addrs[0] != now.Addrs[0] {
+		if !slices.Equal(seen, []string{"10.0.0.7"}) || !w.Here().Equal(now.Load()) {
 			t.Errorf("told of %v, has %v", seen, w.Here())
 		}
 	})
