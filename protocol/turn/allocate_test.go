@@ -383,7 +383,7 @@ func TestEvenPortsAndReservations(t *testing.T) {
 	}
 	r.client("5.9.0.3:1000", "bob").expect(stun.CodeInsufficientCapacity, stun.Allocate, claim(token)) // it is used up
 
-	c, token = reserve("5.9.0.4:1000")
+	_, token = reserve("5.9.0.4:1000")
 	open := len(r.relays)
 	r.wait(30 * time.Second)
 	if len(r.relays) != open-1 {
@@ -660,7 +660,7 @@ func TestReservationOfAnotherShard(t *testing.T) {
 		b.next++
 		b.relays[address] = b.next
 		b.s.RelayOpened(b.now, e.Request, b.next, address)
-		return answered
+		return errAnswered
 	}
 	claim := func(token uint64) func(b *stun.Builder) {
 		return func(b *stun.Builder) { udp(b); b.Uint64(stun.AttrReservationToken, token) }

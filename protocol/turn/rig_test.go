@@ -40,8 +40,8 @@ func seeded(seed uint64) io.Reader {
 	return rand.NewChaCha8(s)
 }
 
-// answered is what a rig's open returns when it has called RelayOpened itself.
-var answered = errors.New("answered")
+// errAnswered is what a rig's open returns when it has called RelayOpened itself.
+var errAnswered = errors.New("answered")
 
 // rig is a Server and its driver, without a network.
 type rig struct {
@@ -117,7 +117,7 @@ func (r *rig) event(e turn.Event) {
 		} else if r.relays[e.Address] != 0 || e.Token != 0 {
 			err = turn.ErrPortTaken
 		}
-		if err == answered {
+		if err == errAnswered {
 			return
 		}
 		if err != nil {
