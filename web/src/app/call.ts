@@ -3,7 +3,6 @@ import {announce, h, icon, mark, show} from './dom.ts';
 import type {IconName} from './icons.ts';
 import {chatPanel} from './chat.ts';
 import {invitation, inviteDialog, settingsDialog, shortcutsDialog} from './dialogs.ts';
-import {advicePanel} from './picker.ts';
 import type {Media} from './media.ts';
 import {title} from './rooms.ts';
 import {takeSound} from './tabs.ts';
@@ -134,8 +133,7 @@ export async function callPage(room: Room, media: Media, left: () => void): Prom
     if (!media.tracks[kind]) {
       if (kind === 'audio') media.mute(false);
       await media.open(kind);
-      const panel = advicePanel(media, kind);
-      if (panel) return settingsDialog(media, route);
+      if (media.problems[kind]) return settingsDialog(media, route);
     } else if (kind === 'video') {
       media.close('video');
     } else {
@@ -259,13 +257,13 @@ function keepAwake(signal: AbortSignal): () => void {
 }
 
 /** After the call: back, or on. */
-export function leftPage(room: string, rejoin: () => void, home: () => void): void {
+export function leftPage(rejoin: () => void, home: () => void): void {
   document.body.classList.remove('in-call');
   const again = h('button.button.primary.large', {type: 'button', testid: 'rejoin', onclick: rejoin}, 'Join again');
   show('You left · Parley', h('main.after', {},
     mark(),
     h('h1', {}, 'You left the call'),
-    h('p.lead', {}, `The others can go on without you. ${title(room)} is still there as long as somebody is in it.`),
+    h('p.lead', {}, 'The others can go on without you. The room is there for as long as somebody is in it.'),
     h('div.row', {}, again, h('button.button.large', {type: 'button', testid: 'home', onclick: home}, 'Start page'))));
   again.focus();
 }

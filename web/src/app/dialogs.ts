@@ -2,7 +2,7 @@ import {h, icon} from './dom.ts';
 import {reach} from './help.ts';
 import type {Reach} from './help.ts';
 import type {Media} from './media.ts';
-import {advicePanel, devicePicker} from './picker.ts';
+import {advices, devicePicker} from './picker.ts';
 
 /** Opens a dialog in front of the page; it closes by its button, by Escape and by a click beside it. */
 export function openDialog(title: string, testid: string, ...content: (Node | undefined)[]): HTMLDialogElement {
@@ -20,7 +20,7 @@ export function openDialog(title: string, testid: string, ...content: (Node | un
 
 const reachNotes: Record<Reach, string> = {
   machine: 'This link works on this machine only. Start the server so that other devices reach it, and it names an address for them.',
-  network: 'This link works for devices on the same network as the server: the same Wi-Fi, for instance. The first time, a device may warn about the certificate; it can be told to trust this server.',
+  network: 'This link works for devices on the same network as the server: the same Wi‑Fi, for instance. The first time, a device may warn about the certificate; it can be told to trust this server.',
   internet: '',
 };
 
@@ -47,7 +47,7 @@ export function invitation(link: string): HTMLElement {
   return h('div.invitation', {'data-reach': from},
     h('div.row', {}, field, copy, share),
     reachNotes[from] !== '' && h('p.reach', {testid: 'reach'}, icon('info'), h('span', {}, reachNotes[from],
-      from === 'network' && h('a', {href: new URL('/trust', link).href, target: '_blank', rel: 'noopener'}, ' How?'))));
+      from === 'network' && ' ', from === 'network' && h('a', {href: new URL('/trust', link).href, target: '_blank', rel: 'noopener'}, 'How?'))));
 }
 
 async function copyText(text: string, field: HTMLInputElement): Promise<void> {
@@ -65,8 +65,8 @@ export function inviteDialog(link: string): void {
 
 export function settingsDialog(media: Media, speakerChanged: () => void): void {
   const abort = new AbortController();
-  const advice = h('div.advices');
-  const draw = () => advice.replaceChildren(...[advicePanel(media, 'video'), advicePanel(media, 'audio')].filter((panel) => panel !== undefined));
+  const advice = h('div.advices', {role: 'status'});
+  const draw = () => advice.replaceChildren(...advices(media));
   const off = media.on('change', draw);
   draw();
   const dialog = openDialog('Camera, microphone, loudspeaker', 'settings-dialog', devicePicker(media, abort.signal, speakerChanged), advice);

@@ -4,7 +4,7 @@ import {announce, fill, h, icon, mark, memory, show} from './dom.ts';
 import type {IconName} from './icons.ts';
 import {permission} from './media.ts';
 import type {Media} from './media.ts';
-import {advicePanel, devicePicker} from './picker.ts';
+import {advices, devicePicker} from './picker.ts';
 import {title} from './rooms.ts';
 import {soundTaken} from './tabs.ts';
 
@@ -33,7 +33,8 @@ export function lobbyPage(room: string, media: Media, exit: LobbyExit): () => vo
   video.muted = true;
   const cover = h('div.preview-cover');
   const toggles = {audio: toggle('audio', media), video: toggle('video', media)};
-  const advice = h('div.advices');
+  const preview = h('div.preview', {}, video, cover, h('div.preview-controls', {}, toggles.audio.button, toggles.video.button));
+  const advice = h('div.advices', {role: 'status'});
 
   const ask = () =>
     fill(cover, h('div.ask', {testid: 'ask'},
@@ -56,7 +57,8 @@ export function lobbyPage(room: string, media: Media, exit: LobbyExit): () => vo
     video.hidden = track === null;
     if (track) fill(cover);
     else fill(cover, h('p.cover-note', {}, icon('cameraOff'), 'Your camera is off'));
-    fill(advice, advicePanel(media, 'video'), advicePanel(media, 'audio'));
+    fill(advice, ...advices(media));
+    preview.classList.toggle('dark', track === null);
     for (const kind of ['audio', 'video'] as const) toggles[kind].draw();
   };
   const off = media.on('change', draw);
@@ -170,7 +172,7 @@ export function lobbyPage(room: string, media: Media, exit: LobbyExit): () => vo
       exit.home();
     }, 'aria-label': 'Parley, start page'}, mark(), h('span', {}, 'Parley'))),
     h('section.lobby-picture', {'aria-label': 'How the others see you'},
-      h('div.preview', {}, video, cover, h('div.preview-controls', {}, toggles.audio.button, toggles.video.button)), advice),
+      preview, advice),
     h('section.lobby-card', {},
       h('p.eyebrow', {}, 'You are about to join'),
       h('h1', {}, title(room)),

@@ -30,7 +30,7 @@ function lobby(room: string, media: Media): void {
     home,
     joined: (joined) => void callPage(joined, media, () => {
       media.closeAll();
-      if (location.pathname === `/r/${room}`) leftPage(room, () => lobby(room, new Media()), home);
+      if (location.pathname === `/r/${room}`) leftPage(() => lobby(room, new Media()), home);
       else route();
     }),
   });

@@ -1,6 +1,5 @@
 import {fill, h, icon} from './dom.ts';
 import {deviceAdvice} from './help.ts';
-import type {Kind} from '../sdk/index.ts';
 import {devices, meter, speaker, testSpeaker} from './media.ts';
 import type {DeviceKind, Media} from './media.ts';
 
@@ -75,15 +74,19 @@ export function devicePicker(media: Media, signal: AbortSignal, speakerChanged: 
   return picker;
 }
 
-/** What to do about a device that is not there, with a button to try again. */
-export function advicePanel(media: Media, kind: Kind): HTMLElement | undefined {
-  const problem = media.problems[kind];
-  if (!problem) return undefined;
-  const advice = deviceAdvice(kind, problem);
-  return h('section.advice', {role: 'alert', testid: `advice-${kind}`, 'data-problem': problem},
-    h('h3', {}, icon('warn'), advice.title),
-    h('p', {}, advice.text),
-    h('ol', {}, ...advice.steps.map((step) => h('li', {}, step))),
-    advice.link && h('p', {}, h('a', {href: advice.link.href}, advice.link.text)),
-    problem !== 'insecure' && h('button.button.small', {type: 'button', testid: `retry-${kind}`, onclick: () => void media.open(kind)}, 'Try again'));
+/** What to do about devices that are not there, each with a button to try again; the first is spelled out. */
+export function advices(media: Media): HTMLElement[] {
+  const panels: HTMLElement[] = [];
+  for (const kind of ['video', 'audio'] as const) {
+    const problem = media.problems[kind];
+    if (!problem) continue;
+    const advice = deviceAdvice(kind, problem);
+    panels.push(h('details.advice', {open: panels.length === 0, testid: `advice-${kind}`, 'data-problem': problem},
+      h('summary', {}, icon('warn'), advice.title),
+      h('p', {}, advice.text),
+      h('ol', {}, ...advice.steps.map((step) => h('li', {}, step))),
+      advice.link && h('p', {}, h('a', {href: advice.link.href}, advice.link.text)),
+      problem !== 'insecure' && h('button.button.small', {type: 'button', testid: `retry-${kind}`, onclick: () => void media.open(kind)}, 'Try again')));
+  }
+  return panels;
 }
