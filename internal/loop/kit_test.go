@@ -16,6 +16,8 @@ import (
 // long reports whether the tests run at full size.
 var long = os.Getenv("PARLEY_LONG") != ""
 
+var loopback = netip.MustParseAddrPort("127.0.0.1:0")
+
 // world is a poller's surroundings: how to make one, and the address that its sockets may have.
 type world struct {
 	poller func() Poller
@@ -25,7 +27,7 @@ type world struct {
 
 // eachPoller runs f over every poller that works here; over the virtual network in a bubble.
 func eachPoller(t *testing.T, f func(t *testing.T, w world)) {
-	loopback := netip.MustParseAddrPort("127.0.0.1:0")
+
 	for name, poller := range systemPollers(t) {
 		t.Run(name, func(t *testing.T) { f(t, world{poller, loopback, func() {}}) })
 	}

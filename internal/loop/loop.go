@@ -136,6 +136,7 @@ func (l *Loop) counters() Counters {
 
 func (l *Loop) run() {
 	defer close(l.done)
+	idle := l.inbox.isEmpty // once: a method value is an allocation
 	for {
 		l.count.Turns++
 		l.now = l.poller.Now()
@@ -148,7 +149,7 @@ func (l *Loop) run() {
 		if len(l.touched) == 0 {
 			l.count.Parks++
 			l.inbox.parked.Store(true)
-			l.poller.Park(l.timers.Next(), l.inbox.isEmpty)
+			l.poller.Park(l.timers.Next(), idle)
 			l.inbox.parked.Store(false)
 			l.now = l.poller.Now()
 		}

@@ -77,17 +77,18 @@ func TestPostsAreDeliveredInOrder(t *testing.T) {
 // churn is tenants that open and close sockets at random, and one that sends to those that are open. Each opening has an
 // id, which is what is sent to it, so that whoever gets a datagram can tell whether it is theirs.
 type churn struct {
-	t      *testing.T
-	w      world
-	random *rand.Rand
-	owners []*owner
-	open   []*opening
-	nextID uint64
-	sender *actor
-	from   pkt.Socket
-	toSend int
-	sent   int
-	got    int
+	t       *testing.T
+	w       world
+	random  *rand.Rand
+	owners  []*owner
+	open    []*opening
+	nextID  uint64
+	sender  *actor
+	from    pkt.Socket
+	address netip.AddrPort // the sender's
+	toSend  int
+	sent    int
+	got     int
 }
 
 type owner struct {
@@ -112,11 +113,14 @@ func newChurn(t *testing.T, l *Loop, w world, owners int) *churn {
 	}
 	c.sender = &actor{transmit: c.transmit}
 	c.sender.lease = l.Attach(c.sender)
-	c.from, _ = c.sender.open(t, w)
+	c.from, c.address = c.sender.open(t, w)
 	return c
 }
 
 func (c *churn) receive(o *owner, d *pkt.Datagram) {
+	if d.Remote != c.address {
+		return // another program's, which sends to a port that used to be its own
+	}
 	p := o.mine[d.Socket]
 	switch {
 	case p == nil:
@@ -228,7 +232,7 @@ func (c *churn) wave(done chan struct{}) {
 	for _, o := range c.owners {
 		o.datagram = func(_ mono.Time, d *pkt.Datagram) {
 			c.receive(o, d)
-			if p := o.mine[d.Socket]; p != nil {
+			if p := o.mine[d.Socket]; p != nil && d.Remote == c.address {
 				delete(deaf, p.id)
 			}
 			if len(deaf) == 0 && done != nil {

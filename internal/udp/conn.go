@@ -17,9 +17,9 @@ import (
 // nothing beyond the MTU of an Ethernet, and each Conn holds a buffer of this size.
 const MaxConnDatagram = 4095
 
-// sendPatience is the longest that a Conn's sends may wait for room in the system. Where the system takes a datagram at
-// once, as it nearly always does, nothing waits.
-const sendPatience = 5 * time.Millisecond
+// sendPatience is the longest that a Conn's sends may wait for room in the system. Nearly always the system takes a
+// datagram at once, and nothing waits.
+const sendPatience = 50 * time.Millisecond
 
 // Conn is a UDP socket on package net, for every system. Read belongs to one goroutine, Send to one other, and Close to
 // any. It does not see or set ECN and DSCP, sends no DF and hears no ICMP.
@@ -122,10 +122,11 @@ func (c *Conn) readLocal(d *pkt.Datagram, oob []byte) {
 	}
 }
 
-// Send sends ts, all of which name c as their socket, and counts in counters. What the system does not take within 5 ms
-// is dropped.
+// Send sends ts, all of which name c as their socket, and counts in counters. When the system has had no room for a
+// datagram for 50 ms, it is dropped along with what follows.
 func (c *Conn) Send(ts []*pkt.Transmit, counters *Counters) {
 	_ = c.conn.SetWriteDeadline(time.Now().Add(sendPatience))
+	full := false
 	for _, t := range ts {
 		var oob []byte
 		if c.wild && t.Local.IsValid() && !t.Local.Addr().IsUnspecified() && t.Local.Addr().Is6() == c.ip6() {
@@ -141,10 +142,9 @@ func (c *Conn) Send(ts []*pkt.Transmit, counters *Counters) {
 			if t.SegmentSize > 0 {
 				n = min(n, int(t.SegmentSize))
 			}
-			if !c.sendOne(payload[:n], oob, t.Remote, counters, false) {
-				// The deadline was for the first of ts, and this goroutine may have been kept waiting since.
-				_ = c.conn.SetWriteDeadline(time.Now().Add(sendPatience))
-				c.sendOne(payload[:n], oob, t.Remote, counters, true)
+			full = full || !c.sendOne(payload[:n], oob, t.Remote, counters)
+			if full {
+				counters.SendFull++
 			}
 			payload = payload[n:]
 			if len(payload) == 0 {
@@ -154,26 +154,28 @@ func (c *Conn) Send(ts []*pkt.Transmit, counters *Counters) {
 	}
 }
 
-// sendOne returns false if time is up, which it counts only the last time.
-func (c *Conn) sendOne(payload, oob []byte, remote netip.AddrPort, counters *Counters, last bool) bool {
-	counters.SendCalls++
-	var err error
-	if oob != nil {
-		_, _, err = c.conn.WriteMsgUDPAddrPort(payload, oob, remote)
-	} else {
-		_, err = c.conn.WriteToUDPAddrPort(payload, remote)
-	}
-	switch {
-	case err == nil:
-		counters.Sent++
-		counters.SentBytes += uint64(len(payload))
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		if last {
-			counters.SendFull++
+// sendOne returns false if the system has no room.
+func (c *Conn) sendOne(payload, oob []byte, remote netip.AddrPort, counters *Counters) bool {
+	for retried := false; ; retried = true {
+		counters.SendCalls++
+		var err error
+		if oob != nil {
+			_, _, err = c.conn.WriteMsgUDPAddrPort(payload, oob, remote)
+		} else {
+			_, err = c.conn.WriteToUDPAddrPort(payload, remote)
 		}
-		return false
-	default:
-		counters.SendError++
+		switch {
+		case err == nil:
+			counters.Sent++
+			counters.SentBytes += uint64(len(payload))
+			return true
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			counters.SendError++
+			return true
+		case retried:
+			return false
+		}
+		// The deadline was for an earlier datagram, and something else may have kept this goroutine from running since.
+		_ = c.conn.SetWriteDeadline(time.Now().Add(sendPatience))
 	}
-	return true
 }
