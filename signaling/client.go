@@ -305,6 +305,9 @@ func (r *Room) Events(ctx context.Context) iter.Seq2[Event, error] {
 func (r *Room) Close() error {
 	r.mu.Lock()
 	r.leaving = true
+	if r.session == "" {
+		r.stop(ErrClosed) // there is no seat to leave
+	}
 	r.mu.Unlock()
 	r.poke()
 	timer := time.NewTimer(2 * time.Second)

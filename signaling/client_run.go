@@ -36,8 +36,6 @@ func (r *Room) run(ctx context.Context, joined chan struct{}) {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			r.finish(context.Cause(ctx))
-			return
 		}
 	}
 }
@@ -87,7 +85,7 @@ func (r *Room) judge(ctx context.Context, err error) (pause time.Duration, final
 	switch {
 	case ctx.Err() != nil:
 		return 0, context.Cause(ctx)
-	case r.leaving && (errors.Is(err, errFarewell) || refused):
+	case r.leaving && (errors.Is(err, errFarewell) || refused || r.session == ""):
 		return 0, ErrClosed
 	case errors.Is(err, ErrSlowReceiver):
 		return 0, ErrSlowReceiver

@@ -585,3 +585,87 @@ func TestLogIsDiscreet(t *testing.T) {
 		}
 	})
 }
+
+// Close ends the room soon, whatever the server does, and Receive then gives what came before and the reason.
+func TestClose(t *testing.T) {
+	for _, c := range carriers[:2] {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, Config{}, false)
+				ann := w.join(Options{Carrier: c.carrier})
+				bob := w.join(Options{Carrier: c.carrier})
+				seq, err := bob.Send(&Description{To: ann.Self().ID, Description: SessionDescription{SDPOffer, "v=0"}})
+				if err != nil || seq != 1 {
+					t.Fatal(seq, err)
+				}
+				bob.Close() // what was sent before goes first
+				until[*Description](t, ann)
+				until[*Left](t, ann)
+				if n := w.hub.Stats().Peers; n != 1 {
+					t.Errorf("%d peers are left", n)
+				}
+
+				w.set(func() { w.down = true })
+				w.cut()
+				until[State](t, ann)
+				began := time.Now()
+				ann.Close()
+				if took := time.Since(began); took > 2*time.Second {
+					t.Errorf("Close took %v without a server", took)
+				}
+				ann.Close()
+				if s := until[State](t, ann); s != Closed || ann.State() != Closed {
+					t.Errorf("the room is %v", s)
+				}
+				if _, err := ann.Receive(t.Context()); !errors.Is(err, ErrClosed) {
+					t.Errorf("the room ended with %v", err)
+				}
+			})
+		})
+	}
+	t.Run("while joining again", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, Config{}, false)
+			ann := w.join(Options{})
+			bob := w.join(Options{})
+			w.restart(Config{JoinRate: 1}) // for one of them
+			time.Sleep(time.Second)
+			ann.Close()
+			bob.Close()
+			if s := w.hub.Stats(); s.Sessions != 1 || s.Peers != 0 {
+				t.Errorf("the hub has seen %+v", s)
+			}
+		})
+	})
+}
+
+// A program that does not receive is told so, and does not grow.
+func TestSlowReceiver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{Rate: 100_000, Burst: 100_000}, false)
+		ann, bob := w.join(Options{}), w.join(Options{})
+		for range maxEvents + 1 {
+			for {
+				_, err := ann.Send(&Presence{Name: "Ann"})
+				if err == nil {
+					break
+				}
+				if !errors.Is(err, ErrFull) {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+			}
+		}
+		<-bob.done
+		n := 0
+		for _, err := range bob.Events(t.Context()) {
+			if err != nil {
+				if !errors.Is(err, ErrSlowReceiver) || n > maxEvents {
+					t.Errorf("after %d events: %v", n, err)
+				}
+				break
+			}
+			n++
+		}
+	})
+}
