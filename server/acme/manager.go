@@ -46,8 +46,9 @@ type Config struct {
 }
 
 const (
-	attemptTime = 5 * time.Minute // for one certificate, from order to download
-	recheck     = time.Hour       // how often to look at the clock and at the authority's wishes, whatever timers say
+	requestTime = 10 * time.Second // for one request to the authority
+	attemptTime = 5 * time.Minute  // for one certificate, from order to download
+	recheck     = time.Hour        // how often to look at the clock and at the authority's wishes, whatever timers say
 	// shortLived is the profile under which authorities certify addresses.
 	shortLived = "shortlived"
 )
@@ -78,7 +79,7 @@ func New(cfg Config) *Manager {
 	transport.TLSClientConfig = &tls.Config{RootCAs: cfg.Roots}
 	low := &acme.Client{
 		Directory:  cfg.Directory,
-		HTTPClient: &http.Client{Transport: transport, Timeout: 30 * time.Second},
+		HTTPClient: &http.Client{Transport: transport, Timeout: requestTime},
 		UserAgent:  "Parley",
 	}
 	if cfg.Logger.Enabled(context.Background(), slog.LevelDebug) {
@@ -281,7 +282,7 @@ func (m *Manager) account(ctx context.Context) (acme.Account, error) {
 }
 
 func (m *Manager) accountKey() (crypto.Signer, error) {
-	file := m.file("account")
+	file := m.file("_account")
 	data, err := m.cfg.Dir.Read(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		var key *ecdsa.PrivateKey
