@@ -176,7 +176,7 @@ export class Room extends Emitter<RoomEvents> {
 
   /** Tells everybody about this side, in addition to what was told before. */
   setPresence(presence: Presence): void {
-    Object.assign(this.self.presence, presence);
+    this.self.presence = {...this.self.presence, ...presence};
     this.#tellPresence();
   }
 

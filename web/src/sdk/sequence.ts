@@ -27,8 +27,8 @@ export class Outbox<M extends object> {
 
   /** Numbers a message and keeps it; undefined if it is too large or too much waits already, and then it has no number. */
   push(message: M): (M & { seq: number }) | undefined {
-    const numbered = { ...message, seq: this.#next };
-    const bytes = new TextEncoder().encode(JSON.stringify(numbered)).length;
+    const text = JSON.stringify({...message, seq: this.#next});
+    const bytes = new TextEncoder().encode(text).length;
     if (bytes > maxMessageBytes) return undefined;
     if (this.#waiting.length >= maxWaiting || this.#bytes + bytes > maxWaitingBytes) return undefined;
     this.#next++;
