@@ -106,7 +106,8 @@ func (r *Room) judge(ctx context.Context, err error) (pause time.Duration, final
 		r.welcome.Token = ""
 		return 0, nil
 	case CodeSessionReplaced, CodeUnsupportedVersion, CodePassphraseRequired, CodePassphraseWrong, CodeInvalid,
-		CodeHostForbidden, CodeOriginForbidden, CodeClientForbidden, CodeForwardedUntrusted, CodeMethod, CodeMediaType:
+		CodeHostForbidden, CodeOriginForbidden, CodeClientForbidden, CodeForwardedUntrusted, CodeForwardedMalformed, CodeHTTPSRequired,
+		CodeMethod, CodeMediaType:
 		return 0, e
 	}
 	if first {

@@ -64,6 +64,10 @@ const (
 	CodeClientForbidden Code = "client-forbidden"
 	// CodeForwardedUntrusted: 403, the request came through a proxy that was not named by `--trusted-proxy`.
 	CodeForwardedUntrusted Code = "forwarded-untrusted"
+	// CodeForwardedMalformed: 400, what the trusted proxy says of its client cannot be understood.
+	CodeForwardedMalformed Code = "forwarded-malformed"
+	// CodeHTTPSRequired: 403, signaling over plain http from another machine; use https.
+	CodeHTTPSRequired Code = "https-required"
 	// CodeMethod: 405, neither a WebSocket nor a POST.
 	CodeMethod Code = "method"
 	// CodeMediaType: 415, the body is not application/json.

@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -274,4 +275,36 @@ func TestForeignOriginWebSocket(t *testing.T) {
 	if rec.Code != http.StatusForbidden {
 		t.Errorf("status %d", rec.Code)
 	}
+}
+
+// "A client keeps one waiting request": a second one takes its place, and the first is answered at once.
+func TestOneRequestWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{}, false)
+		c := w.longPoll()
+		c.say(joinFrame("kitchen", "Ann"))
+		c.hear()
+		wait := func() time.Duration {
+			began := time.Now()
+			body := fmt.Sprintf(`{"session":%q,"wait":25}`, c.session)
+			resp, err := c.client.Post("http://hub.example/api/signal", "application/json", strings.NewReader(body))
+			if err != nil {
+				t.Error(err)
+				return 0
+			}
+			resp.Body.Close()
+			return time.Since(began)
+		}
+		first := make(chan time.Duration)
+		go func() { first <- wait() }()
+		time.Sleep(time.Second)
+		second := make(chan time.Duration)
+		go func() { second <- wait() }()
+		if took := <-first; took != time.Second {
+			t.Errorf("the first request took %v", took)
+		}
+		if took := <-second; took != maxWait {
+			t.Errorf("the second request took %v", took)
+		}
+	})
 }

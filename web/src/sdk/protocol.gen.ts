@@ -70,6 +70,10 @@ export type Code =
   | 'client-forbidden'
   /** 403, the request came through a proxy that was not named by `--trusted-proxy`. */
   | 'forwarded-untrusted'
+  /** 400, what the trusted proxy says of its client cannot be understood. */
+  | 'forwarded-malformed'
+  /** 403, signaling over plain http from another machine; use https. */
+  | 'https-required'
   /** 405, neither a WebSocket nor a POST. */
   | 'method'
   /** 415, the body is not application/json. */
