@@ -37,7 +37,7 @@ const maxHops = 32
 var (
 	errTooManyHops = errors.New("the chain of proxies is too long")
 	errHidden      = errors.New("the client's address is hidden")
-	errConflict    = errors.New("Forwarded and X-Forwarded-For name different clients; the proxy must remove the one that it does not write")
+	errConflict    = errors.New("different clients are named by Forwarded and X-Forwarded-For, of which the proxy must remove the one that it does not write")
 	errNobody      = errors.New("neither Forwarded nor X-Forwarded-For names a client")
 )
 
@@ -49,11 +49,11 @@ var (
 func (g *Guard) forwarded(peer netip.Addr, h http.Header) (hop, error) {
 	standard, err := parseForwarded(h.Values("Forwarded"))
 	if err != nil {
-		return hop{}, fmt.Errorf("Forwarded: %w", err)
+		return hop{}, fmt.Errorf("in Forwarded, %w", err)
 	}
 	custom, err := parseXForwarded(h)
 	if err != nil {
-		return hop{}, fmt.Errorf("X-Forwarded-For: %w", err)
+		return hop{}, fmt.Errorf("in X-Forwarded-For, %w", err)
 	}
 	switch {
 	case len(standard) == 0 && len(custom) == 0:
