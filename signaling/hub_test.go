@@ -270,7 +270,11 @@ func TestSeatIsHeld(t *testing.T) {
 				if held := time.Since(began); held > 28*time.Second {
 					t.Errorf("Bob came back after %v", held)
 				}
+				time.Sleep(time.Minute) // and for good
 				unaffected(t, ann, bob)
+				if n := w.hub.Stats().Sessions; n != 2 {
+					t.Errorf("%d sessions were begun", n)
+				}
 
 				bob.stop(errors.New("killed"))
 				began = time.Now()

@@ -31,8 +31,8 @@ type frame struct {
 
 type field struct {
 	name, doc string
-	typ       string // TypeScript's
-	goType    string
+	typ       string // in TypeScript
+	kind      string // in the tables
 	optional  bool
 	direction string // client, server, or empty: both
 }
@@ -90,27 +90,27 @@ func (s *schema) readType(spec *ast.TypeSpec, doc *ast.CommentGroup) error {
 			s.enums = append(s.enums, &enum{name: o.name, doc: o.doc})
 		}
 	case *ast.StructType:
-		directive := directive(doc)
-		if len(directive) == 0 {
+		words := directive(doc)
+		if len(words) == 0 {
 			return nil
 		}
 		for _, f := range t.Fields.List {
-			fields, err := readField(f)
+			fd, err := readField(f)
 			if err != nil {
 				return err
 			}
-			o.fields = append(o.fields, fields)
+			o.fields = append(o.fields, fd)
 		}
 		switch {
-		case directive[0] == "object":
+		case words[0] == "object":
 			o.doc = unnamed(o.doc, o.name, o.name)
 			s.objects = append(s.objects, &o)
-		case directive[0] == "frame" && len(directive) == 3:
-			f := &frame{o, directive[1], directive[2]}
+		case words[0] == "frame" && len(words) == 3:
+			f := &frame{o, words[1], words[2]}
 			f.doc = unnamed(f.doc, f.name, f.typeName())
 			s.frames = append(s.frames, f)
 		default:
-			return fmt.Errorf("unknown directive wire:%s", strings.Join(directive, " "))
+			return fmt.Errorf("unknown directive wire:%s", strings.Join(words, " "))
 		}
 	}
 	return nil
@@ -155,12 +155,12 @@ func readField(f *ast.Field) (field, error) {
 	if out.direction != "" {
 		out.optional = false // omitted in the other direction only
 	}
-	out.typ, out.goType, err = typeOf(f.Type)
+	out.typ, out.kind, err = typeOf(f.Type)
 	if t := tag.Get("ts"); t != "" {
-		out.typ, out.goType = t, strings.TrimPrefix(t, "Record<string, unknown>")
-		if out.goType == "" {
-			out.goType = "object"
-		}
+		out.typ, out.kind = t, t
+	}
+	if out.kind == "Record<string, unknown>" {
+		out.kind = "object"
 	}
 	if err == nil && (name == "" || out.doc == "") {
 		err = fmt.Errorf("field %s needs a json name and a comment", f.Names[0].Name)

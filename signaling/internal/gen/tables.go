@@ -73,7 +73,7 @@ func writeFields(b *bytes.Buffer, fields []field) {
 	}
 	b.WriteString("\n| field | kind | |\n|---|---|---|\n")
 	for _, f := range fields {
-		kind := f.goType
+		kind := f.kind
 		if f.optional {
 			kind += ", optional"
 		}
