@@ -125,25 +125,25 @@ func (w *welcome) print(out io.Writer) {
 	_, _ = io.WriteString(out, b.String()) // a terminal that went away is noticed by what follows
 }
 
-type place struct{ place, text string }
+type fact struct{ place, text string }
 
 // places say what works from where, and what does not yet.
-func (w *welcome) places() []place {
-	list := []place{{"This machine", "works"}}
+func (w *welcome) places() []fact {
+	list := []fact{{"This machine", "works"}}
 	switch {
 	case len(w.network) > 0:
-		list = append(list, place{"Local network", "works, after a browser's warning about the certificate that /trust takes away"})
+		list = append(list, fact{"Local network", "works, after a browser's warning about the certificate that /trust takes away"})
 	case len(w.internet) > 0:
-		list = append(list, place{"Local network", "as from the internet"})
+		list = append(list, fact{"Local network", "as from the internet"})
 	default:
-		list = append(list, place{"Local network", "does not: this machine is on no private network, or https is off"})
+		list = append(list, fact{"Local network", "does not: this machine is on no private network, or https is not open to it"})
 	}
 	if len(w.internet) > 0 {
-		list = append(list, place{"Internet", "works if its addresses lead here, ports included"})
+		list = append(list, fact{"Internet", "works if its addresses lead here, ports included"})
 	} else {
-		list = append(list, place{"Internet", "is not let in; --domain NAME or --public would serve it"})
+		list = append(list, fact{"Internet", "is not let in; --domain NAME or --public would serve it"})
 	}
-	return append(list, place{"Not yet", noRelay})
+	return append(list, fact{"Not yet", noRelay})
 }
 
 // log writes the same for a program: one record for each fact.

@@ -14,12 +14,30 @@ import (
 
 // reach knows the addresses under which the server can be opened.
 type reach struct {
-	watch     *machine.Watch
-	names     []string // those of Config.Names
-	internet  []string // names (in ASCII) and addresses on the internet
-	httpPort  int      // 0: off
-	httpsPort int      // 0: off
-	proxied   bool     // a proxy in front of the server has the ports that the internet sees
+	watch    *machine.Watch
+	names    []string // those of Config.Names
+	internet []string // names (in ASCII) and addresses on the internet
+	http     place    // where plain http listens
+	https    place    // where https listens
+	proxied  bool     // a proxy in front of the server has the ports that the internet sees
+}
+
+// A place is where the server listens for one scheme.
+type place struct {
+	host string // "" is everywhere
+	port int    // 0: nowhere
+}
+
+// on reports whether it is open at all.
+func (p place) on() bool { return p.port != 0 }
+
+// here reports whether this machine reaches it as localhost.
+func (p place) here() bool { return p.on() && (p.everywhere() || isSecureHost(p.host)) }
+
+// everywhere reports whether it listens at every address of the machine.
+func (p place) everywhere() bool {
+	addr, err := netip.ParseAddr(p.host)
+	return p.on() && (p.host == "" || err == nil && addr.IsUnspecified())
 }
 
 // internetNames returns the names and addresses by which the internet knows the server, "auto" resolved.
@@ -73,17 +91,25 @@ func origin(scheme, host string, port int) string {
 
 // fromHere is where to open the app on this machine.
 func (r *reach) fromHere() string {
-	if r.httpPort != 0 {
-		return origin("http", "localhost", r.httpPort)
+	switch {
+	case r.http.here():
+		return origin("http", "localhost", r.http.port)
+	case r.https.here():
+		return origin("https", "localhost", r.https.port)
+	case r.https.on():
+		return origin("https", r.https.host, r.https.port)
 	}
-	return origin("https", "localhost", r.httpsPort)
+	return origin("http", r.http.host, r.http.port)
 }
 
 // fromNetwork returns where other devices of the local network open the app, the likeliest first; none without https,
 // since browsers give the camera to secure pages only.
 func (r *reach) fromNetwork() []string {
-	if r.httpsPort == 0 {
-		return nil
+	if !r.https.everywhere() {
+		if r.https.here() || !r.https.on() {
+			return nil
+		}
+		return []string{origin("https", r.https.host, r.https.port)}
 	}
 	var list, last []string
 	for _, addr := range r.watch.Here().Addrs {
@@ -91,17 +117,17 @@ func (r *reach) fromNetwork() []string {
 		case addr.IsLoopback() || !machine.IsNear(addr):
 		case addr.IsLinkLocalUnicast():
 			if addr.Is4() { // browsers do not take the zone that IPv6 needs here
-				last = append(last, origin("https", addr.String(), r.httpsPort))
+				last = append(last, origin("https", addr.String(), r.https.port))
 			}
 		default:
-			list = append(list, origin("https", addr.String(), r.httpsPort))
+			list = append(list, origin("https", addr.String(), r.https.port))
 		}
 	}
 	if len(list) == 0 {
 		list = last
 	}
 	for _, name := range r.names {
-		list = append(list, origin("https", name, r.httpsPort))
+		list = append(list, origin("https", name, r.https.port))
 	}
 	return list
 }
@@ -110,7 +136,7 @@ func (r *reach) fromNetwork() []string {
 func (r *reach) fromInternet() []string {
 	var list []string
 	for _, name := range r.internet {
-		port := r.httpsPort
+		port := r.https.port
 		if r.proxied || port == 0 {
 			port = 443
 		}
@@ -153,10 +179,10 @@ func (r *reach) redirect(client guard.Client, uri string) string {
 	if client.Forwarded {
 		return "https://" + withoutPort(client.Host) + uri
 	}
-	if r.httpsPort == 0 {
+	if !r.https.on() {
 		return ""
 	}
-	return origin("https", client.Hostname(), r.httpsPort) + uri
+	return origin("https", client.Hostname(), r.https.port) + uri
 }
 
 func withoutPort(host string) string {

@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -105,7 +106,7 @@ func newServer(cfg Config) (_ *server, err error) {
 	s.watch = machine.NewWatch(look)
 	s.reach = &reach{
 		watch: s.watch, names: canonicalAll(cfg.Names), internet: internetNames(&cfg, s.watch.Here()),
-		httpPort: s.ports.httpPort, httpsPort: s.ports.httpsPort, proxied: len(cfg.Proxies) > 0,
+		http: s.ports.at.http, https: s.ports.at.https, proxied: len(cfg.Proxies) > 0,
 	}
 	if cfg.public() && len(s.reach.internet) == 0 {
 		return nil, &ConfigError{&SettingError{"public", "none of this machine's network interfaces has an address on the internet: " +
@@ -185,28 +186,33 @@ func (s *server) drain(ctx context.Context) {
 
 // ports are the listeners that the server was told to open.
 type ports struct {
-	http, https         []net.Listener
-	httpPort, httpsPort int // 0: off
-	moved               []string
+	http, https []net.Listener
+	at          struct{ http, https place }
+	moved       []string // what has given way, in words
 }
 
 func openPorts(cfg *Config) (*ports, error) {
 	p := &ports{}
-	open := func(setting, said, address string) (lns []net.Listener, port int, err error) {
+	open := func(setting, said, address string) (lns []net.Listener, at place, err error) {
 		if address == off {
-			return nil, 0, nil
+			return nil, place{}, nil
 		}
-		lns, port, err = listen(setting, address, said == "")
-		if err == nil && said == "" && !strings.HasSuffix(address, fmt.Sprintf(":%d", port)) {
-			p.moved = append(p.moved, fmt.Sprintf("Port %s is taken by another program, so %s is on %d.", strings.TrimPrefix(address, ":"), setting, port))
+		lns, at.port, err = listen(setting, address, said == "")
+		if err != nil {
+			return nil, place{}, err
 		}
-		return lns, port, err
+		var wanted string
+		at.host, wanted, _ = net.SplitHostPort(address) // listen has taken it apart as well
+		if said == "" && wanted != strconv.Itoa(at.port) {
+			p.moved = append(p.moved, fmt.Sprintf("Port %s is taken by another program, so %s is on %d.", wanted, setting, at.port))
+		}
+		return lns, at, nil
 	}
 	var err error
-	if p.http, p.httpPort, err = open("http", cfg.HTTP, cfg.httpAddress()); err != nil {
+	if p.http, p.at.http, err = open("http", cfg.HTTP, cfg.httpAddress()); err != nil {
 		return nil, err
 	}
-	if p.https, p.httpsPort, err = open("https", cfg.HTTPS, cfg.httpsAddress()); err != nil {
+	if p.https, p.at.https, err = open("https", cfg.HTTPS, cfg.httpsAddress()); err != nil {
 		p.close()
 		return nil, err
 	}
@@ -284,7 +290,7 @@ func (s *server) openCertificates() (err error) {
 func (s *server) newManager() (*acme.Manager, error) {
 	cfg := acme.Config{
 		Names: s.reach.internet, Directory: s.cfg.acmeDirectory(), Email: s.cfg.ACMEEmail,
-		HTTP01: s.reach.httpPort != 0, TLSALPN01: true, Dir: s.dir, Logger: s.log,
+		HTTP01: s.reach.http.on(), TLSALPN01: true, Dir: s.dir, Logger: s.log,
 	}
 	if s.cfg.ACMECAFile != "" {
 		roots, err := readRoots(s.cfg.ACMECAFile)

@@ -73,7 +73,7 @@ func start(t *testing.T, cfg Config) *running {
 		cfg.HTTP = "127.0.0.1:0"
 	}
 	if cfg.HTTPS == "" {
-		cfg.HTTPS = "127.0.0.1:0"
+		cfg.HTTPS = ":0"
 	}
 	if cfg.StateDir == "" {
 		cfg.StateDir = t.TempDir()
@@ -107,8 +107,8 @@ func start(t *testing.T, cfg Config) *running {
 	return r
 }
 
-func (r *running) http() string  { return fmt.Sprintf("http://127.0.0.1:%d", r.reach.httpPort) }
-func (r *running) https() string { return fmt.Sprintf("https://127.0.0.1:%d", r.reach.httpsPort) }
+func (r *running) http() string  { return fmt.Sprintf("http://127.0.0.1:%d", r.reach.http.port) }
+func (r *running) https() string { return fmt.Sprintf("https://127.0.0.1:%d", r.reach.https.port) }
 
 // do sends a request that change has changed and returns the answer with its body.
 func (r *running) do(method, url string, change func(*http.Request)) (*http.Response, string) {
@@ -300,7 +300,7 @@ func TestProxyIsNotThisMachine(t *testing.T) {
 
 func TestPlainHTTPIsSentToHTTPS(t *testing.T) {
 	r := start(t, Config{})
-	port := r.reach.httpsPort
+	port := r.reach.https.port
 	for _, c := range []struct{ url, host, want string }{
 		{r.http() + "/r/a?x=1&y=2", "kitchen.local:8080", fmt.Sprintf("https://kitchen.local:%d/r/a?x=1&y=2", port)},
 		{r.http() + "/", "192.168.1.5", fmt.Sprintf("https://192.168.1.5:%d/", port)},
@@ -475,8 +475,36 @@ func TestInvitationNeverSaysLocalhost(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer peer.Close()
-	if want := fmt.Sprintf("https://192.168.1.5:%d/r/kitchen", r.reach.httpsPort); peer.Link() != want {
+	if want := fmt.Sprintf("https://192.168.1.5:%d/r/kitchen", r.reach.https.port); peer.Link() != want {
 		t.Errorf("link is %q, want %q", peer.Link(), want)
+	}
+}
+
+func TestWhereItCanBeOpened(t *testing.T) {
+	n := &fakeMachine{}
+	n.set("kitchen", "192.168.1.5", "fd00::5", "203.0.113.7", "fe80::5", "127.0.0.1")
+	for _, c := range []struct {
+		reach                   reach
+		here, network, internet string
+	}{
+		{reach{http: place{"", 8080}, https: place{"", 8443}}, "http://localhost:8080", "https://192.168.1.5:8443 https://[fd00::5]:8443", ""},
+		{reach{http: place{"localhost", 80}, https: place{"::", 443}}, "http://localhost", "https://192.168.1.5 https://[fd00::5]", ""},
+		{reach{https: place{"", 8443}}, "https://localhost:8443", "https://192.168.1.5:8443 https://[fd00::5]:8443", ""},
+		{reach{http: place{"192.168.1.5", 8080}, https: place{"", 8443}}, "https://localhost:8443", "https://192.168.1.5:8443 https://[fd00::5]:8443", ""},
+		{reach{http: place{"192.168.1.5", 8080}, https: place{"192.168.1.5", 8443}}, "https://192.168.1.5:8443", "https://192.168.1.5:8443", ""},
+		{reach{http: place{"192.168.1.5", 8080}}, "http://192.168.1.5:8080", "", ""},
+		{reach{http: place{"127.0.0.1", 8080}, https: place{"127.0.0.1", 8443}}, "http://localhost:8080", "", ""},
+		{reach{http: place{"", 8080}, https: place{"", 8443}, names: []string{"kitchen.lan"}}, "http://localhost:8080",
+			"https://192.168.1.5:8443 https://[fd00::5]:8443 https://kitchen.lan:8443", ""},
+		{reach{http: place{"", 80}, https: place{"", 443}, internet: []string{"call.example", "2001:db8::7"}}, "http://localhost",
+			"https://192.168.1.5 https://[fd00::5]", "https://call.example https://[2001:db8::7]"},
+		{reach{http: place{"localhost", 8080}, internet: []string{"call.example"}, proxied: true}, "http://localhost:8080", "", "https://call.example"},
+	} {
+		c.reach.watch = machine.NewWatch(n.look)
+		here, network, internet := c.reach.fromHere(), strings.Join(c.reach.fromNetwork(), " "), strings.Join(c.reach.fromInternet(), " ")
+		if here != c.here || network != c.network || internet != c.internet {
+			t.Errorf("http %v, https %v:\n%s | %s | %s, want\n%s | %s | %s", c.reach.http, c.reach.https, here, network, internet, c.here, c.network, c.internet)
+		}
 	}
 }
 
@@ -486,7 +514,7 @@ func TestTrustPage(t *testing.T) {
 	if resp.StatusCode != http.StatusOK {
 		t.Fatal(resp.Status)
 	}
-	for _, want := range []string{r.authority.Fingerprint(), r.authority.Name(), "call.home.example", fmt.Sprintf("https://192.168.1.5:%d/trust", r.reach.httpsPort),
+	for _, want := range []string{r.authority.Fingerprint(), r.authority.Name(), "call.home.example", fmt.Sprintf("https://192.168.1.5:%d/trust", r.reach.https.port),
 		"<svg viewBox=", "iPhone", "Android", "Windows", "Mac", "Chromium", "Firefox", "To remove it"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page has no %q", want)
