@@ -217,7 +217,7 @@ func (c *Conn) handleACK(now mono.Time, epoch uint64, content []byte) {
 	var numbers []recordNumber
 	for b := content[2:]; len(b) > 0; b = b[16:] {
 		n := recordNumber{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}
-		if n.epoch <= epoch { // an epoch is acknowledged in the same or a later one
+		if n.epoch <= epoch || epoch >= 3 { // a handshake's epoch is acknowledged in the same or a later one
 			numbers = append(numbers, n)
 		}
 	}
