@@ -26,14 +26,14 @@ export class Outbox<M extends object> {
   }
 
   /** Numbers a message and keeps it; undefined if it is too large or too much waits already, and then it has no number. */
-  push(message: M): (M & { seq: number }) | undefined {
+  push(message: M): (M & {seq: number}) | undefined {
     const text = JSON.stringify({...message, seq: this.#next});
     const bytes = new TextEncoder().encode(text).length;
-    if (bytes > maxMessageBytes) return undefined;
-    if (this.#waiting.length >= maxWaiting || this.#bytes + bytes > maxWaitingBytes) return undefined;
+    if (bytes > maxMessageBytes || this.#waiting.length >= maxWaiting || this.#bytes + bytes > maxWaitingBytes) return undefined;
+    const numbered = JSON.parse(text) as M & {seq: number}; // a copy: what the caller changes later was not said
     this.#next++;
     this.#bytes += bytes;
-    this.#waiting.push({ message: numbered, bytes });
+    this.#waiting.push({message: numbered, bytes});
     return numbered;
   }
 
