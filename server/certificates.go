@@ -18,11 +18,14 @@ import (
 
 	"github.com/parley-rtc/parley/server/acme"
 	"github.com/parley-rtc/parley/server/localca"
+	"github.com/parley-rtc/parley/server/machine"
 )
 
 // certificates chooses what https shows: whichever is for the name that is asked for, of the operator's certificate, the
-// local authority's and those of a public authority, in this order. Where none is, the operator's; else the local
-// authority's, which at least lets a person go on after a warning while the public authority is down.
+// local authority's and those of a public authority, in this order. Where none is, the operator's, or one of the public
+// authority; while that is down, the local authority's, which at least lets a person go on after a warning.
+//
+// The local authority's certificate names this machine's addresses, so the internet sees it only where there is no other.
 type certificates struct {
 	own     *certificateFile // nil if the operator brings none
 	manager *acme.Manager    // nil if none is to be had
@@ -51,27 +54,44 @@ func (c *certificates) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 	name := askedFor(hello)
 	local := c.local.Certificate()
 	if c.own != nil {
-		own := c.own.current.Load()
-		if own.Leaf.VerifyHostname(name) == nil || local.Leaf.VerifyHostname(name) != nil {
+		if own := c.own.current.Load(); own.Leaf.VerifyHostname(name) == nil {
 			return own, nil
 		}
 	}
-	if local.Leaf.VerifyHostname(name) == nil {
+	if isNear(hello.Conn.RemoteAddr()) && local.Leaf.VerifyHostname(name) == nil {
 		return local, nil
 	}
-	if c.manager != nil {
-		if cert := c.manager.Certificate(name); cert != nil {
-			return cert, nil
-		}
-		// A client that sends no name may have come through an address translator: the address it knows is not the one
-		// it arrives at.
-		for _, s := range c.manager.Status() {
-			if _, err := netip.ParseAddr(s.Name); err == nil && hello.ServerName == "" && s.Certificate != nil {
-				return s.Certificate, nil
-			}
-		}
+	if c.own != nil {
+		return c.own.current.Load(), nil
+	}
+	if cert := c.public(name, hello.ServerName == ""); cert != nil {
+		return cert, nil
 	}
 	return local, nil
+}
+
+// public returns the public authority's certificate for name, else another of its: for an address if that is what was
+// asked for, since behind an address translator a machine does not know the address that others know it by.
+func (c *certificates) public(name string, address bool) *tls.Certificate {
+	if c.manager == nil {
+		return nil
+	}
+	if cert := c.manager.Certificate(name); cert != nil {
+		return cert
+	}
+	var other *tls.Certificate
+	for _, s := range c.manager.Status() {
+		_, err := netip.ParseAddr(s.Name)
+		if s.Certificate != nil && (other == nil || address && err == nil) {
+			other = s.Certificate
+		}
+	}
+	return other
+}
+
+func isNear(remote net.Addr) bool {
+	a, ok := remote.(*net.TCPAddr)
+	return ok && machine.IsNear(a.AddrPort().Addr())
 }
 
 // askedFor is the name in the ClientHello, or the address that the client has connected to: it names no address

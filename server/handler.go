@@ -33,7 +33,7 @@ var refusalCodes = []signaling.Code{
 func (s *server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/api/signal", s.hub)
-	(&trust{s.authority, s.reach}).addTo(mux)
+	(&trust{s.authority, s.reach, s.refuse}).addTo(mux)
 	mux.Handle("/metrics", s.localOnly(s.metrics.handler()))
 	mux.Handle("/debug/pprof/", s.localOnly(profiles()))
 	mux.Handle("/", web.Handler())

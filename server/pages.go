@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"slices"
 	"strings"
 
 	"rsc.io/qr"
@@ -94,10 +95,12 @@ func refusalTitle(code signaling.Code) string {
 	return "This request is not served"
 }
 
-// trust serves the page that hands out the local authority, and the authority itself.
+// trust serves the page that hands out the local authority, and the authority itself, to this machine and its local
+// network: it is of no use elsewhere, and tells the machine's names and addresses.
 type trust struct {
 	authority *localca.Authority
 	reach     *reach
+	refuse    func(http.ResponseWriter, *http.Request, *guard.Refusal)
 }
 
 const (
@@ -107,9 +110,20 @@ const (
 )
 
 func (t *trust) addTo(mux *http.ServeMux) {
-	mux.HandleFunc("GET "+trustPath, t.page)
-	mux.Handle("GET "+certPath, download("application/x-x509-ca-cert", t.authority.PEM()))
-	mux.Handle("GET "+profilePath, download("application/x-apple-aspen-config", t.authority.Profile()))
+	mux.Handle("GET "+trustPath, t.nearOnly(http.HandlerFunc(t.page)))
+	mux.Handle("GET "+certPath, t.nearOnly(download("application/x-x509-ca-cert", t.authority.PEM())))
+	mux.Handle("GET "+profilePath, t.nearOnly(download("application/x-apple-aspen-config", t.authority.Profile())))
+}
+
+func (t *trust) nearOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !guard.ClientOf(r).Near() {
+			t.refuse(w, r, &guard.Refusal{Status: http.StatusForbidden, Code: signaling.CodeClientForbidden,
+				Message: "The local authority is for devices of the server's own network."})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func download(contentType string, data []byte) http.Handler {
@@ -126,7 +140,7 @@ func (t *trust) page(w http.ResponseWriter, r *http.Request) {
 	data := map[string]any{
 		"Title":       "Trust this server",
 		"Name":        t.authority.Name(),
-		"Fingerprint": t.authority.Fingerprint(),
+		"Fingerprint": slices.Collect(slices.Chunk(strings.SplitAfter(t.authority.Fingerprint(), ":"), 8)),
 		"Until":       t.authority.Certificate().NotAfter.Format("2 January 2006"),
 		"Names":       strings.Join(t.authority.OwnNames(), ", "),
 	}

@@ -514,7 +514,10 @@ func TestTrustPage(t *testing.T) {
 	if resp.StatusCode != http.StatusOK {
 		t.Fatal(resp.Status)
 	}
-	for _, want := range []string{r.authority.Fingerprint(), r.authority.Name(), "call.home.example", fmt.Sprintf("https://192.168.1.5:%d/trust", r.reach.https.port),
+	if !strings.Contains(strings.ReplaceAll(body, "<wbr>", ""), r.authority.Fingerprint()) {
+		t.Error("the page does not show the fingerprint")
+	}
+	for _, want := range []string{r.authority.Name(), "call.home.example", fmt.Sprintf("https://192.168.1.5:%d/trust", r.reach.https.port),
 		"<svg viewBox=", "iPhone", "Android", "Windows", "Mac", "Chromium", "Firefox", "To remove it"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page has no %q", want)
@@ -674,7 +677,39 @@ func TestWhichCertificateIsShown(t *testing.T) {
 
 type localConn struct{ net.Conn }
 
-func (localConn) LocalAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8443} }
+func (localConn) LocalAddr() net.Addr  { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8443} }
+func (localConn) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 40000} }
+
+// The internet is not shown the certificate that names this machine's private addresses, where there is another.
+func TestLocalCertificateIsForTheLocalNetwork(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	own := writePair(t, certFile, keyFile)
+	r := start(t, Config{TLSCert: certFile, TLSKey: keyFile})
+	cert, err := r.certs.get(&tls.ClientHelloInfo{ServerName: "192.168.1.5", Conn: farConn{}})
+	if err != nil || !cert.Leaf.Equal(own) {
+		t.Errorf("shown is the one for %v, %v", cert.Leaf.IPAddresses, err)
+	}
+}
+
+type farConn struct{ localConn }
+
+func (farConn) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(8, 8, 8, 8), Port: 40000} }
+
+func TestTrustIsForTheLocalNetwork(t *testing.T) {
+	r := start(t, Config{Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Domains: []string{"call.example"}, HTTPS: "off"})
+	for _, path := range []string{trustPath, certPath, profilePath} {
+		for addr, want := range map[string]int{"8.8.8.8": http.StatusForbidden, "192.168.1.9": http.StatusOK} {
+			resp, _ := r.do("GET", r.http()+path, func(req *http.Request) {
+				req.Host = "call.example"
+				req.Header.Set("Forwarded", "for="+addr+";proto=https")
+			})
+			if resp.StatusCode != want {
+				t.Errorf("%s from %s: %s", path, addr, resp.Status)
+			}
+		}
+	}
+}
 
 func TestPortTaken(t *testing.T) {
 	busy, err := net.Listen("tcp", ":0")
