@@ -28,7 +28,7 @@ func (e *ListenError) Unwrap() error { return e.Err }
 func (e *ListenError) Error() string {
 	switch {
 	case errors.Is(e.Err, syscall.EADDRINUSE) || isAddrInUse(e.Err):
-		return fmt.Sprintf("--%s %s: another program listens there already. Stop it, or choose another port, as --%[1]s :%s",
+		return fmt.Sprintf("--%[1]s %[2]s: another program listens there already. Stop it, or choose another port, as --%[1]s :%[3]s",
 			e.Setting, e.Address, suggestPort(e.Address))
 	case errors.Is(e.Err, fs.ErrPermission):
 		return fmt.Sprintf("--%s %s: %v\n%s", e.Setting, e.Address, e.Err, privilegeHelp(e.Setting))
@@ -47,8 +47,9 @@ func suggestPort(address string) string {
 
 // privilegeHelp says how a program may listen on a port below 1024 without being root.
 func privilegeHelp(setting string) string {
+	other := "choose another port, as --" + setting + " " + map[string]string{"http": ":8080", "https": ":8443"}[setting] + "."
 	if runtime.GOOS != "linux" {
-		return "Ports below 1024 need an administrator here; choose another, as --" + setting + " :8443."
+		return "Ports below 1024 need an administrator here; " + other
 	}
 	program, err := os.Executable()
 	if err != nil {
@@ -59,7 +60,7 @@ func privilegeHelp(setting string) string {
 		"or let systemd give it, in the unit:\n" +
 		"  [Service]\n" +
 		"  AmbientCapabilities=CAP_NET_BIND_SERVICE\n" +
-		"or choose another port, as --" + setting + " :8443."
+		"or " + other
 }
 
 // nextPorts is how many ports after a default one are tried before any free one is taken.

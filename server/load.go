@@ -54,6 +54,11 @@ func (l *Loaded) Err() error {
 	return &ConfigError{errors.Join(errs...)}
 }
 
+// Warnings returns what is wrong but does not keep the server from starting.
+func (l *Loaded) Warnings() []Problem {
+	return slices.DeleteFunc(slices.Clone(l.Problems), func(p Problem) bool { return !p.Warning })
+}
+
 // A ConfigError says that a server was not started because of what it was told; each line names the place.
 type ConfigError struct{ error }
 
@@ -109,7 +114,10 @@ func Load(flags *pflag.FlagSet, environ []string) *Loaded {
 	switch file, err := os.ReadFile(path); {
 	case path == "" || from == "" && errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		l.problem(cmp.Or(from, path), "the configuration file cannot be read: %v", err)
+		l.Problems = append(l.Problems, Problem{
+			Origin: cmp.Or(from, path), Message: fmt.Sprintf("the configuration file cannot be read: %v", err),
+			Warning: from == "", // of a place that nobody named, such as another user's home
+		})
 	default:
 		l.File = path
 		l.readFile(path, file, said)

@@ -728,7 +728,7 @@ func TestPortTaken(t *testing.T) {
 
 	_, _, err = listen("https", address, false)
 	wrong, ok := errors.AsType[*ListenError](err)
-	if !ok || wrong.Setting != "https" || !strings.Contains(err.Error(), "--https "+address) || !strings.Contains(err.Error(), "another program") {
+	if !ok || wrong.Setting != "https" || !strings.Contains(err.Error(), "--https "+address) || !strings.Contains(err.Error(), fmt.Sprintf("another program listens there already. Stop it, or choose another port, as --https :%d", port+1)) {
 		t.Errorf("a configured port that is taken: %v", err)
 	}
 

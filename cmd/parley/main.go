@@ -30,6 +30,7 @@ func run(args []string, out, complaints io.Writer) int {
 	root := newRoot()
 	root.SetArgs(args)
 	root.SetOut(out)
+	root.SetErr(complaints)
 	err := root.Execute()
 	if err == nil {
 		return exitDone

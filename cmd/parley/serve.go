@@ -30,6 +30,9 @@ func newServe() *cobra.Command {
 			if err := loaded.Err(); err != nil {
 				return err
 			}
+			for _, w := range loaded.Warnings() {
+				cmd.PrintErrf("parley: warning: %v\n", w)
+			}
 			cfg := loaded.Config
 			if term.IsTerminal(int(os.Stdout.Fd())) && cfg.LogFormat != "json" {
 				cfg.Terminal = os.Stdout

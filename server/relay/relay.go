@@ -1,0 +1,304 @@
+// Package relay is the STUN and TURN server of the binary: engines of package turn on loops of their own.
+//
+// A [Relay] has one engine ("shard") for each processor. They share the UDP port, and the system spreads clients over
+// them; where it cannot, there is one. A client stays on the shard that got its 5-tuple. What two clients of different
+// shards send each other is handed from loop to loop inside the process.
+package relay
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/parley-rtc/parley/internal/loop"
+	"github.com/parley-rtc/parley/internal/udp"
+	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/turn"
+)
+
+const (
+	// maxStreams bounds the clients on tcp and tls; maxStreamsPerAddr those of one address (IPv6: one /64).
+	maxStreams        = 8192
+	maxStreamsPerAddr = 256
+	// clockEvery is how often the engines are told the time of day, which somebody may have set.
+	clockEvery = time.Minute
+	// relayBuffer is what a relay socket asks of the system for each direction.
+	relayBuffer = 1 << 20
+)
+
+// Config says how to make a Relay.
+type Config struct {
+	// Turn is the engines' configuration. Entropy, Epoch and Shards are filled in.
+	Turn turn.Config
+	// UDP are the addresses to listen on; a wildcard for each address family is the usual. One with port 0 takes any.
+	UDP []netip.AddrPort
+	// Here are the addresses of this machine's interfaces. A relayed address that is not among them (one behind a 1:1
+	// NAT) is bound as a wildcard.
+	Here []netip.Addr
+	// Shards is how many engines there are; default GOMAXPROCS, and 1 where ports cannot be shared.
+	Shards int
+	Logger *slog.Logger // default: none
+}
+
+// A Relay is a STUN and TURN server that runs. Its methods are safe for concurrent use.
+type Relay struct {
+	log    *slog.Logger
+	secret string
+	shards []*shard
+	next   atomic.Uint32 // the shard for the next stream
+	stop   chan struct{}
+	tasks  sync.WaitGroup
+
+	mu      sync.Mutex
+	owners  map[netip.AddrPort]*shard // who has which relayed address
+	here    []netip.Addr
+	streams map[netip.Prefix]int // clients on tcp and tls, by address
+	count   int                  // of them
+	refused uint64               // streams
+}
+
+// Start opens the sockets and serves until Close. An address that is taken is an error that wraps the system's
+// (syscall.EADDRINUSE).
+func Start(cfg Config) (*Relay, error) {
+	r := &Relay{
+		log:     cfg.Logger,
+		stop:    make(chan struct{}),
+		owners:  map[netip.AddrPort]*shard{},
+		here:    slices.Clone(cfg.Here),
+		streams: map[netip.Prefix]int{},
+	}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	if len(cfg.Turn.Secrets) > 0 {
+		r.secret = cfg.Turn.Secrets[0]
+	}
+	n := cfg.Shards
+	if n == 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	if !udp.Probe().ReusePort {
+		n = 1
+	}
+	listen, err := probe(cfg.UDP)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Turn.Entropy = rand.Reader
+	cfg.Turn.Shards = n > 1
+	for range n {
+		s, err := r.start(cfg.Turn, listen, n > 1)
+		if err != nil {
+			r.Close()
+			return nil, err
+		}
+		r.shards = append(r.shards, s)
+	}
+	r.tasks.Go(r.keepTime)
+	return r, nil
+}
+
+// probe makes sure that nobody else has the ports: a shared port would be shared with another program of this user too.
+// It returns the addresses with the ports that the system chose.
+func probe(addresses []netip.AddrPort) ([]netip.AddrPort, error) {
+	var out []netip.AddrPort
+	port := uint16(0)
+	for _, a := range addresses {
+		if a.Port() == 0 {
+			a = netip.AddrPortFrom(a.Addr(), port) // one port for both families
+		}
+		network := "udp6"
+		if a.Addr().Is4() {
+			network = "udp4"
+		}
+		c, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(a))
+		if err != nil {
+			return nil, err
+		}
+		port = c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+		c.Close()
+		out = append(out, netip.AddrPortFrom(a.Addr(), port))
+	}
+	return out, nil
+}
+
+// start makes one shard.
+func (r *Relay) start(cfg turn.Config, listen []netip.AddrPort, shared bool) (*shard, error) {
+	l, err := loop.New(loop.Config{})
+	if err != nil {
+		return nil, err
+	}
+	s := &shard{relay: r, loop: l}
+	failed := errors.New("relay: the loop has ended")
+	l.Do(func(now mono.Time) { failed = s.open(now, cfg, listen, shared) })
+	if failed != nil {
+		l.Close()
+		return nil, failed
+	}
+	return s, nil
+}
+
+// Close ends all allocations and closes all sockets.
+func (r *Relay) Close() {
+	close(r.stop)
+	r.tasks.Wait()
+	for _, s := range r.shards {
+		s.loop.Close()
+	}
+}
+
+// Ports returns the UDP addresses that the relay listens on.
+func (r *Relay) Ports() []netip.AddrPort { return slices.Clone(r.shards[0].listening) }
+
+// Adopt serves a client on a stream, whose TLS handshake, if it has one, is done. The relay owns conn from now on.
+func (r *Relay) Adopt(conn net.Conn) {
+	key := source(conn.RemoteAddr())
+	r.mu.Lock()
+	full := r.count >= maxStreams || r.streams[key] >= maxStreamsPerAddr
+	if full {
+		r.refused++
+	} else {
+		r.count++
+		r.streams[key]++
+	}
+	r.mu.Unlock()
+	if full {
+		conn.Close()
+		return
+	}
+	s := r.shards[int(r.next.Add(1))%len(r.shards)]
+	if !s.lease.Post(func(now mono.Time) { s.adopt(now, conn, key) }) {
+		r.streamGone(key)
+		conn.Close()
+	}
+}
+
+func (r *Relay) streamGone(key netip.Prefix) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count--
+	if r.streams[key]--; r.streams[key] == 0 {
+		delete(r.streams, key)
+	}
+}
+
+// source is what limits on streams go by: an IPv4 address or an IPv6 /64. Addresses that are none share one place.
+func source(a net.Addr) netip.Prefix {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.Prefix{}
+	}
+	addr := tcp.AddrPort().Addr().Unmap().WithZone("")
+	bits := 64
+	if addr.Is4() {
+		bits = 32
+	}
+	p, _ := addr.Prefix(bits)
+	return p
+}
+
+// Credential makes a username and password for name that are good until they expire or are revoked.
+func (r *Relay) Credential(name string, expires time.Time, l turn.Limits) (username, password string, err error) {
+	if r.secret == "" {
+		return "", "", errors.New("relay: there is no secret to make credentials from")
+	}
+	return turn.NewCredential(r.secret, name, expires, l)
+}
+
+// Revoke ends the allocations made with credentials for name, and refuses those credentials until the given time, by
+// which they have expired.
+func (r *Relay) Revoke(name string, until time.Time) {
+	for _, s := range r.shards {
+		s.lease.Post(func(now mono.Time) { s.engine.Revoke(now, name, until) })
+	}
+}
+
+// SetAddresses tells of changes to the addresses: what peers see, what else is this server's own, and what its
+// interfaces have.
+func (r *Relay) SetAddresses(relayed, own, here []netip.Addr) error {
+	r.mu.Lock()
+	r.here = slices.Clone(here)
+	r.mu.Unlock()
+	var errs []error
+	for _, s := range r.shards {
+		err := s.loop.Do(func(mono.Time) {
+			if err := s.engine.SetAddresses(relayed, own); err != nil {
+				errs = append(errs, err)
+			}
+		})
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// bindable returns the address to bind for a relayed address: itself, or the wildcard where a NAT stands in front.
+func (r *Relay) bindable(a netip.AddrPort) netip.AddrPort {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case a.Addr().IsLoopback() || slices.Contains(r.here, a.Addr()):
+		return a
+	case a.Addr().Is4():
+		return netip.AddrPortFrom(netip.IPv4Unspecified(), a.Port())
+	}
+	return netip.AddrPortFrom(netip.IPv6Unspecified(), a.Port())
+}
+
+// keepTime follows the time of day.
+func (r *Relay) keepTime() {
+	ticker := time.NewTicker(clockEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-r.stop:
+			return
+		case <-ticker.C:
+			for _, s := range r.shards {
+				s.lease.Post(func(now mono.Time) { s.engine.SetEpoch(epoch(now)) })
+			}
+		}
+	}
+}
+
+// epoch is the time of day at mono.Time zero of a loop whose time is now.
+func epoch(now mono.Time) time.Time { return time.Now().Add(-time.Duration(now)) }
+
+// Stats is what the shards have done, summed.
+type Stats struct {
+	Turn           turn.Counters
+	Loop           loop.Counters
+	Streams        int    // clients on tcp and tls now
+	RefusedStreams uint64 // because there were too many
+	LostHairpins   uint64 // datagrams between shards that found the way full
+}
+
+// Stats takes a snapshot.
+func (r *Relay) Stats() Stats {
+	var sum Stats
+	for _, s := range r.shards {
+		s.loop.Do(func(mono.Time) {
+			c := s.engine.Counters()
+			sum.Turn.Add(&c)
+		})
+		c := s.loop.Counters()
+		sum.Loop.Add(&c)
+		sum.LostHairpins += s.lost.Load()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	sum.Streams, sum.RefusedStreams = r.count, r.refused
+	return sum
+}
+
+// String is for logs.
+func (r *Relay) String() string { return fmt.Sprintf("relay with %d shards", len(r.shards)) }

@@ -1,0 +1,243 @@
+package relay
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/parley-rtc/parley/internal/loop"
+	"github.com/parley-rtc/parley/internal/udp"
+	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
+	"github.com/parley-rtc/parley/protocol/turn"
+)
+
+// maxHairpin bounds the bytes that are on their way to one shard from the others.
+const maxHairpin = 4 << 20
+
+// A shard is one engine on one loop, its tenant. But for what is said of single fields, all belongs to the loop.
+type shard struct {
+	relay     *Relay
+	loop      *loop.Loop
+	lease     *loop.Lease
+	engine    *turn.Server
+	listening []netip.AddrPort // not changed after open
+
+	streams map[pkt.Socket]netip.Prefix
+	relayed map[pkt.Socket]netip.AddrPort // the relayed address of each relay socket
+
+	coming atomic.Int64  // bytes from other shards, posted and not yet handled; for all
+	lost   atomic.Uint64 // datagrams for this shard that found no room; for all
+}
+
+// open attaches the shard to its loop and opens what it listens on.
+func (s *shard) open(now mono.Time, cfg turn.Config, listen []netip.AddrPort, shared bool) error {
+	s.streams, s.relayed = map[pkt.Socket]netip.Prefix{}, map[pkt.Socket]netip.AddrPort{}
+	cfg.Epoch = epoch(now)
+	cfg.DontFragment = udp.Probe().MMsg // the portable form cannot set DF
+	var err error
+	if s.engine, err = turn.New(cfg); err != nil {
+		return err
+	}
+	s.lease = s.loop.Attach(s)
+	s.loop.Redirect(turn.Hairpin, s.toOthers)
+	for _, a := range listen {
+		name, local, err := s.lease.Open(udp.Config{Local: a, ReusePort: shared})
+		if err != nil {
+			return err
+		}
+		s.engine.AddSocket(now, name, false)
+		s.listening = append(s.listening, local)
+	}
+	return nil
+}
+
+func (s *shard) HandleDatagram(now mono.Time, d *pkt.Datagram) {
+	if !s.engine.Relay(now, d, s.lease.Batch()) {
+		s.engine.HandleDatagram(now, d)
+	}
+}
+
+func (s *shard) HandleICMP(now mono.Time, m *pkt.ICMP) { s.engine.HandleICMP(now, m) }
+func (s *shard) HandleTimeout(now mono.Time)           { s.engine.HandleTimeout(now) }
+func (s *shard) NextTimeout() mono.Time                { return s.engine.NextTimeout() }
+
+func (s *shard) AppendTransmit(now mono.Time, b *pkt.Batch) (more bool) {
+	for {
+		e, ok := s.engine.NextEvent()
+		if !ok {
+			return s.engine.AppendTransmit(now, b)
+		}
+		switch e := e.(type) {
+		case turn.OpenRelay:
+			s.openRelay(now, e)
+		case turn.CloseSocket:
+			s.close(now, e.Socket)
+		case turn.Allocated:
+			s.relay.log.Debug("relay: allocated", "relayed", len(e.Relayed))
+		case turn.Released:
+			s.relay.log.Debug("relay: released", "age", e.Age, "bytes_up", e.Usage.BytesUp, "bytes_down", e.Usage.BytesDown)
+		}
+	}
+}
+
+// HandleClose is told of a client's stream that ended.
+func (s *shard) HandleClose(now mono.Time, name pkt.Socket) { s.forget(now, name) }
+
+func (s *shard) forget(now mono.Time, name pkt.Socket) {
+	if key, ok := s.streams[name]; ok {
+		delete(s.streams, name)
+		s.engine.RemoveSocket(now, name)
+		s.relay.streamGone(key)
+	}
+}
+
+func (s *shard) adopt(now mono.Time, conn net.Conn, key netip.Prefix) {
+	name, err := s.lease.Adopt(conn, loop.TURN)
+	if err != nil {
+		s.relay.streamGone(key)
+		conn.Close()
+		return
+	}
+	s.streams[name] = key
+	s.engine.AddSocket(now, name, true)
+}
+
+// openRelay opens the socket of a relayed address.
+func (s *shard) openRelay(now mono.Time, e turn.OpenRelay) {
+	if e.Token != 0 {
+		s.takeReservation(e)
+		return
+	}
+	s.bind(now, e.Request, e.Address)
+}
+
+func (s *shard) bind(now mono.Time, request uint32, address netip.AddrPort) {
+	if !s.relay.claim(address, s) {
+		s.engine.RelayFailed(now, request, turn.ErrPortTaken)
+		return
+	}
+	name, _, err := s.lease.Open(udp.Config{Local: s.relay.bindable(address), Buffer: relayBuffer, ICMP: true})
+	if err != nil {
+		s.relay.unclaim(address, s)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			err = turn.ErrPortTaken
+		}
+		s.engine.RelayFailed(now, request, err)
+		return
+	}
+	s.relayed[name] = address
+	s.engine.RelayOpened(now, request, name, address)
+}
+
+// takeReservation looks for the shard that holds a port in reserve. A socket belongs to its loop, so that shard closes
+// it and this one opens the port again.
+func (s *shard) takeReservation(e turn.OpenRelay) {
+	waiting := int32(len(s.relay.shards) - 1)
+	if waiting <= 0 {
+		s.lease.Post(func(now mono.Time) { s.engine.RelayFailed(now, e.Request, errNoReservation) })
+		return
+	}
+	left := new(atomic.Int32)
+	left.Store(waiting)
+	for _, other := range s.relay.shards {
+		if other == s {
+			continue
+		}
+		other.lease.Post(func(now mono.Time) {
+			name, address, ok := other.engine.TakeReservation(e.Token)
+			if ok {
+				other.close(now, name)
+				s.lease.Post(func(now mono.Time) { s.bind(now, e.Request, address) })
+				left.Store(-1)
+			} else if left.Add(-1) == 0 {
+				s.lease.Post(func(now mono.Time) { s.engine.RelayFailed(now, e.Request, errNoReservation) })
+			}
+		})
+	}
+}
+
+var errNoReservation = errors.New("relay: nobody holds a reservation of this token")
+
+// close closes a relay socket or a client's stream.
+func (s *shard) close(now mono.Time, name pkt.Socket) {
+	if address, ok := s.relayed[name]; ok {
+		delete(s.relayed, name)
+		s.relay.unclaim(address, s)
+	}
+	s.forget(now, name)
+	s.lease.Close(name)
+}
+
+func (r *Relay) claim(a netip.AddrPort, s *shard) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.owners[a] != nil {
+		return false
+	}
+	r.owners[a] = s
+	return true
+}
+
+func (r *Relay) unclaim(a netip.AddrPort, s *shard) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.owners[a] == s {
+		delete(r.owners, a)
+	}
+}
+
+func (r *Relay) owner(a netip.AddrPort) *shard {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.owners[a]
+}
+
+// toOthers hands datagrams for allocations of other shards to their loops: one copy, and one post for each shard that
+// has something in this batch.
+func (s *shard) toOthers(ts []*pkt.Transmit) {
+	for len(ts) > 0 {
+		to := s.relay.owner(ts[0].Remote)
+		var mine, rest []*pkt.Transmit
+		size := 0
+		for _, t := range ts {
+			if s.relay.owner(t.Remote) == to {
+				mine = append(mine, t)
+				size += len(t.Payload)
+			} else {
+				rest = append(rest, t)
+			}
+		}
+		ts = rest
+		if to == nil || to == s {
+			s.lost.Add(uint64(len(mine)))
+			continue
+		}
+		if to.coming.Add(int64(size)) > maxHairpin {
+			to.coming.Add(-int64(size))
+			to.lost.Add(uint64(len(mine)))
+			continue
+		}
+		buf := make([]byte, 0, size)
+		carried := make([]pkt.Datagram, len(mine))
+		for i, t := range mine {
+			at := len(buf)
+			buf = append(buf, t.Payload...)
+			carried[i] = pkt.Datagram{
+				Path: pkt.Path{Socket: turn.Hairpin, Local: t.Remote, Remote: t.Local},
+				ECN:  t.ECN, DSCP: t.DSCP, Payload: buf[at:len(buf):len(buf)],
+			}
+		}
+		posted := to.lease.Post(func(now mono.Time) {
+			for i := range carried {
+				to.HandleDatagram(now, &carried[i])
+			}
+			to.coming.Add(-int64(size))
+		})
+		if !posted {
+			to.coming.Add(-int64(size))
+		}
+	}
+}
