@@ -103,7 +103,7 @@ func (s *Server) handleAllocate(now mono.Time, d *pkt.Datagram, m *stun.Message,
 		s.refuse(d, m, stun.CodeAllocationQuotaReached)
 		return
 	}
-	if len(s.clients) >= s.cfg.Allocations {
+	if len(s.clients) >= s.cfg.Allocations || len(s.events)-s.told >= maxEvents {
 		s.forget(u)
 		s.refuse(d, m, stun.CodeInsufficientCapacity)
 		return

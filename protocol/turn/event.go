@@ -77,7 +77,7 @@ const (
 	DropNoPermission             // from or to a peer without permission
 	DropDenied                   // to an address that nothing is relayed to
 	DropBandwidth                // more than the user may
-	DropTooLong                  // does not fit into the datagram or message that it would become
+	DropTooLong                  // a request of more than 8 KiB, or data that does not fit into the message that it would become
 	DropNoRelay                  // to a relay address of ours that no allocation has
 	DropICMP                     // an ICMP message of no use to a client
 	DropFull                     // the output is full: the driver does not drain it

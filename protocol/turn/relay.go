@@ -109,14 +109,14 @@ func (s *Server) fromChannel(now mono.Time, d *pkt.Datagram, out *pkt.Batch) out
 
 // fromSend relays a Send indication (section 11.2).
 func (s *Server) fromSend(now mono.Time, d *pkt.Datagram, out *pkt.Batch) outcome {
-	m, err := stun.Parse(d.Payload)
-	if err != nil {
-		s.drop(DropMalformed)
-		return done
-	}
 	a := s.allocation(&d.Path)
 	if a == nil || a.waiting > 0 {
 		s.drop(DropNoAllocation)
+		return done
+	}
+	m, err := stun.Parse(d.Payload)
+	if err != nil {
+		s.drop(DropMalformed)
 		return done
 	}
 	peer, err := m.XORAddress(stun.AttrXORPeerAddress)

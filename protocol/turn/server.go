@@ -46,8 +46,13 @@ const Hairpin pkt.Socket = -1
 const (
 	outboxBytes     = 128 << 10 // more than the largest datagram, enough for the replies to a batch of requests
 	outboxTransmits = 256
-	maxReply        = 512 // the longest response, with both relayed addresses and SOFTWARE, has less
-	streamIdle      = time.Minute
+	// maxEvents bounds what a driver that takes no events makes the server keep: beyond it nothing is allocated, and the
+	// events that end what there is are as many as that.
+	maxEvents = 1 << 13
+	// maxRequest is more than a CreatePermission for all peers that fit needs. Strangers make us search and hash no more.
+	maxRequest = 8 << 10
+	maxReply   = 512 // the longest response, with both relayed addresses and SOFTWARE, has less
+	streamIdle = time.Minute
 )
 
 // A Server is one TURN engine. It is not for concurrent use.
@@ -74,6 +79,7 @@ type Server struct {
 	timers       timerq.Queue[timed]
 
 	events  []Event
+	told    int        // events that NextEvent has passed on
 	out     *pkt.Batch // what HandleDatagram answers and relays
 	flushed int        // transmits of out that AppendTransmit has passed on
 	id      identity   // of the request in hand
@@ -217,12 +223,13 @@ func (s *Server) HandleTimeout(now mono.Time) {
 
 // NextEvent returns what the driver is to do or to know.
 func (s *Server) NextEvent() (Event, bool) {
-	if len(s.events) == 0 {
+	if s.told == len(s.events) {
+		s.events, s.told = s.events[:0], 0
 		return nil, false
 	}
-	e := s.events[0]
-	s.events[0] = nil
-	s.events = s.events[1:]
+	e := s.events[s.told]
+	s.events[s.told] = nil
+	s.told++
 	return e, true
 }
 
@@ -253,6 +260,10 @@ func (s *Server) drop(why Drop) { s.counters.Dropped[why]++ }
 
 // handleControl takes what is not relayed data: a message from a client.
 func (s *Server) handleControl(now mono.Time, d *pkt.Datagram) {
+	if len(d.Payload) > maxRequest {
+		s.drop(DropTooLong)
+		return
+	}
 	m, err := stun.Parse(d.Payload)
 	if err != nil { // "If any errors are detected, the message is silently discarded." (RFC 8489 section 6.3)
 		if errors.Is(err, stun.ErrNotSTUN) {
