@@ -1,0 +1,54 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"html"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"regexp"
+	"testing"
+	"time"
+)
+
+// The tests in src/tests are TypeScript, of the parts of SDK and app that need no other side: bundled as dist is, run in
+// Chromium, and told by the page's title.
+func TestTypeScript(t *testing.T) {
+	chromium, err := exec.LookPath("chromium")
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("needs Chromium; on Debian: apt-get install chromium")
+		}
+		t.Skip("needs Chromium; on Debian: apt-get install chromium")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	script, err := exec.CommandContext(ctx, "go", "tool", "esbuild", "src/tests/main.ts", "--bundle", "--format=esm", "--target=es2022").Output()
+	if err != nil {
+		t.Fatalf("esbuild: %v", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `<!doctype html><title>not run</title><body><script type="module" src="/main.js"></script>`)
+	})
+	mux.HandleFunc("/main.js", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/javascript")
+		_, _ = w.Write(script)
+	})
+	server := httptest.NewServer(mux)
+	defer server.Close()
+
+	browser := exec.CommandContext(ctx, chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+		"--disable-background-networking", "--user-data-dir="+t.TempDir(), "--dump-dom", server.URL)
+	page, err := browser.Output()
+	if err != nil {
+		t.Fatalf("chromium: %v", err)
+	}
+	title := regexp.MustCompile(`<title>passed ([0-9]+)</title>`).FindSubmatch(page)
+	if title == nil {
+		t.Fatalf("%s", html.UnescapeString(string(page)))
+	}
+	t.Logf("%s checks passed", title[1])
+}
