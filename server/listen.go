@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -143,6 +144,42 @@ func loopbackTaken(port int) bool {
 // isAddrInUse knows the words of systems whose error is not EADDRINUSE (Windows has a number of its own).
 func isAddrInUse(err error) bool {
 	return errors.Is(err, syscall.EADDRINUSE) || err != nil && strings.Contains(err.Error(), "Only one usage of each socket address")
+}
+
+// maxConnections bounds what the server holds open on all its ports: four for each seat that the hub has. More are closed
+// at once. (The system's limit of open files, where it is lower, comes first.)
+const maxConnections = 16384
+
+// limited is a listener that shares a number of places with others.
+type limited struct {
+	net.Listener
+	places chan struct{}
+}
+
+func (l limited) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case l.places <- struct{}{}:
+			return &placed{Conn: conn, leave: sync.OnceFunc(func() { <-l.places })}, nil
+		default:
+			conn.Close()
+		}
+	}
+}
+
+// placed is a connection that has one of the places.
+type placed struct {
+	net.Conn
+	leave func()
+}
+
+func (p *placed) Close() error {
+	defer p.leave()
+	return p.Conn.Close()
 }
 
 const (

@@ -193,6 +193,7 @@ type ports struct {
 
 func openPorts(cfg *Config) (*ports, error) {
 	p := &ports{}
+	places := make(chan struct{}, maxConnections)
 	open := func(setting, said, address string) (lns []net.Listener, at place, err error) {
 		if address == off {
 			return nil, place{}, nil
@@ -200,6 +201,9 @@ func openPorts(cfg *Config) (*ports, error) {
 		lns, at.port, err = listen(setting, address, said == "")
 		if err != nil {
 			return nil, place{}, err
+		}
+		for i, ln := range lns {
+			lns[i] = limited{ln, places}
 		}
 		var wanted string
 		at.host, wanted, _ = net.SplitHostPort(address) // listen has taken it apart as well

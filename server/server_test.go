@@ -866,6 +866,45 @@ func TestSilentConnectionsDoNotBlockOthers(t *testing.T) {
 	}
 }
 
+func TestConnectionsAreBounded(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	bounded := limited{ln, make(chan struct{}, 1)}
+	accepted := make(chan net.Conn)
+	go func() {
+		for {
+			conn, err := bounded.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- conn
+		}
+	}()
+	dial := func() net.Conn {
+		conn, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	dial()
+	first := <-accepted
+	if _, err := dial().Read(make([]byte, 1)); err == nil {
+		t.Error("one too many was served")
+	}
+	first.Close()
+	first.Close() // twice is no second place
+	dial()
+	<-accepted
+	if _, err := dial().Read(make([]byte, 1)); err == nil {
+		t.Error("one too many was served after a place was left")
+	}
+}
+
 func TestPublicNeedsAnAddress(t *testing.T) {
 	n := &fakeMachine{}
 	n.set("kitchen", "192.168.1.5")

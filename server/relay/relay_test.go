@@ -1,0 +1,366 @@
+package relay_test
+
+import (
+	"bufio"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/parley-rtc/parley/protocol/stun"
+	"github.com/parley-rtc/parley/protocol/turn"
+	"github.com/parley-rtc/parley/server/relay"
+)
+
+const secret = "a secret of the test, long enough"
+
+var loopback = netip.MustParseAddr("127.0.0.1")
+
+// start runs a relay on a free port of loopback. change may alter its configuration.
+func start(t *testing.T, change func(*relay.Config)) *relay.Relay {
+	t.Helper()
+	cfg := relay.Config{
+		Turn:   turn.Config{Secrets: []string{secret}, Relay: []netip.Addr{loopback}},
+		UDP:    []netip.AddrPort{netip.AddrPortFrom(loopback, 0)},
+		Shards: 2,
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	r, err := relay.Start(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	return r
+}
+
+func allowLoopback(cfg *relay.Config) {
+	cfg.Turn.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+}
+
+// A client is a TURN client that waits for each answer. Over UDP conn has a message in each read, over TCP a stream.
+type client struct {
+	t       *testing.T
+	conn    net.Conn
+	stream  *bufio.Reader // nil over UDP
+	hasher  *stun.Hasher
+	proof   *stun.Credential
+	relayed netip.AddrPort
+}
+
+func dial(t *testing.T, r *relay.Relay, name string) *client {
+	t.Helper()
+	conn, err := net.Dial("udp", r.Ports()[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newClient(t, r, conn, name)
+}
+
+// dialTCP makes a TCP connection and hands its server's end to the relay.
+func dialTCP(t *testing.T, r *relay.Relay, name string) *client {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Adopt(accepted)
+	c := newClient(t, r, conn, name)
+	c.stream = bufio.NewReader(conn)
+	return c
+}
+
+func newClient(t *testing.T, r *relay.Relay, conn net.Conn, name string) *client {
+	t.Helper()
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	username, password, err := r.Credential(name, time.Now().Add(time.Hour), turn.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &client{t: t, conn: conn, hasher: stun.NewHasher(), proof: stun.NewCredential(username, password)}
+}
+
+// read returns the next message or ChannelData.
+func (c *client) read() ([]byte, error) {
+	if c.stream == nil {
+		buf := make([]byte, 4096)
+		n, err := c.conn.Read(buf)
+		return buf[:n], err
+	}
+	head, err := c.stream.Peek(4)
+	if err != nil {
+		return nil, err
+	}
+	n, ok := turn.FrameLen([4]byte(head))
+	if !ok {
+		return nil, errors.New("not a frame")
+	}
+	buf := make([]byte, n)
+	_, err = io.ReadFull(c.stream, buf)
+	return buf, err
+}
+
+// request makes a request, answers one challenge, and returns the response.
+func (c *client) request(m stun.Method, fill func(*stun.Builder)) (stun.Message, error) {
+	for {
+		var id stun.TransactionID
+		rand.Read(id[:])
+		b := stun.NewBuilder(nil, stun.Request, m, id)
+		if fill != nil {
+			fill(&b)
+		}
+		if c.proof.Challenged() {
+			c.proof.Sign(&b, c.hasher)
+		}
+		raw, err := b.Message()
+		if err != nil {
+			return stun.Message{}, err
+		}
+		if _, err := c.conn.Write(raw); err != nil {
+			return stun.Message{}, err
+		}
+		for {
+			raw, err := c.read()
+			if err != nil {
+				return stun.Message{}, err
+			}
+			if !stun.Is(raw) {
+				continue // data that overtook
+			}
+			response, err := stun.Parse(raw)
+			if err != nil {
+				return response, err
+			}
+			if response.TransactionID() != id {
+				continue
+			}
+			code, _, failed := response.ErrorCode()
+			if failed && (code == stun.CodeUnauthenticated || code == stun.CodeStaleNonce) && c.proof.Challenge(c.hasher, &response) == nil {
+				break
+			}
+			if failed {
+				return response, errors.New(code.String())
+			}
+			return response, nil
+		}
+	}
+}
+
+func (c *client) mustRequest(m stun.Method, fill func(*stun.Builder)) stun.Message {
+	c.t.Helper()
+	response, err := c.request(m, fill)
+	if err != nil {
+		c.t.Fatalf("%v: %v", m, err)
+	}
+	return response
+}
+
+func (c *client) allocate() {
+	c.t.Helper()
+	m := c.mustRequest(stun.Allocate, func(b *stun.Builder) { b.Uint32(stun.AttrRequestedTransport, 17<<24) })
+	var err error
+	if c.relayed, err = m.XORAddress(stun.AttrXORRelayedAddress); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *client) bind(peer netip.AddrPort) {
+	c.t.Helper()
+	c.mustRequest(stun.ChannelBind, func(b *stun.Builder) {
+		b.Uint32(stun.AttrChannelNumber, 0x4000<<16)
+		b.XORAddress(stun.AttrXORPeerAddress, peer)
+	})
+}
+
+func (c *client) send(text string) {
+	c.t.Helper()
+	b := binary.BigEndian.AppendUint16(nil, 0x4000)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(text)))
+	b = append(b, text...)
+	for c.stream != nil && len(b)%4 != 0 {
+		b = append(b, 0)
+	}
+	if _, err := c.conn.Write(b); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// receive returns the next ChannelData's text.
+func (c *client) receive() string {
+	c.t.Helper()
+	for {
+		b, err := c.read()
+		if err != nil {
+			c.t.Fatal("waiting for ChannelData: ", err)
+		}
+		if len(b) >= 4 && !stun.Is(b) {
+			return string(b[4 : 4+binary.BigEndian.Uint16(b[2:])])
+		}
+	}
+}
+
+func TestARelayedClientAndAPeerTalk(t *testing.T) {
+	r := start(t, allowLoopback)
+	for name, dial := range map[string]func(*testing.T, *relay.Relay, string) *client{"udp": dial, "tcp": dialTCP} {
+		t.Run(name, func(t *testing.T) {
+			peer, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer peer.Close()
+			peer.SetDeadline(time.Now().Add(20 * time.Second))
+			c := dial(t, r, "ada")
+			c.allocate()
+			c.bind(peer.LocalAddr().(*net.UDPAddr).AddrPort())
+			c.send("up we go")
+			buf := make([]byte, 100)
+			n, from, err := peer.ReadFromUDPAddrPort(buf)
+			if err != nil || string(buf[:n]) != "up we go" {
+				t.Fatalf("the peer got %q, %v", buf[:n], err)
+			}
+			if from != c.relayed {
+				t.Errorf("it came from %v, want the relayed address %v", from, c.relayed)
+			}
+			if _, err := peer.WriteToUDPAddrPort([]byte("and down"), from); err != nil {
+				t.Fatal(err)
+			}
+			if got := c.receive(); got != "and down" {
+				t.Errorf("the client got %q", got)
+			}
+		})
+	}
+}
+
+// Two clients behind one server reach each other though the list of denied peers is closed, whichever shards they are on.
+func TestRelayedClientsReachEachOtherInsideTheProcess(t *testing.T) {
+	r := start(t, nil)
+	var all []*client
+	for i := range 8 { // with four on udp the odds that all got one shard are 1 in 8; those on tcp alternate
+		c := dial
+		if i%2 == 1 {
+			c = dialTCP
+		}
+		all = append(all, c(t, r, string(rune('a'+i))))
+		all[i].allocate()
+	}
+	for i, a := range all {
+		b := all[(i+3)%len(all)]
+		a.bind(b.relayed)
+		b.mustRequest(stun.CreatePermission, func(m *stun.Builder) { m.XORAddress(stun.AttrXORPeerAddress, a.relayed) })
+	}
+	for i, a := range all {
+		a.send("from " + string(rune('a'+i)))
+	}
+	for i := range all {
+		b := all[(i+3)%len(all)]
+		if got, want := b.receive(), "from "+string(rune('a'+i)); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	if s := r.Stats(); s.Turn.HandedOver < 8 || s.LostHairpins != 0 {
+		t.Errorf("handed over %d, lost %d; want 8 and 0", s.Turn.HandedOver, s.LostHairpins)
+	}
+}
+
+func TestALoopbackPeerIsRefusedUnlessAllowed(t *testing.T) {
+	c := dial(t, start(t, func(cfg *relay.Config) { cfg.Turn.Own = []netip.Addr{loopback} }), "eve")
+	c.allocate()
+	_, err := c.request(stun.CreatePermission, func(b *stun.Builder) {
+		b.XORAddress(stun.AttrXORPeerAddress, netip.MustParseAddrPort("127.0.0.2:80"))
+	})
+	if err == nil || err.Error() != stun.CodeForbidden.String() {
+		t.Errorf("a permission for loopback: %v, want %v", err, stun.CodeForbidden)
+	}
+}
+
+func TestRevokedCredentialsEndTheirAllocations(t *testing.T) {
+	r := start(t, nil)
+	c := dial(t, r, "seat")
+	c.allocate()
+	r.Revoke("seat", time.Now().Add(time.Hour))
+	if n := r.Stats().Turn.Allocations; n != 0 {
+		t.Errorf("%d allocations are left", n)
+	}
+	again := dial(t, r, "seat")
+	if _, err := again.request(stun.Allocate, func(b *stun.Builder) { b.Uint32(stun.AttrRequestedTransport, 17<<24) }); err == nil {
+		t.Error("a revoked credential got an allocation")
+	}
+}
+
+// A reservation is kept by one shard and used by a client of another, as often as chance will have it.
+func TestAReservedPortCanBeUsedFromAnotherShard(t *testing.T) {
+	r := start(t, nil)
+	for range 6 {
+		c := dial(t, r, "even")
+		m := c.mustRequest(stun.Allocate, func(b *stun.Builder) {
+			b.Uint32(stun.AttrRequestedTransport, 17<<24)
+			b.Bytes(stun.AttrEvenPort, []byte{0x80})
+		})
+		even, err := m.XORAddress(stun.AttrXORRelayedAddress)
+		if err != nil || even.Port()%2 != 0 {
+			t.Fatalf("relayed address %v, %v: want an even port", even, err)
+		}
+		token, ok := m.Get(stun.AttrReservationToken)
+		if !ok {
+			t.Fatal("no reservation token")
+		}
+		token = slices.Clone(token)
+		d := dial(t, r, "odd")
+		m = d.mustRequest(stun.Allocate, func(b *stun.Builder) {
+			b.Uint32(stun.AttrRequestedTransport, 17<<24)
+			b.Bytes(stun.AttrReservationToken, token)
+		})
+		if odd, err := m.XORAddress(stun.AttrXORRelayedAddress); err != nil || odd.Port() != even.Port()+1 {
+			t.Fatalf("the reservation gave %v, %v: want port %d", odd, err, even.Port()+1)
+		}
+	}
+}
+
+func TestATakenPortIsAnError(t *testing.T) {
+	r := start(t, nil)
+	_, err := relay.Start(relay.Config{UDP: r.Ports()})
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("a second relay on the port of the first: %v, want EADDRINUSE", err)
+	}
+}
+
+func TestStreamsFromOneAddressAreBounded(t *testing.T) {
+	r := start(t, nil)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	for range 257 {
+		conn, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		accepted, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Adopt(accepted)
+	}
+	if s := r.Stats(); s.Streams != 256 || s.RefusedStreams != 1 {
+		t.Errorf("%d streams, %d refused; want 256 and 1", s.Streams, s.RefusedStreams)
+	}
+}
