@@ -104,7 +104,11 @@ export async function callPage(room: Room, media: Media, left: () => void): Prom
     const {state} = room.connection;
     status.dataset['state'] = state;
     status.textContent = {connecting: 'Connecting', connected: '', reconnecting: 'Server lost', closed: 'Server lost'}[state];
-    if (room.connection.state !== 'reconnecting') return banner('server');
+    if (state === 'connected') {
+      banner('draining');
+      banner('server');
+    }
+    if (state !== 'reconnecting') return;
     lostTimer = setTimeout(() => banner('server', {
       symbol: 'warn',
       text: 'The server is out of reach. Your call goes on; nobody can join until it is back.',
@@ -115,7 +119,7 @@ export async function callPage(room: Room, media: Media, left: () => void): Prom
   // What is below it: what one can do.
   const buttons = {} as Record<'audio' | 'video' | 'chat' | 'invite' | 'settings', HTMLButtonElement>;
   const control = (id: keyof typeof buttons, symbol: IconName, label: string, key: string, onclick: () => void, word = label): HTMLButtonElement =>
-    (buttons[id] = h('button.control', {type: 'button', testid: id, 'aria-label': label, 'aria-keyshortcuts': key, title: `${label} (${key})`, onclick}, icon(symbol), h('span', {}, word)));
+    (buttons[id] = h('button.control', {type: 'button', testid: id, 'aria-label': word, 'aria-keyshortcuts': key, title: `${label} (${key})`, onclick}, icon(symbol), h('span', {}, word)));
   const drawDevices = () => {
     for (const [kind, device, key] of [['audio', 'microphone', 'M'], ['video', 'camera', 'V']] as const) {
       const on = media.has(kind);
@@ -144,7 +148,7 @@ export async function callPage(room: Room, media: Media, left: () => void): Prom
   const route = () => {
     for (const tile of tiles.values()) tile.route();
   };
-  const badge = h('b.badge', {testid: 'unread', hidden: true});
+  const badge = h('b.badge', {testid: 'unread', hidden: true, 'aria-hidden': 'true'});
   const chat = chatPanel(room,
     (unread) => {
       badge.hidden = unread === 0;
@@ -171,7 +175,7 @@ export async function callPage(room: Room, media: Media, left: () => void): Prom
         control('invite', 'invite', 'Invite', 'I', () => inviteDialog(room.link)))),
     banners,
     h('div.call-body', {}, h('div.stage-wrap', {}, stage, hear), chat.element),
-    h('footer.controls', {role: 'toolbar', 'aria-label': 'Call'},
+    h('footer.controls', {role: 'group', 'aria-label': 'Call'},
       control('audio', 'mic', 'Microphone', 'M', () => void switchDevice('audio'), 'Mic'),
       control('video', 'camera', 'Camera', 'V', () => void switchDevice('video')),
       control('chat', 'chat', 'Chat', 'C', () => chat.toggle()),
@@ -190,7 +194,15 @@ export async function callPage(room: Room, media: Media, left: () => void): Prom
     text: `${error.message} Your call goes on with those who are here.`,
     button: error.code === 'session-replaced' ? undefined : h('button.button.small', {type: 'button', testid: 'rejoin', onclick: () => location.reload()}, 'Join again'),
   }));
+  const known = {...media.problems};
   const publish = (kind: Kind) => {
+    const device = kind === 'audio' ? 'microphone' : 'camera';
+    const stopped = media.problems[kind] !== undefined && media.problems[kind] !== known[kind];
+    banner(kind, stopped ? {
+      symbol: 'warn',
+      text: `Your ${device} stopped.`,
+      button: h('button.button.small', {type: 'button', onclick: () => settingsDialog(media, route)}, 'What to do'),
+    } : undefined);
     void room.replaceTrack(kind, media.tracks[kind]);
     if (room.self.presence[kind] !== media.has(kind)) room.setPresence({[kind]: media.has(kind)});
     drawDevices();

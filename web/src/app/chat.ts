@@ -108,5 +108,5 @@ export function chatPanel(room: Room, onUnread: (count: number) => void, onToggl
 /** Text with its web addresses as links that tell the other site nothing. */
 function linked(text: string): (Node | string)[] {
   return text.split(/(https?:\/\/[^\s<>"]+[^\s<>".,;:!?)\]}'])/).map((part, i) =>
-    i % 2 === 1 && URL.canParse(part) ? h('a', {href: part, target: '_blank', rel: 'noopener noreferrer'}, part) : part);
+    i % 2 === 1 ? h('a', {href: part, target: '_blank', rel: 'noopener noreferrer'}, part) : part);
 }

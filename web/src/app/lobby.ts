@@ -180,7 +180,7 @@ export function lobbyPage(room: string, media: Media, exit: LobbyExit): () => vo
   document.body.classList.remove('in-call');
   ready();
   draw();
-  if (!name.value) name.focus();
+  (name.value ? state.querySelector('button') : name)?.focus();
 
   // Where the browser is not going to ask, there is nothing to explain.
   opening = (async () => {

@@ -1,3 +1,4 @@
+import {randomText} from './random.ts';
 import type {ICECandidate, SessionDescription} from './protocol.gen.ts';
 
 /** The label of the data channel that every link has, agreed upon beforehand: nothing to negotiate, the same id on both sides. */
@@ -44,7 +45,7 @@ export interface LinkConfig {
  */
 export class Link {
   /** Names this object to the other side. */
-  readonly label = crypto.randomUUID();
+  readonly label = randomText(12);
   readonly pc: RTCPeerConnection;
   readonly #channel: RTCDataChannel;
   readonly #senders = new Map<Kind, RTCRtpSender>();
@@ -73,6 +74,11 @@ export class Link {
 
   get connected(): boolean {
     return this.pc.connectionState === 'connected';
+  }
+
+  /** Takes other servers for the next search. */
+  configure(configuration: RTCConfiguration): void {
+    if ('setConfiguration' in this.pc) this.pc.setConfiguration(configuration); // Firefox learned it late
   }
 
   /** Sends this track from now on, or nothing of that kind. */

@@ -163,7 +163,7 @@ export class Peer extends Emitter<PeerEvents> {
   present(forgotten: boolean): void {
     this.#away = false;
     clearTimeout(this.#awayTimer);
-    this.#link.pc.setConfiguration(this.host.configuration);
+    this.#link.configure(this.host.configuration);
     if (forgotten) this.#link.resend();
     this.refresh(false);
   }
@@ -272,16 +272,18 @@ export class Peer extends Emitter<PeerEvents> {
     clearTimeout(this.#searchTimer);
     this.#searches ||= 1;
     if (this.state === 'left' || this.#away || !this.host.signaling) return;
+    if (this.#link.connected) return this.#link.restart();
     this.#searches++;
     if (this.#searches > failedAfter && this.state !== 'connected') this.#setState('failed');
     if (this.#searches % (searchesOfOne + 1) === 0) return this.#beginAnew(true);
     this.#link.restart();
-    if (!this.#link.connected) this.#searchIn(Math.min(searchStep * this.#searches, lastSearch));
+    this.#searchIn(Math.min(searchStep * this.#searches, lastSearch));
   }
 
   async #look(): Promise<void> {
     const link = this.#link;
     if (!link.connected) return;
+    this.limitVideo(); // for video that was added since
     const {path, quality} = readStats(await link.pc.getStats(), this.#counters);
     if (link !== this.#link || this.state === 'left') return;
     const changed = path && (path.description !== this.path?.description || path.roundTrip !== this.path.roundTrip);

@@ -4,6 +4,7 @@ import type {Kind} from './link.ts';
 import type {Path} from './path.ts';
 import {Peer} from './peer.ts';
 import type {ChatMessage, PeerHost, Presence} from './peer.ts';
+import {randomText} from './random.ts';
 import type {Reason, ServerMessage, WelcomeFrame} from './protocol.gen.ts';
 import {Session} from './session.ts';
 import type {CarrierKind} from './carrier.ts';
@@ -49,7 +50,7 @@ const uplink = 3_000_000;
 const maxVideo = 2_000_000;
 
 /** How long join tries to reach the server. */
-const joinWithin = 20_000;
+const joinWithin = 15_000;
 
 const unreachable = 'The server does not answer. Check that this device has a network and that the server runs, then try again.';
 
@@ -284,7 +285,7 @@ export class Room extends Emitter<RoomEvents> {
 /**
  * Takes a seat in a room: `join('/r/kitchen', {name: 'Ada'})`. The address is a path of this page's server, or whole.
  *
- * Rejects with a ParleyError: a code of the server's, 'unreachable' after 20 s, 'bad-address', or 'unsupported'.
+ * Rejects with a ParleyError: a code of the server's, 'unreachable' after 15 s, 'bad-address', or 'unsupported'.
  */
 export async function join(address: string | URL, options: JoinOptions = {}): Promise<Room> {
   if (typeof RTCPeerConnection === 'undefined') {
@@ -327,9 +328,4 @@ function watchNetworkType(changed: () => void, signal: AbortSignal): void {
     },
     {signal},
   );
-}
-
-function randomText(bytes: number): string {
-  const random = crypto.getRandomValues(new Uint8Array(bytes));
-  return btoa(String.fromCharCode(...random)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
 }
