@@ -212,10 +212,13 @@ func (c *Conn) HandleDatagram(now mono.Time, b []byte) {
 		rec, rest, ok := c.parse(b)
 		if !ok {
 			c.stats.Malformed++
-			return
+			break
 		}
 		c.handleRecord(now, &rec)
 		b = rest
+	}
+	if c.phase != connected {
+		c.keepData() // it cannot be fetched yet, and the datagram is the caller's again
 	}
 }
 

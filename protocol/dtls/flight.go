@@ -170,15 +170,16 @@ func (c *Conn) armACK(now mono.Time) {
 // noteACK remembers a record of the peer's flight. If the rest of the flight stays away an ACK goes out; if it is there
 // beginFlight forgets the note. After the handshake nothing else tells the peer, so the ACK goes at once.
 func (c *Conn) noteACK(now mono.Time, n recordNumber) {
-	if c.version != Version13 {
+	if c.version == Version12 {
 		return
 	}
 	if len(c.acks) < maxACKs && !slices.Contains(c.acks, n) {
 		c.acks = append(c.acks, n)
 	}
-	if c.hs == nil {
+	switch {
+	case c.hs == nil:
 		c.ackNow = true
-	} else {
+	case c.version == Version13: // else we do not know yet that the peer understands
 		c.armACK(now)
 	}
 }
