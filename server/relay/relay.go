@@ -8,7 +8,6 @@ package relay
 import (
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -21,6 +20,7 @@ import (
 	"github.com/parley-rtc/parley/internal/loop"
 	"github.com/parley-rtc/parley/internal/udp"
 	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
 	"github.com/parley-rtc/parley/protocol/turn"
 )
 
@@ -95,16 +95,27 @@ func Start(cfg Config) (*Relay, error) {
 	cfg.Turn.Entropy = rand.Reader
 	cfg.Turn.Shards = n > 1
 	for range n {
-		s, err := r.start(cfg.Turn, listen, n > 1)
+		s, err := r.newShard(cfg.Turn)
 		if err != nil {
 			r.Close()
 			return nil, err
 		}
 		r.shards = append(r.shards, s)
 	}
+	// The shards know each other from here on; only now may clients come.
+	for _, s := range r.shards {
+		err := errEnded
+		s.loop.Do(func(now mono.Time) { err = s.listen(now, listen, n > 1) })
+		if err != nil {
+			r.Close()
+			return nil, err
+		}
+	}
 	r.tasks.Go(r.keepTime)
 	return r, nil
 }
+
+var errEnded = errors.New("relay: the loop has ended")
 
 // probe makes sure that nobody else has the ports: a shared port would be shared with another program of this user too.
 // It returns the addresses with the ports that the system chose.
@@ -130,18 +141,18 @@ func probe(addresses []netip.AddrPort) ([]netip.AddrPort, error) {
 	return out, nil
 }
 
-// start makes one shard.
-func (r *Relay) start(cfg turn.Config, listen []netip.AddrPort, shared bool) (*shard, error) {
+// newShard makes one shard, which listens to nobody yet.
+func (r *Relay) newShard(cfg turn.Config) (*shard, error) {
 	l, err := loop.New(loop.Config{})
 	if err != nil {
 		return nil, err
 	}
-	s := &shard{relay: r, loop: l}
-	failed := errors.New("relay: the loop has ended")
-	l.Do(func(now mono.Time) { failed = s.open(now, cfg, listen, shared) })
-	if failed != nil {
+	s := &shard{relay: r, loop: l, streams: map[pkt.Socket]netip.Prefix{}, relayed: map[pkt.Socket]netip.AddrPort{}}
+	err = errEnded
+	l.Do(func(now mono.Time) { err = s.attach(now, cfg) })
+	if err != nil {
 		l.Close()
-		return nil, failed
+		return nil, err
 	}
 	return s, nil
 }
@@ -299,6 +310,3 @@ func (r *Relay) Stats() Stats {
 	sum.Streams, sum.RefusedStreams = r.count, r.refused
 	return sum
 }
-
-// String is for logs.
-func (r *Relay) String() string { return fmt.Sprintf("relay with %d shards", len(r.shards)) }

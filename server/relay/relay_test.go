@@ -148,7 +148,7 @@ func (c *client) request(m stun.Method, fill func(*stun.Builder)) (stun.Message,
 			if err != nil {
 				return response, err
 			}
-			if response.TransactionID() != id {
+			if response.ID() != id {
 				continue
 			}
 			code, _, failed := response.ErrorCode()
@@ -202,16 +202,23 @@ func (c *client) send(text string) {
 	}
 }
 
-// receive returns the next ChannelData's text.
+// receive returns the text of the next ChannelData or Data indication.
 func (c *client) receive() string {
 	c.t.Helper()
 	for {
 		b, err := c.read()
 		if err != nil {
-			c.t.Fatal("waiting for ChannelData: ", err)
+			c.t.Fatal("waiting for data: ", err)
 		}
-		if len(b) >= 4 && !stun.Is(b) {
+		if !stun.Is(b) {
 			return string(b[4 : 4+binary.BigEndian.Uint16(b[2:])])
+		}
+		m, err := stun.Parse(b)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if data, ok := m.Get(stun.AttrData); ok {
+			return string(data)
 		}
 	}
 }

@@ -23,7 +23,7 @@ type shard struct {
 	loop      *loop.Loop
 	lease     *loop.Lease
 	engine    *turn.Server
-	listening []netip.AddrPort // not changed after open
+	listening []netip.AddrPort // not changed after Start
 
 	streams map[pkt.Socket]netip.Prefix
 	relayed map[pkt.Socket]netip.AddrPort // the relayed address of each relay socket
@@ -32,18 +32,21 @@ type shard struct {
 	lost   atomic.Uint64 // datagrams for this shard that found no room; for all
 }
 
-// open attaches the shard to its loop and opens what it listens on.
-func (s *shard) open(now mono.Time, cfg turn.Config, listen []netip.AddrPort, shared bool) error {
-	s.streams, s.relayed = map[pkt.Socket]netip.Prefix{}, map[pkt.Socket]netip.AddrPort{}
+// attach gives the shard its engine and its place on the loop.
+func (s *shard) attach(now mono.Time, cfg turn.Config) (err error) {
 	cfg.Epoch = epoch(now)
 	cfg.DontFragment = udp.Probe().MMsg // the portable form cannot set DF
-	var err error
 	if s.engine, err = turn.New(cfg); err != nil {
 		return err
 	}
 	s.lease = s.loop.Attach(s)
 	s.loop.Redirect(turn.Hairpin, s.toOthers)
-	for _, a := range listen {
+	return nil
+}
+
+// listen opens the sockets on which clients come.
+func (s *shard) listen(now mono.Time, addresses []netip.AddrPort, shared bool) error {
+	for _, a := range addresses {
 		name, local, err := s.lease.Open(udp.Config{Local: a, ReusePort: shared})
 		if err != nil {
 			return err
@@ -75,8 +78,6 @@ func (s *shard) AppendTransmit(now mono.Time, b *pkt.Batch) (more bool) {
 			s.openRelay(now, e)
 		case turn.CloseSocket:
 			s.close(now, e.Socket)
-		case turn.Allocated:
-			s.relay.log.Debug("relay: allocated", "relayed", len(e.Relayed))
 		case turn.Released:
 			s.relay.log.Debug("relay: released", "age", e.Age, "bytes_up", e.Usage.BytesUp, "bytes_down", e.Usage.BytesDown)
 		}
