@@ -1,0 +1,93 @@
+package sctp
+
+import (
+	"time"
+
+	"github.com/parley-rtc/parley/internal/wire"
+	"github.com/parley-rtc/parley/protocol/mono"
+)
+
+// path is the round trip and its timeout (RFC 9260 section 6.3.1).
+type path struct {
+	srtt, rttvar time.Duration
+	rto          time.Duration
+}
+
+func (p *path) init() { *p = path{rto: initialRTO} }
+
+func (p *path) measured(rtt time.Duration) {
+	const granularity = time.Millisecond
+	if p.srtt == 0 {
+		p.srtt, p.rttvar = rtt, rtt/2
+	} else {
+		p.rttvar += ((p.srtt - rtt).Abs() - p.rttvar) / 4
+		p.srtt += (rtt - p.srtt) / 8
+	}
+	p.rto = min(max(p.srtt+max(4*p.rttvar, granularity), minRTO), maxRTO)
+}
+
+func (p *path) backOff() { p.rto = min(2*p.rto, maxRTO) }
+
+// alive: the peer has acknowledged something.
+func (a *Association) alive() { a.errors = 0 }
+
+// struck counts a silence, and ends the association when there were too many in a row (section 8.1).
+func (a *Association) struck() (ended bool) {
+	if a.errors++; a.errors > maxRetransmits {
+		a.abort(appendParam(nil, causeUserAbort, []byte("unreachable")), &Error{Reason: "the peer cannot be reached any more"})
+		return true
+	}
+	return false
+}
+
+// Heartbeats (section 8.3) go out when no data did for a while: with one path only, they find out that it is dead.
+
+const heartbeatSize = 4 + 4 + 16
+
+// heartbeatTimeout is both the time to send one and the time by which the last must have been answered.
+func (a *Association) heartbeatTimeout(now mono.Time) {
+	if a.heartbeat != 0 {
+		a.heartbeat = 0
+		if a.struck() {
+			return
+		}
+		a.path.backOff()
+		a.timer[timerHeartbeat] = now.Add(heartbeatInterval)
+		return
+	}
+	if idle := a.lastSent.Add(heartbeatInterval); idle > now && a.lastSent != 0 {
+		a.timer[timerHeartbeat] = idle
+		return
+	}
+	if a.send.empty() && a.receive.held == 0 {
+		a.pool.drop() // nobody has used it for a while
+	}
+	a.heartbeat = uint64(a.random32())<<32 | uint64(a.random32()) | 1
+	a.due |= dueHeartbeat
+	a.timer[timerHeartbeat] = now.Add(a.path.rto)
+}
+
+// appendHeartbeat puts the time into it, so that the answer says how long it took.
+func (a *Association) appendHeartbeat(b []byte, now mono.Time) []byte {
+	info := wire.AppendUint64(make([]byte, 0, 16), a.heartbeat)
+	info = wire.AppendUint64(info, uint64(now))
+	return appendChunk(b, typeHeartbeat, 0, appendParam(make([]byte, 0, 20), paramHeartbeatInfo, info))
+}
+
+func (a *Association) handleHeartbeatAck(now mono.Time, c chunk) {
+	r := wire.NewReader(c.value)
+	p, ok := nextParam(&r)
+	if !ok || p.kind != paramHeartbeatInfo {
+		a.stats.DroppedMalformed++
+		return
+	}
+	r = wire.NewReader(p.value)
+	nonce, sent := r.Uint64(), mono.Time(r.Uint64())
+	if !r.Done() || a.heartbeat == 0 || nonce != a.heartbeat || sent > now {
+		return
+	}
+	a.heartbeat = 0
+	a.path.measured(now.Sub(sent))
+	a.alive()
+	a.timer[timerHeartbeat] = now.Add(heartbeatInterval + a.path.rto)
+}

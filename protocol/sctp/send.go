@@ -1,0 +1,427 @@
+package sctp
+
+import (
+	"github.com/parley-rtc/parley/internal/wire"
+	"github.com/parley-rtc/parley/protocol/mono"
+)
+
+// outChunk is a DATA chunk that was sent.
+type outChunk struct {
+	m      *outMessage
+	from   int // in the message
+	size   int
+	flags  uint8
+	fate   fate
+	misses uint8  // SACKs that showed later ones arrive
+	fast   bool   // was retransmitted because of them
+	sends  uint32 // how often it was sent
+}
+
+// fate is what became of a chunk.
+type fate uint8
+
+const (
+	flying  fate = iota // and counted as outstanding
+	arrived             // a gap block says so; it may be taken back
+	missing             // to be sent again
+	abandoned
+)
+
+// sender is the sending side: what waits, and what is on its way (RFC 9260 section 6).
+type sender struct {
+	sendQueue
+	cc          congestion
+	chunks      []outChunk // of TSN acked+1 to next-1, from head on
+	head        int
+	acked       int64 // the cumulative TSN that the peer acknowledged
+	next        int64 // the next TSN
+	advanced    int64 // Advanced.Peer.Ack.Point of RFC 3758
+	forwarded   mono.Time
+	outstanding int   // bytes flying
+	missing     int   // chunks to be sent again
+	arrived     int   // chunks that gap blocks acknowledged
+	lowest      int64 // no chunk before it is missing
+	peerWindow  int
+	timed       int64 // the TSN whose round trip is measured; 0: none
+	timedAt     mono.Time
+}
+
+func (s *sender) init(tsn uint32, packet int) {
+	*s = sender{acked: int64(tsn) - 1, next: int64(tsn), advanced: int64(tsn) - 1}
+	s.cc.init(packet - headerSize)
+}
+
+func (s *sender) drop() {
+	*s = sender{acked: s.acked, next: s.next, advanced: s.acked}
+}
+
+// at returns the chunk with a TSN that is in chunks.
+func (s *sender) at(tsn int64) *outChunk { return &s.chunks[s.head+int(tsn-s.acked-1)] }
+
+// empty reports whether everything was acknowledged and nothing waits.
+func (s *sender) empty() bool { return s.next == s.acked+1 && s.current == nil && len(s.ready) == 0 }
+
+// mayGrowFlight reports whether the window of congestion lets size more bytes out. One chunk more than fits is allowed
+// (section 6.1, rule B).
+func (s *sender) mayGrowFlight() bool { return s.outstanding < s.cc.window || s.cc.burst }
+
+// appendData appends what may be sent of what is missing, and then of what is new.
+func (a *Association) appendData(b []byte, limit int, now mono.Time) []byte {
+	s := &a.send
+	if a.state == stateShutdownSent || a.state == stateShutdownAckSent {
+		return b
+	}
+	if s.missing > 0 {
+		if b = a.appendMissing(b, limit, now); s.missing > 0 {
+			return b // rule C: what is new waits
+		}
+	}
+	if s.current == nil && len(s.ready) == 0 {
+		return b
+	}
+	if s.outstanding == 0 && a.lastSent != 0 && now.Sub(a.lastSent) >= a.path.rto {
+		for range min(now.Sub(a.lastSent)/a.path.rto, 32) {
+			s.cc.rested()
+		}
+	}
+	for s.outstanding < s.cc.window {
+		m := s.pick()
+		if m == nil {
+			break
+		}
+		if now >= m.expires {
+			if m.cut == 0 || a.ext&extForwardTSN != 0 {
+				a.abandon(m)
+				continue
+			}
+		}
+		room := (limit - len(b) - dataHeader) &^ 3
+		n := min(len(m.data)-m.cut, room)
+		const crumb = 256 // no fragment is cut smaller to fill a packet
+		if n <= 0 || n < len(m.data)-m.cut && n < crumb {
+			break
+		}
+		if n > s.peerWindow && s.outstanding > 0 {
+			break // rule A: into a closed window goes one chunk, as a probe
+		}
+		b = a.appendNew(b, m, n, now)
+	}
+	return b
+}
+
+// appendNew cuts the next chunk off m.
+func (a *Association) appendNew(b []byte, m *outMessage, n int, now mono.Time) []byte {
+	s := &a.send
+	c := outChunk{m: m, from: m.cut, size: n}
+	if m.cut == 0 {
+		c.flags |= flagBegin
+		m.first = s.next
+		m.unordered = m.unordered && !m.ch.waitsForAck
+		if !m.unordered {
+			m.ssn = m.ch.ssn
+			m.ch.ssn++
+		}
+	}
+	if m.unordered {
+		c.flags |= flagUnordered
+	}
+	m.cut += n
+	m.chunks++
+	if m.cut == len(m.data) {
+		c.flags |= flagEnd
+	}
+	tsn := s.next
+	s.next++
+	if s.head > 64 && s.head > len(s.chunks)/2 {
+		left := copy(s.chunks, s.chunks[s.head:])
+		clear(s.chunks[left:])
+		s.chunks, s.head = s.chunks[:left], 0
+	}
+	s.chunks = append(s.chunks, c)
+	if s.timed == 0 {
+		s.timed, s.timedAt = tsn, now
+	}
+	b = a.appendChunkData(b, tsn, s.at(tsn), now)
+	if !m.internal {
+		a.unbuffer(m.ch, n)
+	}
+	if m.cut == len(m.data) {
+		a.stats.MessagesSent++
+		s.done()
+	}
+	return b
+}
+
+// appendMissing sends chunks again, the oldest first.
+func (a *Association) appendMissing(b []byte, limit int, now mono.Time) []byte {
+	s := &a.send
+	start := len(b)
+	for s.lowest = max(s.lowest, s.acked+1); s.lowest < s.next && s.missing > 0; s.lowest++ {
+		c := s.at(s.lowest)
+		if c.fate != missing {
+			continue
+		}
+		if now >= c.m.expires && a.ext&extForwardTSN != 0 {
+			a.abandon(c.m)
+			continue
+		}
+		if !s.mayGrowFlight() || c.size > s.peerWindow && s.outstanding > 0 {
+			break
+		}
+		if len(b)+dataHeader+c.size+wire.Pad4(c.size) > limit {
+			break
+		}
+		s.missing--
+		c.fate, c.misses = flying, 0
+		a.stats.ChunksRetransmitted++
+		s.timed = 0 // rule C5 of section 6.3.1, Karn's
+		if s.lowest == s.acked+1 {
+			a.timer[timerRetransmit] = mono.Never // rule 4 of section 7.2.4: it starts anew
+		}
+		b = a.appendChunkData(b, s.lowest, c, now)
+	}
+	if len(b) > start {
+		s.cc.burst = false
+	}
+	return b
+}
+
+func (a *Association) appendChunkData(b []byte, tsn int64, c *outChunk, now mono.Time) []byte {
+	b = append(b, byte(typeData), c.flags)
+	b = wire.AppendUint16(b, uint16(dataHeader+c.size))
+	b = wire.AppendUint32(b, uint32(tsn))
+	b = wire.AppendUint16(b, uint16(c.m.ch.id))
+	b = wire.AppendUint16(b, c.m.ssn)
+	b = wire.AppendUint32(b, c.m.ppid)
+	b = append(b, c.m.data[c.from:c.from+c.size]...)
+	b = wire.AppendZeros(b, wire.Pad4(c.size))
+	c.sends++
+	a.send.outstanding += c.size
+	a.send.peerWindow = max(0, a.send.peerWindow-c.size)
+	a.stats.BytesSent += uint64(c.size)
+	a.lastSent = now
+	if a.timer[timerRetransmit] == mono.Never {
+		a.timer[timerRetransmit] = now.Add(a.path.rto)
+	}
+	return b
+}
+
+// handleSack takes an acknowledgement (section 6.2.1).
+func (a *Association) handleSack(now mono.Time, c chunk) {
+	in, ok := parseSack(c.value)
+	if !ok {
+		a.stats.DroppedMalformed++
+		return
+	}
+	s := &a.send
+	cumulative := near(s.acked, in.cumulative)
+	if cumulative < s.acked {
+		return // older than one that came before
+	}
+	if cumulative >= s.next {
+		a.violate("a TSN was acknowledged that was never sent")
+		return
+	}
+	before := s.outstanding
+	advanced := cumulative > s.acked
+	fresh := a.pass(now, cumulative)
+	more, lost := a.takeGaps(now, &in, advanced)
+	fresh += more
+	s.cc.acknowledged(fresh, before)
+	if lost && s.cc.lost(s.next-1) {
+		a.stats.FastRecoveries++
+	}
+	if s.cc.inFast && s.acked >= s.cc.recovery {
+		s.cc.inFast, s.cc.burst = false, false
+	}
+	s.peerWindow = max(0, int(in.window)-s.outstanding)
+	if fresh > 0 || in.window == 0 {
+		a.alive() // a closed window is a sign of life too (section 6.1, rule A)
+	}
+	a.proceedForward(now)
+	switch {
+	case s.next == s.acked+1:
+		a.timer[timerRetransmit] = mono.Never
+		s.cc.partial = 0
+	case advanced || a.timer[timerRetransmit] == mono.Never:
+		a.timer[timerRetransmit] = now.Add(a.path.rto)
+	}
+	a.afterAck(now)
+}
+
+// acknowledgeUpTo takes the cumulative acknowledgement of a SHUTDOWN.
+func (a *Association) acknowledgeUpTo(now mono.Time, tsn uint32) {
+	s := &a.send
+	cumulative := near(s.acked, tsn)
+	if cumulative <= s.acked || cumulative >= s.next {
+		return
+	}
+	a.pass(now, cumulative)
+	a.alive()
+	if s.next == s.acked+1 {
+		a.timer[timerRetransmit] = mono.Never
+	}
+	a.afterAck(now)
+}
+
+// pass takes what is cumulatively acknowledged out of the window and returns how many bytes of it are newly so.
+func (a *Association) pass(now mono.Time, cumulative int64) (fresh int) {
+	s := &a.send
+	if s.timed != 0 && s.timed <= cumulative {
+		if s.at(s.timed).fate == flying {
+			a.path.measured(now.Sub(s.timedAt))
+		}
+		s.timed = 0
+	}
+	for s.acked < cumulative {
+		c := &s.chunks[s.head]
+		switch c.fate {
+		case flying:
+			s.outstanding -= c.size
+			fresh += c.size
+		case missing:
+			s.missing--
+			fresh += c.size
+		case arrived:
+			s.arrived--
+		}
+		m := c.m
+		*c = outChunk{}
+		s.head++
+		s.acked++
+		m.chunks--
+		a.release(m)
+	}
+	if s.head == len(s.chunks) {
+		s.chunks, s.head = s.chunks[:0], 0
+	}
+	s.advanced = max(s.advanced, s.acked)
+	return fresh
+}
+
+// release frees m if no chunk of it is left and none will come.
+func (a *Association) release(m *outMessage) {
+	if m.chunks > 0 || m.cut < len(m.data) {
+		return
+	}
+	m.ch.unacked--
+	if m.pooled {
+		a.pool.put(m.data)
+	}
+	a.send.recycle(m)
+}
+
+// takeGaps marks what the gap blocks of a SACK say has arrived and what they show is missing. It returns the bytes newly
+// acknowledged and whether a chunk was found to be lost.
+func (a *Association) takeGaps(now mono.Time, in *sackChunk, advanced bool) (fresh int, lost bool) {
+	s := &a.send
+	if in.gapCount == 0 && s.arrived == 0 {
+		return 0, false
+	}
+	// First what has arrived: the highest newly acknowledged decides what counts as missing (HTNA).
+	highest, newest := s.acked, s.acked
+	gaps := in.gaps
+	at := s.acked + 1
+	for range in.gapCount {
+		from, to := s.acked+int64(gaps.Uint16()), s.acked+int64(gaps.Uint16())
+		if from < at || to < from || to >= s.next {
+			continue // nonsense, or not of ours
+		}
+		a.takenBack(at, from)
+		for tsn := from; tsn <= to; tsn++ {
+			c := s.at(tsn)
+			switch c.fate {
+			case flying:
+				s.outstanding -= c.size
+			case missing:
+				s.missing--
+			default:
+				continue
+			}
+			c.fate = arrived
+			s.arrived++
+			fresh += c.size
+			newest = tsn
+			if tsn == s.timed {
+				a.path.measured(now.Sub(s.timedAt))
+				s.timed = 0
+			}
+		}
+		at, highest = to+1, to
+	}
+	a.takenBack(at, s.next)
+	// Section 7.2.4: in fast recovery a SACK that moves on counts for everything that it shows missing.
+	if s.cc.inFast && advanced {
+		newest = highest
+	}
+	for tsn := s.acked + 1; tsn < newest; tsn++ {
+		c := s.at(tsn)
+		if c.fate != flying || c.fast {
+			continue
+		}
+		if c.misses++; c.misses >= 3 {
+			c.fast = true
+			lost = true
+			a.miss(tsn, c)
+		}
+	}
+	return fresh, lost
+}
+
+// takenBack looks for chunks in no gap block that were in one before: the peer has thrown them away (section 6.2.1,
+// rule iii).
+func (a *Association) takenBack(from, to int64) {
+	s := &a.send
+	for tsn := from; tsn < to && s.arrived > 0; tsn++ {
+		if c := s.at(tsn); c.fate == arrived {
+			c.fate = flying
+			c.misses++
+			s.arrived--
+			s.outstanding += c.size
+		}
+	}
+}
+
+// miss marks a flying chunk as lost, or gives its message up.
+func (a *Association) miss(tsn int64, c *outChunk) {
+	s := &a.send
+	s.outstanding -= c.size
+	s.peerWindow += c.size // section 6.2.1, rule C
+	c.fate = missing
+	s.missing++
+	s.lowest = min(s.lowest, tsn)
+	if c.sends > c.m.most && a.ext&extForwardTSN != 0 {
+		a.abandon(c.m)
+	}
+}
+
+// retransmitTimeout is T3 (section 6.3.3).
+func (a *Association) retransmitTimeout(now mono.Time) {
+	s := &a.send
+	if s.next == s.acked+1 {
+		return
+	}
+	a.stats.Timeouts++
+	if a.struck() {
+		return
+	}
+	s.cc.timeout()
+	a.path.backOff()
+	s.timed = 0
+	for tsn := s.acked + 1; tsn < s.next; tsn++ {
+		c := s.at(tsn)
+		c.misses, c.fast = 0, false
+		if c.fate == flying {
+			a.miss(tsn, c)
+		}
+	}
+	s.lowest = s.acked + 1
+	a.proceedForward(now)
+	if s.advanced > s.acked {
+		a.due |= dueForward
+	}
+	if s.missing == 0 {
+		a.timer[timerRetransmit] = now.Add(a.path.rto)
+	}
+	a.afterAck(now)
+}
