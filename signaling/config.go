@@ -45,7 +45,9 @@ type Config struct {
 	// Link is the invitation to a room, with an address that others can reach. Default: /r/ROOM on the request's Host.
 	Link func(r *http.Request, room string) string
 	// ICEServers is called after a peer was let in, for servers and credentials that are its own. It must not block. Nil: none.
-	ICEServers func(room, peer string, r *http.Request) []ICEServer
+	ICEServers func(s Seat, r *http.Request) []ICEServer
+	// Gone is called after a seat was given up, so that what was made for it can be taken back. It must not block. Nil: nothing.
+	Gone func(s Seat)
 
 	// Logger gets a line for each join, resume and leave (Info) and each refusal (Debug), with labels that mean nothing elsewhere in
 	// the place of rooms and peers, and without addresses. Default: none.
@@ -58,6 +60,13 @@ type Access struct {
 	Addr netip.Addr
 	// Local clients, those on loopback and private networks, may open any room.
 	Local bool
+}
+
+// Seat names one seat, for what is made for it alone. A peer that joins again has another.
+type Seat struct {
+	Room string
+	Peer string // its id
+	ID   string // of this seat: 26 letters and digits, never used again, not a secret
 }
 
 // Validate reports every field that is out of its range.
@@ -112,7 +121,10 @@ func (c Config) withDefaults() Config {
 		c.Link = defaultLink
 	}
 	if c.ICEServers == nil {
-		c.ICEServers = func(string, string, *http.Request) []ICEServer { return nil }
+		c.ICEServers = func(Seat, *http.Request) []ICEServer { return nil }
+	}
+	if c.Gone == nil {
+		c.Gone = func(Seat) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -50,6 +50,7 @@ type Hub struct {
 	empty     chan struct{} // closed when a draining hub has no peer left
 	stats     Stats
 	lines     []line // for the logger, when the lock is given back
+	gone      []Seat // for Config.Gone, likewise
 }
 
 // Stats is what a hub has done, for metrics. Rooms, Peers, WebSockets and LongPolls are of this moment; the others only grow.
@@ -432,11 +433,14 @@ func (h *Hub) log(what, room, peer string, args ...any) {
 	h.lines = append(h.lines, line{slog.LevelInfo, what, append(args, "room", h.label(room), "peer", h.label(peer))})
 }
 
-// unlock gives back the lock and writes what was to be logged.
+// unlock gives back the lock, and then says what was not to be said under it.
 func (h *Hub) unlock() {
-	lines := h.lines
-	h.lines = nil
+	lines, gone := h.lines, h.gone
+	h.lines, h.gone = nil, nil
 	h.mu.Unlock()
+	for _, s := range gone {
+		h.cfg.Gone(s)
+	}
 	for _, l := range lines {
 		h.cfg.Logger.Log(context.Background(), l.level, "signaling: "+l.what, l.args...)
 	}

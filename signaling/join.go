@@ -29,7 +29,7 @@ func (h *Hub) join(r *http.Request, access Access, j *Join, kind carrierKind) (*
 		},
 	}
 	w.Token = h.tokens.make(j.Room, w.Self.ID)
-	if w.ICEServers = h.cfg.ICEServers(j.Room, w.Self.ID, r); w.ICEServers == nil {
+	if w.ICEServers = h.cfg.ICEServers(s.name(), r); w.ICEServers == nil {
 		w.ICEServers = []ICEServer{}
 	}
 	return s, c, w, nil
@@ -53,7 +53,7 @@ func (h *Hub) sit(access Access, j *Join, kind carrierKind) (*seat, *carrier, []
 		return nil, nil, nil, e
 	}
 
-	s := &seat{peer: peer, session: randomHandle(), address: a, token: now.Add(tokenFresh)}
+	s := &seat{peer: peer, session: randomHandle(), id: randomHandle(), address: a, token: now.Add(tokenFresh)}
 	var old *seat
 	if r != nil {
 		old = r.find(peer.ID)

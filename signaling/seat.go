@@ -29,6 +29,7 @@ type seat struct {
 	room    *room
 	peer    Peer
 	session string
+	id      string // see Seat.ID
 	address *address
 	sequence
 
@@ -40,6 +41,8 @@ type seat struct {
 	token   time.Time   // when a fresh token is due
 	timer   *time.Timer // for the earlier of the two
 }
+
+func (s *seat) name() Seat { return Seat{Room: s.room.name, Peer: s.peer.ID, ID: s.id} }
 
 type carrierKind int
 
@@ -182,6 +185,7 @@ func (h *Hub) end(s *seat, reason Reason, why *Error) {
 // vacate ends a session without a word to the others.
 func (h *Hub) vacate(s *seat, why *Error) {
 	delete(h.sessions, s.session)
+	h.gone = append(h.gone, s.name())
 	h.waiting -= s.bytes
 	s.address.seats--
 	s.timer.Stop()
