@@ -241,8 +241,6 @@ func TestBatchIsOpenToHandlers(t *testing.T) {
 		const rounds, copies = 200, 50
 		done := make(chan struct{})
 		echo, client := &actor{}, &actor{}
-		attach(t, l, echo)
-		attach(t, l, client)
 		echo.datagram = func(_ mono.Time, d *pkt.Datagram) {
 			for range copies {
 				if !echo.lease.Batch().Append(pkt.Transmit{Path: d.Path, Payload: d.Payload}) {
@@ -264,6 +262,8 @@ func TestBatchIsOpenToHandlers(t *testing.T) {
 				close(done)
 			}
 		}
+		attach(t, l, echo)
+		attach(t, l, client)
 		do(t, l, func(mono.Time) {
 			_, remote := echo.open(t, w)
 			to.Socket, _ = client.open(t, w)
