@@ -3,6 +3,7 @@ package loop
 import (
 	"fmt"
 	"net"
+	"runtime"
 	"testing"
 	"time"
 
@@ -80,6 +81,23 @@ func TestReusedDescriptorNeverDeliversToItsFormerTenant(t *testing.T) {
 	}
 	if reused != rounds {
 		t.Errorf("the descriptor was reused in %d of %d rounds: the test has tested too little", reused, rounds)
+	}
+}
+
+func TestSocketsCostNoGoroutine(t *testing.T) {
+	w := world{systemPollers(t)["epoll"], loopback, nil}
+	l := start(t, w)
+	defer l.Close()
+	a := &actor{}
+	attach(t, l, a)
+	before := runtime.NumGoroutine()
+	do(t, l, func(mono.Time) {
+		for range 500 {
+			a.open(t, w)
+		}
+	})
+	if after := runtime.NumGoroutine(); after > before {
+		t.Errorf("%d goroutines became %d", before, after)
 	}
 }
 
