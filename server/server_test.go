@@ -3,30 +3,26 @@ package server
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
-	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/parley-rtc/parley/server/localca"
 	"github.com/parley-rtc/parley/server/machine"
 	"github.com/parley-rtc/parley/signaling"
 )
@@ -107,7 +103,8 @@ func start(t *testing.T, cfg Config) *running {
 	return r
 }
 
-func (r *running) http() string  { return fmt.Sprintf("http://127.0.0.1:%d", r.reach.http.port) }
+func (r *running) http() string { return fmt.Sprintf("http://127.0.0.1:%d", r.reach.http.port) }
+
 func (r *running) https() string { return fmt.Sprintf("https://127.0.0.1:%d", r.reach.https.port) }
 
 // do sends a request that change has changed and returns the answer with its body.
@@ -254,20 +251,6 @@ func TestForgeriesAreRefused(t *testing.T) {
 	}
 }
 
-func TestPeopleReadWhyTheyAreRefused(t *testing.T) {
-	r := start(t, Config{})
-	resp, body := r.do("GET", r.http()+"/", func(req *http.Request) {
-		req.Host = "evil.example<script>"
-		req.Header.Set("Accept", "text/html,application/xhtml+xml")
-	})
-	if resp.StatusCode != http.StatusMisdirectedRequest || !strings.Contains(body, "host-forbidden") || !strings.Contains(body, "--name") {
-		t.Errorf("%s\n%s", resp.Status, body)
-	}
-	if strings.Contains(body, "<script>") {
-		t.Error("the page repeats markup from the Host")
-	}
-}
-
 func TestClientsFromElsewhere(t *testing.T) {
 	proxies := []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 	r := start(t, Config{Proxies: proxies})
@@ -295,6 +278,31 @@ func TestProxyIsNotThisMachine(t *testing.T) {
 		if resp.StatusCode != http.StatusForbidden || refusalCode(t, body) != string(codeLocalOnly) {
 			t.Errorf("%s: %s %s", path, resp.Status, body)
 		}
+	}
+}
+
+// A proxy that ends TLS and speaks for its clients, WebSockets and all.
+func TestBehindAProxy(t *testing.T) {
+	r := start(t, Config{Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, HTTPS: "off"})
+	target, err := url.Parse(r.http())
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httptest.NewTLSServer(&httputil.ReverseProxy{Rewrite: func(pr *httputil.ProxyRequest) {
+		pr.SetURL(target)
+		pr.Out.Host = pr.In.Host
+		pr.SetXForwarded()
+	}})
+	defer proxy.Close()
+	for _, carrier := range []signaling.Carrier{signaling.WebSocketOnly, signaling.LongPollOnly} {
+		peer, err := signaling.Dial(t.Context(), proxy.URL+"/r/kitchen", signaling.Options{HTTPClient: proxy.Client(), Carrier: carrier})
+		if err != nil {
+			t.Fatalf("%v: %v", carrier, err)
+		}
+		if want := proxy.URL + "/r/kitchen"; peer.Link() != want {
+			t.Errorf("%v: the invitation is %s, want %s", carrier, peer.Link(), want)
+		}
+		peer.Close()
 	}
 }
 
@@ -468,343 +476,6 @@ func TestWhoMayOpenARoomFromTheInternet(t *testing.T) {
 	}
 }
 
-func TestInvitationNeverSaysLocalhost(t *testing.T) {
-	r := start(t, Config{})
-	peer, err := signaling.Dial(t.Context(), r.http()+"/r/kitchen", signaling.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer peer.Close()
-	if want := fmt.Sprintf("https://192.168.1.5:%d/r/kitchen", r.reach.https.port); peer.Link() != want {
-		t.Errorf("link is %q, want %q", peer.Link(), want)
-	}
-}
-
-func TestWhereItCanBeOpened(t *testing.T) {
-	n := &fakeMachine{}
-	n.set("kitchen", "192.168.1.5", "fd00::5", "203.0.113.7", "fe80::5", "127.0.0.1")
-	for _, c := range []struct {
-		reach                   reach
-		here, network, internet string
-	}{
-		{reach{http: place{"", 8080}, https: place{"", 8443}}, "http://localhost:8080", "https://192.168.1.5:8443 https://[fd00::5]:8443", ""},
-		{reach{http: place{"localhost", 80}, https: place{"::", 443}}, "http://localhost", "https://192.168.1.5 https://[fd00::5]", ""},
-		{reach{https: place{"", 8443}}, "https://localhost:8443", "https://192.168.1.5:8443 https://[fd00::5]:8443", ""},
-		{reach{http: place{"192.168.1.5", 8080}, https: place{"", 8443}}, "https://localhost:8443", "https://192.168.1.5:8443 https://[fd00::5]:8443", ""},
-		{reach{http: place{"192.168.1.5", 8080}, https: place{"192.168.1.5", 8443}}, "https://192.168.1.5:8443", "https://192.168.1.5:8443", ""},
-		{reach{http: place{"192.168.1.5", 8080}}, "http://192.168.1.5:8080", "", ""},
-		{reach{http: place{"127.0.0.1", 8080}, https: place{"127.0.0.1", 8443}}, "http://localhost:8080", "", ""},
-		{reach{http: place{"", 8080}, https: place{"", 8443}, names: []string{"kitchen.lan"}}, "http://localhost:8080",
-			"https://192.168.1.5:8443 https://[fd00::5]:8443 https://kitchen.lan:8443", ""},
-		{reach{http: place{"", 80}, https: place{"", 443}, internet: []string{"call.example", "2001:db8::7"}}, "http://localhost",
-			"https://192.168.1.5 https://[fd00::5]", "https://call.example https://[2001:db8::7]"},
-		{reach{http: place{"localhost", 8080}, internet: []string{"call.example"}, proxied: true}, "http://localhost:8080", "", "https://call.example"},
-	} {
-		c.reach.watch = machine.NewWatch(n.look)
-		here, network, internet := c.reach.fromHere(), strings.Join(c.reach.fromNetwork(), " "), strings.Join(c.reach.fromInternet(), " ")
-		if here != c.here || network != c.network || internet != c.internet {
-			t.Errorf("http %v, https %v:\n%s | %s | %s, want\n%s | %s | %s", c.reach.http, c.reach.https, here, network, internet, c.here, c.network, c.internet)
-		}
-	}
-}
-
-func TestTrustPage(t *testing.T) {
-	r := start(t, Config{Names: []string{"call.home.example"}})
-	resp, body := r.get(r.https() + "/trust")
-	if resp.StatusCode != http.StatusOK {
-		t.Fatal(resp.Status)
-	}
-	if !strings.Contains(strings.ReplaceAll(body, "<wbr>", ""), r.authority.Fingerprint()) {
-		t.Error("the page does not show the fingerprint")
-	}
-	for _, want := range []string{r.authority.Name(), "call.home.example", fmt.Sprintf("https://192.168.1.5:%d/trust", r.reach.https.port),
-		"<svg viewBox=", "iPhone", "Android", "Windows", "Mac", "Chromium", "Firefox", "To remove it"} {
-		if !strings.Contains(body, want) {
-			t.Errorf("the page has no %q", want)
-		}
-	}
-	// The policy allows the page's own style by its hash, and nothing else.
-	style := regexp.MustCompile(`(?s)<style>(.*?)</style>`).FindStringSubmatch(body)
-	if style == nil {
-		t.Fatal("no style")
-	}
-	sum := sha256.Sum256([]byte(style[1]))
-	if policy := resp.Header.Get("Content-Security-Policy"); !strings.Contains(policy, "'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'") {
-		t.Errorf("the policy %q does not fit the style", policy)
-	}
-	if regexp.MustCompile(`style="|<script|(src|href)="https?://(?:[^1]|1[^9])`).MatchString(body) {
-		t.Error("the page has inline style, a script or a foreign address")
-	}
-
-	resp, crt := r.get(r.https() + certPath)
-	block, _ := pem.Decode([]byte(crt))
-	if resp.Header.Get("Content-Type") != "application/x-x509-ca-cert" || block == nil || !bytes.Equal(block.Bytes, r.authority.Certificate().Raw) {
-		t.Errorf(".crt: %s\n%s", resp.Header.Get("Content-Type"), crt)
-	}
-	resp, profile := r.get(r.https() + profilePath)
-	if resp.Header.Get("Content-Type") != "application/x-apple-aspen-config" || profile != string(r.authority.Profile()) {
-		t.Errorf(".mobileconfig: %s", resp.Header.Get("Content-Type"))
-	}
-}
-
-// A new address is in the certificate without a restart, and the Host is accepted.
-func TestAddressChange(t *testing.T) {
-	r := start(t, Config{})
-	if err := r.certs.local.Certificate().Leaf.VerifyHostname("10.0.0.7"); err == nil {
-		t.Fatal("the certificate has the address already")
-	}
-	r.machine.set("kitchen", "10.0.0.7")
-	if !r.watch.Refresh() {
-		t.Fatal("the change was not seen")
-	}
-	r.updateLeaf()
-	roots := x509.NewCertPool()
-	roots.AddCert(r.authority.Certificate())
-	conn, err := tls.Dial("tcp", strings.TrimPrefix(r.https(), "https://"), &tls.Config{RootCAs: roots, ServerName: "10.0.0.7"})
-	if err != nil {
-		t.Fatalf("handshake for the new address: %v", err)
-	}
-	conn.Close()
-	if resp, _ := r.do("GET", r.https()+"/", host("10.0.0.7")); resp.StatusCode != http.StatusOK {
-		t.Errorf("by the new address: %s", resp.Status)
-	}
-	if resp, _ := r.do("GET", r.https()+"/", host("192.168.1.5")); resp.StatusCode != http.StatusMisdirectedRequest {
-		t.Errorf("by the old address: %s", resp.Status)
-	}
-}
-
-// writePair writes a certificate that a fresh authority has signed for localhost, and returns it.
-func writePair(t *testing.T, certFile, keyFile string) *x509.Certificate {
-	t.Helper()
-	r := &fakeMachine{}
-	r.set("kitchen")
-	dir := openState(t)
-	authority, err := localca.OpenAuthority(dir, r.look().Names(), time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, _, err := localca.OpenLeaf(dir, authority, r.look(), nil, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair := leaf.Certificate()
-	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for file, block := range map[string]*pem.Block{
-		certFile: {Type: "CERTIFICATE", Bytes: pair.Certificate[0]},
-		keyFile:  {Type: "PRIVATE KEY", Bytes: key},
-	} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return pair.Leaf
-}
-
-func TestOwnCertificateIsPickedUp(t *testing.T) {
-	dir := t.TempDir()
-	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	first := writePair(t, certFile, keyFile)
-	r := start(t, Config{TLSCert: certFile, TLSKey: keyFile})
-	shown := func() *x509.Certificate {
-		t.Helper()
-		conn, err := tls.Dial("tcp", strings.TrimPrefix(r.https(), "https://"), &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		return conn.ConnectionState().PeerCertificates[0]
-	}
-	if !shown().Equal(first) {
-		t.Error("the operator's certificate is not shown")
-	}
-	f, err := openCertificate(certFile, keyFile) // of its own: the running one is watched by the server
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.certs.own = f
-	if changed, err := f.reload(); changed || err != nil {
-		t.Errorf("nothing has changed, but %v, %v", changed, err)
-	}
-	if err := os.WriteFile(certFile, []byte("half a fi"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if changed, err := f.reload(); !changed || err == nil {
-		t.Errorf("a broken file: %v, %v", changed, err)
-	}
-	if changed, err := f.reload(); changed || err != nil {
-		t.Errorf("a broken file is reported again: %v, %v", changed, err)
-	}
-	if !shown().Equal(first) {
-		t.Error("a broken file has replaced the certificate")
-	}
-	if err := os.Remove(keyFile); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.reload(); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a missing file: %v", err)
-	}
-	second := writePair(t, certFile, keyFile)
-	if changed, err := f.reload(); !changed || err != nil {
-		t.Errorf("a renewed file: %v, %v", changed, err)
-	}
-	if !shown().Equal(second) {
-		t.Error("the renewed certificate is not shown")
-	}
-}
-
-// A name that the operator's certificate is not for, but the local authority's is, gets the latter.
-func TestWhichCertificateIsShown(t *testing.T) {
-	dir := t.TempDir()
-	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	own := writePair(t, certFile, keyFile) // for localhost, kitchen, 127.0.0.1
-	r := start(t, Config{TLSCert: certFile, TLSKey: keyFile})
-	for name, want := range map[string]*x509.Certificate{
-		"localhost":     own,
-		"kitchen":       own,
-		"192.168.1.5":   r.certs.local.Certificate().Leaf,
-		"other.example": own,
-		"":              own, // 127.0.0.1, where the connection came in
-	} {
-		cert, err := r.certs.get(&tls.ClientHelloInfo{ServerName: name, Conn: localConn{}})
-		if err != nil || !cert.Leaf.Equal(want) {
-			t.Errorf("%q: for %v, %v", name, cert.Leaf.DNSNames, err)
-		}
-	}
-}
-
-type localConn struct{ net.Conn }
-
-func (localConn) LocalAddr() net.Addr  { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8443} }
-func (localConn) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 40000} }
-
-// The internet is not shown the certificate that names this machine's private addresses, where there is another.
-func TestLocalCertificateIsForTheLocalNetwork(t *testing.T) {
-	dir := t.TempDir()
-	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	own := writePair(t, certFile, keyFile)
-	r := start(t, Config{TLSCert: certFile, TLSKey: keyFile})
-	cert, err := r.certs.get(&tls.ClientHelloInfo{ServerName: "192.168.1.5", Conn: farConn{}})
-	if err != nil || !cert.Leaf.Equal(own) {
-		t.Errorf("shown is the one for %v, %v", cert.Leaf.IPAddresses, err)
-	}
-}
-
-type farConn struct{ localConn }
-
-func (farConn) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(8, 8, 8, 8), Port: 40000} }
-
-func TestTrustIsForTheLocalNetwork(t *testing.T) {
-	r := start(t, Config{Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Domains: []string{"call.example"}, HTTPS: "off"})
-	for _, path := range []string{trustPath, certPath, profilePath} {
-		for addr, want := range map[string]int{"8.8.8.8": http.StatusForbidden, "192.168.1.9": http.StatusOK} {
-			resp, _ := r.do("GET", r.http()+path, func(req *http.Request) {
-				req.Host = "call.example"
-				req.Header.Set("Forwarded", "for="+addr+";proto=https")
-			})
-			if resp.StatusCode != want {
-				t.Errorf("%s from %s: %s", path, addr, resp.Status)
-			}
-		}
-	}
-}
-
-func TestPortTaken(t *testing.T) {
-	busy, err := net.Listen("tcp", ":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer busy.Close()
-	port := busy.Addr().(*net.TCPAddr).Port
-	address := fmt.Sprintf(":%d", port)
-
-	lns, got, err := listen("http", address, true)
-	if err != nil || got == port {
-		t.Fatalf("a default port that is taken: %d, %v", got, err)
-	}
-	lns[0].Close()
-
-	_, _, err = listen("https", address, false)
-	wrong, ok := errors.AsType[*ListenError](err)
-	if !ok || wrong.Setting != "https" || !strings.Contains(err.Error(), "--https "+address) || !strings.Contains(err.Error(), fmt.Sprintf("another program listens there already. Stop it, or choose another port, as --https :%d", port+1)) {
-		t.Errorf("a configured port that is taken: %v", err)
-	}
-
-	// Taken for loopback alone, it is still not ours.
-	loopback, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer loopback.Close()
-	port = loopback.Addr().(*net.TCPAddr).Port
-	if lns, got, err = listen("http", fmt.Sprintf(":%d", port), true); err != nil || got == port {
-		t.Errorf("a default port that is taken on loopback: %d, %v", got, err)
-	}
-	for _, ln := range lns {
-		ln.Close()
-	}
-}
-
-func TestLocalhostIsTwoAddresses(t *testing.T) {
-	lns, port, err := listen("http", "localhost:0", false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, ln := range lns {
-		defer ln.Close()
-		if a := ln.Addr().(*net.TCPAddr); !a.IP.IsLoopback() || a.Port != port {
-			t.Errorf("listens at %v", a)
-		}
-	}
-}
-
-func TestPortWithoutPrivilege(t *testing.T) {
-	err := &ListenError{"https", ":443", &net.OpError{Op: "listen", Net: "tcp", Err: os.NewSyscallError("bind", syscall.EACCES)}}
-	if !strings.Contains(err.Error(), "--https :443") {
-		t.Errorf("%v", err)
-	}
-	if strings.Contains(privilegeHelp("https"), "setcap") {
-		for _, want := range []string{"sudo setcap cap_net_bind_service=+ep ", "AmbientCapabilities=CAP_NET_BIND_SERVICE", "--https :8443"} {
-			if !strings.Contains(err.Error(), want) {
-				t.Errorf("no %q in: %v", want, err)
-			}
-		}
-	}
-}
-
-func TestMovedPortIsSaid(t *testing.T) {
-	w := &welcome{moved: []string{"Port 8080 is taken by another program, so http is on 8081."}, here: "http://localhost:8081", network: []string{"https://192.168.1.5:8443"},
-		trust: "https://192.168.1.5:8443/trust", fingerprint: "AB:CD", state: "/state"}
-	var out strings.Builder
-	w.print(&out)
-	for _, want := range []string{"Port 8080 is taken", "http://localhost:8081", "https://192.168.1.5:8443", "█", "Local network    works", "--domain", "one call in five", "AB:CD", "/state"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %q in:\n%s", want, out.String())
-		}
-	}
-	if strings.Contains(out.String(), "passphrase") {
-		t.Errorf("a passphrase is spoken of where it does not matter:\n%s", out.String())
-	}
-}
-
-func TestWelcomeOnTheInternet(t *testing.T) {
-	w := &welcome{here: "http://localhost", internet: []string{"https://call.example"}, passphrase: "abcd-efgh-ijkl", kept: "/state/passphrase", certificate: "call.example: good"}
-	var out strings.Builder
-	w.print(&out)
-	for _, want := range []string{"https://call.example", "abcd-efgh-ijkl", "call.example: good"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %q in:\n%s", want, out.String())
-		}
-	}
-	var logged bytes.Buffer
-	w.log(slog.New(slog.NewJSONHandler(&logged, nil)))
-	if strings.Contains(logged.String(), "abcd") || !strings.Contains(logged.String(), "/state/passphrase") {
-		t.Errorf("the log has the passphrase, or not where it is: %s", logged.String())
-	}
-}
-
 // Neither the room nor the client's address is in the log, at any level.
 func TestLogKeepsSecrets(t *testing.T) {
 	var out syncBuffer
@@ -849,71 +520,5 @@ func TestErrorLogHidesAddresses(t *testing.T) {
 	fmt.Fprintf(e, "http: TLS handshake error from 192.168.77.88:4711: remote error: tls: unknown certificate\n")
 	if strings.Contains(out.String(), "192.168") || !strings.Contains(out.String(), "unknown certificate") {
 		t.Error(out.String())
-	}
-}
-
-func TestSilentConnectionsDoNotBlockOthers(t *testing.T) {
-	r := start(t, Config{})
-	for range 50 {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(r.https(), "https://"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-	}
-	if resp, _ := r.get(r.https() + "/healthz"); resp.StatusCode != http.StatusOK {
-		t.Error(resp.Status)
-	}
-}
-
-func TestConnectionsAreBounded(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	bounded := limited{ln, make(chan struct{}, 1)}
-	accepted := make(chan net.Conn)
-	go func() {
-		for {
-			conn, err := bounded.Accept()
-			if err != nil {
-				return
-			}
-			accepted <- conn
-		}
-	}()
-	dial := func() net.Conn {
-		conn, err := net.Dial("tcp", ln.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { conn.Close() })
-		return conn
-	}
-	dial()
-	first := <-accepted
-	if _, err := dial().Read(make([]byte, 1)); err == nil {
-		t.Error("one too many was served")
-	}
-	first.Close()
-	first.Close() // twice is no second place
-	dial()
-	<-accepted
-	if _, err := dial().Read(make([]byte, 1)); err == nil {
-		t.Error("one too many was served after a place was left")
-	}
-}
-
-func TestPublicNeedsAnAddress(t *testing.T) {
-	n := &fakeMachine{}
-	n.set("kitchen", "192.168.1.5")
-	_, err := newServer(Config{Public: []string{auto}, HTTP: "127.0.0.1:0", HTTPS: "127.0.0.1:0", StateDir: t.TempDir(), look: n.look, Logger: slog.New(slog.DiscardHandler)})
-	if _, ok := errors.AsType[*ConfigError](err); !ok || !strings.Contains(err.Error(), "--public=203.0.113.7") {
-		t.Errorf("got %v", err)
-	}
-	n.set("kitchen", "192.168.1.5", "203.0.113.7", "2001:db8::7", "fe80::1")
-	if got := internetNames(&Config{Public: []string{auto}, Domains: []string{"Büro.example"}}, n.look()); strings.Join(got, " ") != "xn--bro-hoa.example 203.0.113.7 2001:db8::7" {
-		t.Errorf("known on the internet as %q", got)
 	}
 }

@@ -78,8 +78,9 @@ func (lease *Lease) Open(cfg udp.Config) (pkt.Socket, netip.AddrPort, error) {
 	return name, local, nil
 }
 
-// Close closes a socket or stream of the tenant. Nothing is delivered from it any more, nor sent; what is already in the
-// queue of a stream still leaves, if it does within 5 s. A name that is not, or no longer, the tenant's is ignored.
+// Close closes a socket or stream of the tenant. Nothing is delivered from it any more, nor sent, and what the batch
+// holds for it is dropped; but what is already in the queue of a stream still leaves, if it does within 5 s. A name that
+// is not, or no longer, the tenant's is ignored.
 func (lease *Lease) Close(name pkt.Socket) {
 	l := lease.loop
 	s := l.sockets.get(name)
@@ -93,9 +94,9 @@ func (lease *Lease) Close(name pkt.Socket) {
 	l.poller.Close(name)
 }
 
-// Batch returns the loop's batch, for a tenant that sends on what it receives: HandleDatagram may write to it at once,
-// instead of keeping a copy for AppendTransmit. There is always room for the longest datagram and some. What is in it is
-// sent before the loop parks, or earlier.
+// Batch returns the loop's batch, for a tenant that sends on what it receives: HandleDatagram, and a post, may write to
+// it at once, instead of keeping a copy for AppendTransmit. When they are called there is room for the longest datagram,
+// and for 64 transmits. What is in the batch is sent before the loop parks, or earlier.
 func (lease *Lease) Batch() *pkt.Batch { return lease.loop.batch }
 
 // Touch says that the tenant has something: it is drained before the loop parks. Datagrams, timeouts and posts touch

@@ -233,6 +233,33 @@ func TestStarvingTenantDoesNotSpin(t *testing.T) {
 	}
 }
 
+// A post that writes to the batch leaves room for the next one.
+func TestPostsFindRoomInTheBatch(t *testing.T) {
+	l := start(t, world{poller: func() Poller { return NewMailbox(Readers{}) }})
+	defer l.Close()
+	a := &actor{}
+	attach(t, l, a)
+	redirected := 0
+	do(t, l, func(mono.Time) {
+		l.Redirect(-1, func(ts []*pkt.Transmit) { redirected += len(ts) })
+		for range 100 {
+			a.lease.Post(func(mono.Time) {
+				for range batchTransmits / 4 {
+					if !a.lease.Batch().Append(pkt.Transmit{Path: pkt.Path{Socket: -1}}) {
+						t.Error("no room in the batch")
+					}
+				}
+			})
+		}
+	})
+	do(t, l, func(mono.Time) {})
+	do(t, l, func(mono.Time) {
+		if redirected != 100*batchTransmits/4 {
+			t.Errorf("%d transmits left", redirected)
+		}
+	})
+}
+
 // What a tenant writes to the loop's batch while it handles a datagram leaves, however much it is.
 func TestBatchIsOpenToHandlers(t *testing.T) {
 	eachPoller(t, func(t *testing.T, w world) {
@@ -241,8 +268,6 @@ func TestBatchIsOpenToHandlers(t *testing.T) {
 		const rounds, copies = 200, 50
 		done := make(chan struct{})
 		echo, client := &actor{}, &actor{}
-		attach(t, l, echo)
-		attach(t, l, client)
 		echo.datagram = func(_ mono.Time, d *pkt.Datagram) {
 			for range copies {
 				if !echo.lease.Batch().Append(pkt.Transmit{Path: d.Path, Payload: d.Payload}) {
@@ -264,6 +289,8 @@ func TestBatchIsOpenToHandlers(t *testing.T) {
 				close(done)
 			}
 		}
+		attach(t, l, echo)
+		attach(t, l, client)
 		do(t, l, func(mono.Time) {
 			_, remote := echo.open(t, w)
 			to.Socket, _ = client.open(t, w)

@@ -170,6 +170,7 @@ func (l *Loop) runPosts(posts []post) {
 			p.lease.Touch()
 		}
 		*p = post{}
+		l.makeRoom()
 	}
 }
 
@@ -216,12 +217,17 @@ func (l *Loop) HandleDatagram(d *pkt.Datagram) {
 	if s := l.sockets.get(d.Socket); s != nil {
 		s.lease.Touch()
 		s.lease.tenant.HandleDatagram(l.now, d)
-		if bytes, transmits := l.batch.Room(); bytes < batchBytes/4 || transmits < batchTransmits/4 {
-			l.send()
-		}
+		l.makeRoom()
 		return
 	}
 	l.count.Stale++
+}
+
+// makeRoom sends what is in the batch if a handler might find too little room in it.
+func (l *Loop) makeRoom() {
+	if bytes, transmits := l.batch.Room(); bytes < batchBytes/4 || transmits < batchTransmits/4 {
+		l.send()
+	}
 }
 
 // HandleICMP is called by the poller for each ICMP report.

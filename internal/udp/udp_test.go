@@ -2,10 +2,12 @@ package udp
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/parley-rtc/parley/protocol/pkt"
@@ -219,6 +221,9 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		for name, err := range openErrors(c.cfg) {
 			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "udp: ") {
 				t.Errorf("%s: opening %v: %v, want an error about %q", name, c.cfg.Local, err, c.want)
+			}
+			if c.cfg.Local == taken.LocalAddr() && !errors.Is(err, syscall.EADDRINUSE) {
+				t.Errorf("%s: %v is not EADDRINUSE", name, err)
 			}
 		}
 	}

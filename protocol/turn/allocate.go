@@ -36,79 +36,18 @@ func (s *Server) handleAllocate(now mono.Time, d *pkt.Datagram, m *stun.Message,
 		}
 		return
 	}
-	if contains(tunneled, d.Remote.Addr()) { // section 21.4
-		s.refuse(d, m, stun.CodeForbidden)
+	w, code := s.readWish(d, m)
+	if code != 0 {
+		s.refuse(d, m, code, w.unknown...)
 		return
 	}
-	transport, _ := m.Get(stun.AttrRequestedTransport) // 3
-	if len(transport) != 4 {
-		s.refuse(d, m, stun.CodeBadRequest)
-		return
-	}
-	if transport[0] != udpProtocol {
-		s.refuse(d, m, stun.CodeUnsupportedTransport)
-		return
-	}
-	if m.Has(stun.AttrDontFragment) && !s.cfg.DontFragment { // 4
-		s.refuse(d, m, stun.CodeUnknownAttribute, stun.AttrDontFragment)
-		return
-	}
-	tokenValue, hasToken := m.Get(stun.AttrReservationToken)
-	even, hasEven := m.Get(stun.AttrEvenPort)
-	requested, hasRequested := m.Get(stun.AttrRequestedAddressFamily)
-	additional, hasAdditional := m.Get(stun.AttrAdditionalAddressFamily)
-	reserve := hasEven && len(even) == 1 && even[0]&0x80 != 0
-	switch {
-	case hasToken && (hasEven || hasRequested || hasAdditional), // 5
-		hasRequested && hasAdditional, // 6
-		reserve && hasAdditional,      // 8
-		hasAdditional && (len(additional) != 4 || additional[0] != stun.FamilyIPv6), // 9
-		hasToken && len(tokenValue) != 8, hasEven && len(even) != 1, hasRequested && len(requested) != 4:
-		s.refuse(d, m, stun.CodeBadRequest)
-		return
-	}
-	want := [2]bool{ipv4: !hasToken}
-	if hasRequested {
-		want[ipv4], want[ipv6] = requested[0] == stun.FamilyIPv4, requested[0] == stun.FamilyIPv6
-	}
-	want[ipv6] = want[ipv6] || hasAdditional
-	var addresses [2]netip.Addr
-	for _, r := range s.policy.relay {
-		addresses[family(r)] = r
-	}
-	have := want[ipv4] && addresses[ipv4].IsValid() || want[ipv6] && addresses[ipv6].IsValid()
-	if !hasToken && !have { // 7
-		s.refuse(d, m, stun.CodeAddressFamilyNotSupported)
-		return
-	}
-	var token uint64
-	if hasToken {
-		token = binary.BigEndian.Uint64(tokenValue)
-		if token == 0 || s.reservations[token] == nil && !s.cfg.Shards { // 5
-			s.refuse(d, m, stun.CodeInsufficientCapacity)
-			return
-		}
-	}
-
+	held := s.reservations[w.token]
 	u := s.account()
-	need := 1
-	if reserve || hasAdditional && addresses[ipv4].IsValid() && addresses[ipv6].IsValid() {
-		need = 2
-	}
-	if held := s.reservations[token]; held != nil && held.user == u {
-		need = 0
-	}
-	if u.taken+need > u.limits.Allocations || s.addresses[quotaAddress(d.Remote.Addr())] >= s.cfg.PerAddress { // 10
+	if code := s.checkQuotas(d, u, &w, held); code != 0 { // 10
 		s.forget(u)
-		s.refuse(d, m, stun.CodeAllocationQuotaReached)
+		s.refuse(d, m, code)
 		return
 	}
-	if len(s.clients) >= s.cfg.Allocations || len(s.events)-s.told >= maxEvents {
-		s.forget(u)
-		s.refuse(d, m, stun.CodeInsufficientCapacity)
-		return
-	}
-
 	a = &allocation{
 		path:        d.Path,
 		user:        u,
@@ -120,32 +59,114 @@ func (s *Server) handleAllocate(now mono.Time, d *pkt.Datagram, m *stun.Message,
 		algorithms:  s.id.algorithms,
 		fingerprint: m.HasFingerprint(),
 		lifetime:    s.lifetimeFor(m),
-		evenPort:    hasEven,
-		reserve:     reserve,
+		evenPort:    w.even,
+		reserve:     w.reserve,
 	}
 	if known := s.socket(d.Socket); known != nil {
 		a.stream = known.stream
 	}
 	s.add(a)
-	if held := s.reservations[token]; held != nil {
+	switch {
+	case held != nil:
 		s.claim(held, a)
-		s.completeAllocate(now, a)
-		return
+	case w.token != 0:
+		a.relays[ipv4] = s.openRelay(now, a, netip.AddrPort{}, w.token) // which family it is shows when it comes
 	}
-	if hasToken {
-		a.relays[ipv4] = s.openRelay(now, a, netip.AddrPort{}, token) // which family it is shows when it comes
-		return
-	}
-	for f, wanted := range want {
-		if wanted && !addresses[f].IsValid() {
+	for f, address := range w.from {
+		switch {
+		case !w.families[f]:
+		case address.IsValid():
+			s.tryPort(now, a, address)
+		default:
 			a.addressError[f] = stun.CodeAddressFamilyNotSupported // 9
-		} else if wanted {
-			s.tryPort(now, a, addresses[f])
 		}
 	}
 	if a.waiting == 0 {
 		s.completeAllocate(now, a)
 	}
+}
+
+// wish is what an Allocate request asks for.
+type wish struct {
+	families [2]bool
+	from     [2]netip.Addr // our relay address of each family, if there is one
+	even     bool
+	reserve  bool   // the next port, too
+	token    uint64 // of a reservation; 0: none
+	unknown  []stun.AttrType
+}
+
+// readWish reads an Allocate request and goes through the checks 3 to 9 of section 7.2.
+func (s *Server) readWish(d *pkt.Datagram, m *stun.Message) (w wish, code stun.Code) {
+	if contains(tunneled, d.Remote.Addr()) { // section 21.4
+		return w, stun.CodeForbidden
+	}
+	transport, _ := m.Get(stun.AttrRequestedTransport)
+	if len(transport) != 4 { // 3
+		return w, stun.CodeBadRequest
+	}
+	if transport[0] != udpProtocol {
+		return w, stun.CodeUnsupportedTransport
+	}
+	if m.Has(stun.AttrDontFragment) && !s.cfg.DontFragment { // 4
+		w.unknown = []stun.AttrType{stun.AttrDontFragment}
+		return w, stun.CodeUnknownAttribute
+	}
+	token, hasToken := m.Get(stun.AttrReservationToken)
+	even, hasEven := m.Get(stun.AttrEvenPort)
+	requested, hasRequested := m.Get(stun.AttrRequestedAddressFamily)
+	additional, hasAdditional := m.Get(stun.AttrAdditionalAddressFamily)
+	life, hasLife := m.Get(stun.AttrLifetime)
+	if hasToken && len(token) != 8 || hasEven && len(even) != 1 || hasRequested && len(requested) != 4 ||
+		hasAdditional && len(additional) != 4 || hasLife && len(life) != 4 {
+		return w, stun.CodeBadRequest
+	}
+	w.even = hasEven
+	w.reserve = hasEven && even[0]&0x80 != 0
+	if hasToken && (hasEven || hasRequested || hasAdditional) || // 5
+		hasRequested && hasAdditional || // 6
+		w.reserve && hasAdditional || // 8
+		hasAdditional && additional[0] != stun.FamilyIPv6 { // 9
+		return w, stun.CodeBadRequest
+	}
+	if hasToken {
+		w.token = binary.BigEndian.Uint64(token)
+		if w.token == 0 || s.reservations[w.token] == nil && !s.cfg.Shards { // 5
+			return w, stun.CodeInsufficientCapacity
+		}
+		return w, 0
+	}
+	w.families = [2]bool{ipv4: true, ipv6: hasAdditional}
+	if hasRequested {
+		w.families = [2]bool{ipv4: requested[0] == stun.FamilyIPv4, ipv6: requested[0] == stun.FamilyIPv6}
+	}
+	served := false
+	for _, r := range s.policy.relay {
+		w.from[family(r)] = r
+		served = served || w.families[family(r)]
+	}
+	if !served { // 7
+		return w, stun.CodeAddressFamilyNotSupported
+	}
+	return w, 0
+}
+
+// checkQuotas returns the error to refuse a wish with, or 0.
+func (s *Server) checkQuotas(d *pkt.Datagram, u *user, w *wish, held *relay) stun.Code {
+	need := 1
+	switch {
+	case held != nil && held.user == u:
+		need = 0 // it is counted since it was reserved
+	case w.reserve, w.families[ipv4] && w.families[ipv6] && w.from[ipv4].IsValid() && w.from[ipv6].IsValid():
+		need = 2
+	}
+	if u.taken+need > u.limits.Allocations || s.addresses[quotaAddress(d.Remote.Addr())] >= s.cfg.PerAddress {
+		return stun.CodeAllocationQuotaReached
+	}
+	if len(s.clients) >= s.cfg.Allocations || len(s.events)-s.told >= maxEvents {
+		return stun.CodeInsufficientCapacity
+	}
+	return 0
 }
 
 // lifetimeFor computes a lifetime in seconds: what the client wishes, but between the default and the longest

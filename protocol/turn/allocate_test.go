@@ -207,6 +207,7 @@ func TestMalformedAllocateRequests(t *testing.T) {
 		"token and even port":        {parts{udp, token, even(0)}, stun.CodeBadRequest},
 		"malformed token":            {parts{udp, raw(stun.AttrReservationToken, 1, 2, 3, 4)}, stun.CodeBadRequest},
 		"malformed even port":        {parts{udp, even()}, stun.CodeBadRequest},
+		"malformed lifetime":         {parts{udp, raw(stun.AttrLifetime, 1)}, stun.CodeBadRequest},
 		"malformed family":           {parts{udp, raw(stun.AttrRequestedAddressFamily, 1)}, stun.CodeBadRequest},
 		"unknown token":              {parts{udp, token}, stun.CodeInsufficientCapacity},
 		"no family":                  {parts{udp, want(0)}, stun.CodeAddressFamilyNotSupported},

@@ -133,7 +133,7 @@ func TestSpecialAddressesAreRefused(t *testing.T) {
 	}
 }
 
-// The list of docs/architecture.md, "Security by default", address by address at its edges: the first and the last of
+// The list of the denied at its edges: the first and the last of
 // each block are refused, their neighbours outside are not.
 func TestEdgesOfTheDenyList(t *testing.T) {
 	r := newRig(t)

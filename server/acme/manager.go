@@ -220,7 +220,7 @@ func (m *Manager) obtain(ctx context.Context, name string, renews bool) (*tls.Ce
 	defer cancel()
 	account, err := m.account(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("acme: the authority at %s has no account for us: %w", m.cfg.Directory, err)
+		return nil, fmt.Errorf("acme: asking %s: %w", m.cfg.Directory, err)
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

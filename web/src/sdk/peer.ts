@@ -74,8 +74,7 @@ const politePatience = 1_500; // more for the side that gives way, so that both 
 const firstSearch = 12_000; // a first connection may take this long
 const searchStep = 5_000; // each search gets more time than the one before
 const lastSearch = 30_000;
-const searchesOfOne = 3; // then begin anew
-const failedAfter = 3; // searches without result until the state says so
+const anewEvery = 3; // a search of this number takes a new connection, and the state says that it failed
 const awayGrace = 10_000; // a peer that the restarted server does not know yet, and that is not connected
 const statsEvery = 2_000;
 
@@ -94,7 +93,8 @@ export class Peer extends Emitter<PeerEvents> {
   #theirs: string | undefined; // names the other side's object, once heard from
   #audio: RTCRtpReceiver | undefined;
   #away = false;
-  #searches = 0;
+  #searches = 0; // since it was last connected
+  #due = false; // a search is wanted and was not begun
   #searchTimer: number | undefined;
   #awayTimer: number | undefined;
   readonly #statsTimer: number;
@@ -179,7 +179,7 @@ export class Peer extends Emitter<PeerEvents> {
 
   /** Looks for a new path: the network is another one, or the server is back. @internal */
   refresh(evenIfConnected: boolean): void {
-    if (evenIfConnected || (!this.#link.connected && this.#searches > 0)) this.#search();
+    if (evenIfConnected || (this.#due && !this.#link.connected)) this.#search();
   }
 
   /** It is over with this peer. @internal */
@@ -245,6 +245,7 @@ export class Peer extends Emitter<PeerEvents> {
     switch (pc.connectionState) {
       case 'connected':
         this.#searches = 0;
+        this.#due = false;
         clearTimeout(this.#searchTimer);
         this.#setState('connected');
         this.limitVideo();
@@ -254,7 +255,7 @@ export class Peer extends Emitter<PeerEvents> {
       case 'failed':
         if (this.#away) return this.away(pc.connectionState === 'failed' ? 'lost' : 'unknown');
         if (this.state === 'connected') this.#setState('reconnecting');
-        this.#searches ||= 1;
+        this.#due = true;
         // Failed while ICE is not: the handshake, and a new path would not help.
         if (pc.connectionState === 'failed' && pc.iceConnectionState !== 'failed') return this.#beginAnew(true);
         this.#searchIn(pc.connectionState === 'failed' ? 0 : patience);
@@ -270,12 +271,14 @@ export class Peer extends Emitter<PeerEvents> {
   /** One more try, for as long as none succeeds. Without the server it waits for refresh. */
   #search(): void {
     clearTimeout(this.#searchTimer);
-    this.#searches ||= 1;
+    this.#due = true;
     if (this.state === 'left' || this.#away || !this.host.signaling) return;
+    this.#due = false;
     if (this.#link.connected) return this.#link.restart();
-    this.#searches++;
-    if (this.#searches > failedAfter && this.state !== 'connected') this.#setState('failed');
-    if (this.#searches % (searchesOfOne + 1) === 0) return this.#beginAnew(true);
+    if (++this.#searches % anewEvery === 0) {
+      this.#setState('failed');
+      return this.#beginAnew(true);
+    }
     this.#link.restart();
     this.#searchIn(Math.min(searchStep * this.#searches, lastSearch));
   }

@@ -1,0 +1,156 @@
+package e2e
+
+import (
+	"fmt"
+	"testing"
+)
+
+func TestCall(t *testing.T) {
+	s := serve(t)
+	link, ada, bob := duo(t, s.url)
+
+	ada.says("Good morning, Bob")
+	bob.hears("Good morning, Bob")
+	bob.says("Good morning, Ada")
+	ada.hears("Good morning, Ada")
+
+	b := sharedChromium(t)
+	cy, dee := b.person(t, "Cy", personOptions{}), b.person(t, "Dee", personOptions{})
+	cy.joins(link)
+	dee.joins(link)
+	meet(ada, bob, cy, dee)
+	cy.says("Four of us")
+	for _, p := range []*tab{ada, bob, dee} {
+		p.hears("Four of us")
+	}
+
+	// A fifth is told, and nobody else notices.
+	eve := b.person(t, "Eve", personOptions{})
+	eve.open(link)
+	eve.fill("name", eve.name)
+	eve.click("join")
+	eve.reads("[data-code=room-full]", "full")
+	meet(ada, bob, cy, dee)
+
+	// One leaves; there is room again.
+	dee.click("leave")
+	for _, p := range []*tab{ada, bob, cy} {
+		p.until("has lost Dee", others+".length === 2")
+	}
+}
+
+// A page that is loaded again is the same person on a new connection: the others do not keep the old tile.
+func TestReload(t *testing.T) {
+	s := serve(t)
+	_, ada, bob := duo(t, s.url)
+	bob.reload()
+	bob.returns()
+	meet(ada, bob)
+	bob.says("back again")
+	ada.hears("back again")
+}
+
+// The server is killed and started again while two talk: they do not notice, and find it again by themselves.
+func TestServerKilledInACall(t *testing.T) {
+	s := serve(t)
+	link, ada, bob := duo(t, s.url)
+
+	// A call that depends on the server stands still each time; a machine that has too much to do, not three times.
+	const most = 500 // milliseconds
+	for try := 1; ; try++ {
+		gap := killInACall(s, ada, bob)
+		t.Logf("the longest time without a frame was %.0f ms", gap)
+		if gap <= most {
+			break
+		}
+		if try == 3 {
+			t.Fatalf("no frame for %.0f ms while the server was gone and came back; at most %d may pass", gap, most)
+		}
+	}
+
+	ada.says("still here")
+	bob.hears("still here")
+	cy := sharedChromium(t).person(t, "Cy", personOptions{})
+	cy.joins(link)
+	meet(ada, bob, cy)
+}
+
+// killInACall kills the server, starts it again when all have noticed, and returns when all have it back. The result is
+// the longest time in milliseconds that anyone in the call saw no new frame.
+func killInACall(s *server, people ...*tab) (gap float64) {
+	s.t.Helper()
+	const video = `document.querySelector('[data-testid="tile"] video')`
+	seesOn := func(p *tab) {
+		p.t.Helper()
+		seen := eval[int](p, "e2e.frames("+video+").frames")
+		p.until("sees on", fmt.Sprintf("e2e.frames(%s).frames >= %d", video, seen+15))
+	}
+	for _, p := range people {
+		eval[any](p, "e2e.watchFrames("+video+")")
+		seesOn(p)
+	}
+	s.kill()
+	for _, p := range people {
+		p.reads("banner-server", "your call goes on")
+		seesOn(p)
+	}
+	s.start()
+	for _, p := range people {
+		p.until("has signaling back", find("banner-server")+" === null")
+		seesOn(p)
+		gap = max(gap, eval[float64](p, "e2e.frames("+video+").gap"))
+	}
+	return gap
+}
+
+// What one turns off, the others lose at once, and get again.
+func TestMuteAndCameraOff(t *testing.T) {
+	s := serve(t)
+	_, ada, bob := duo(t, s.url)
+
+	ada.click(muteButton)
+	bob.until("hears silence", "e2e.silent(2000)")
+	ada.click(muteButton)
+	bob.perceives(1)
+
+	ada.click(cameraButton)
+	bob.until("sees no picture of Ada", `!document.querySelector('[data-testid="tile"] video')?.checkVisibility({visibilityProperty: true, opacityProperty: true})`)
+	ada.until("has her camera off", `e2e.connections.flatMap((pc) => pc.getSenders()).every((s) => s.track?.kind !== 'video' || s.track.readyState === 'ended' || !s.track.enabled)`)
+	ada.click(cameraButton)
+	bob.perceives(1)
+}
+
+// The lobby shows oneself and hears oneself, and knows one's name the next time.
+func TestLobby(t *testing.T) {
+	s := serve(t)
+	p := sharedChromium(t).person(t, "Ada", personOptions{})
+	p.open(s.url)
+	p.click("new-room")
+	p.until("sees herself", find("preview")+"?.videoWidth > 0")
+	for _, id := range []string{"device-video", "device-audio", "device-speaker"} {
+		p.until("can choose "+id, find(id)+".options.length > 0")
+	}
+	level := find("mic-level") + ".ariaValueNow"
+	p.until("sees the level move", "(window.levels ??= new Set()).add("+level+").size > 2")
+	p.goesIn()
+	p.reload()
+	p.returns()
+	p.open(s.url)
+	p.click("new-room")
+	p.until("finds the name again", find("name")+`?.value === "Ada"`)
+}
+
+// Networks that break WebSockets, by refusing them or by swallowing what they carry, cost nothing but a moment.
+func TestWebSocketsBlocked(t *testing.T) {
+	for what, does := range map[string]webSockets{"refused": refused, "swallowed": swallowed} {
+		t.Run(what, func(t *testing.T) {
+			m := newMiddlebox(t, serve(t), does)
+			_, ada, bob := duo(t, m.url)
+			ada.says("by another way")
+			bob.hears("by another way")
+			if m.upgrades.Load() == 0 || m.polls.Load() == 0 {
+				t.Errorf("%d WebSockets asked for, %d long-poll requests: the test did not see the change", m.upgrades.Load(), m.polls.Load())
+			}
+		})
+	}
+}

@@ -1,0 +1,54 @@
+package e2e
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// Nobody but the server hears of a call: not by a request of any page, and not as a server that ICE would ask.
+func TestNoThirdParty(t *testing.T) {
+	s := serve(t)
+	_, ada, bob := duo(t, s.url)
+	ada.says("between us")
+	bob.hears("between us")
+	bob.reload()
+	bob.returns()
+	visitor := sharedChromium(t).person(t, "Cy", personOptions{})
+	visitor.open(s.url + "/trust")
+
+	sockets := 0
+	for _, p := range []*tab{ada, bob, visitor} {
+		p.mu.Lock()
+		requests := p.requests
+		p.mu.Unlock()
+		if len(requests) == 0 {
+			t.Errorf("%s: the browser logged no request", p.name)
+		}
+		for _, r := range requests {
+			u, err := url.Parse(r)
+			if err != nil {
+				t.Errorf("%s asked for %q: %v", p.name, r, err)
+				continue
+			}
+			switch u.Scheme {
+			case "data", "blob": // stays in the page
+				continue
+			case "ws", "wss":
+				sockets++
+			}
+			if "http://"+u.Host != s.url {
+				t.Errorf("%s asked %s", p.name, r)
+			}
+		}
+		for _, ice := range eval[[]string](p, "e2e.iceHosts()") {
+			h := ice[strings.Index(ice, ":")+1:]
+			if !strings.HasPrefix(h, "localhost:") && !strings.HasPrefix(h, "127.0.0.1:") {
+				t.Errorf("%s: ICE is told to ask %s", p.name, ice)
+			}
+		}
+	}
+	if sockets == 0 {
+		t.Error("the log holds no WebSocket, so it is not complete")
+	}
+}
