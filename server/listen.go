@@ -1,12 +1,9 @@
 package server
 
 import (
-	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net"
 	"os"
 	"runtime"
@@ -78,14 +75,7 @@ func listen(setting, address string, isDefault bool) (lns []net.Listener, port i
 	if err != nil {
 		return nil, 0, &ListenError{setting, address, err}
 	}
-	tries := []int{wanted}
-	if isDefault && wanted >= 1024 {
-		for i := 1; i <= nextPorts; i++ {
-			tries = append(tries, wanted+i)
-		}
-		tries = append(tries, 0)
-	}
-	for _, port := range tries {
+	for _, port := range portsToTry(wanted, isDefault) {
 		if isDefault && host == "" && loopbackTaken(port) {
 			err = &net.OpError{Op: "listen", Net: "tcp", Err: os.NewSyscallError("bind", syscall.EADDRINUSE)}
 			continue
@@ -98,6 +88,18 @@ func listen(setting, address string, isDefault bool) (lns []net.Listener, port i
 		}
 	}
 	return nil, 0, &ListenError{setting, address, err}
+}
+
+// portsToTry is a port, and if it is a default the next ones, and at last any.
+func portsToTry(wanted int, isDefault bool) []int {
+	tries := []int{wanted}
+	if isDefault && wanted >= 1024 {
+		for i := 1; i <= nextPorts; i++ {
+			tries = append(tries, wanted+i)
+		}
+		tries = append(tries, 0)
+	}
+	return tries
 }
 
 func listenAt(host string, port int) ([]net.Listener, error) {
@@ -180,127 +182,4 @@ type placed struct {
 func (p *placed) Close() error {
 	defer p.leave()
 	return p.Conn.Close()
-}
-
-const (
-	// firstByte is how long a connection may stay silent before it is closed.
-	firstByte = 10 * time.Second
-	// maxUndecided bounds connections that have not said anything yet; more are closed at once.
-	maxUndecided = 1024
-	// tlsHandshake is the first byte of every TLS connection (RFC 8446, section 5.1).
-	tlsHandshake = 22
-)
-
-// A switchboard accepts connections of one port and tells them apart by their first byte.
-type switchboard struct {
-	accept    []net.Listener
-	tls       *sorted
-	plain     *sorted
-	undecided chan struct{}
-	open      context.Context
-	shut      context.CancelFunc
-	log       *slog.Logger
-}
-
-// newSwitchboard starts to sort what lns accept into two listeners: TLS, and plain (which is http by somebody who has
-// left the s away). Closing either closes both.
-func newSwitchboard(lns []net.Listener, log *slog.Logger) (tls, plain net.Listener) {
-	b := &switchboard{accept: lns, undecided: make(chan struct{}, maxUndecided), log: log}
-	b.open, b.shut = context.WithCancel(context.Background())
-	context.AfterFunc(b.open, func() {
-		for _, ln := range lns {
-			ln.Close()
-		}
-	})
-	b.tls = &sorted{board: b, conns: make(chan net.Conn)}
-	b.plain = &sorted{board: b, conns: make(chan net.Conn)}
-	for _, ln := range lns {
-		go b.run(ln)
-	}
-	return b.tls, b.plain
-}
-
-func (b *switchboard) run(ln net.Listener) {
-	defer b.shut()
-	for pause := time.Duration(0); ; {
-		conn, err := ln.Accept()
-		if err != nil {
-			if b.open.Err() != nil || errors.Is(err, net.ErrClosed) {
-				return
-			}
-			// Out of descriptors, most likely: wait for some to come back.
-			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			b.log.Warn("connections cannot be accepted", "error", err, "again_in", pause.String())
-			select {
-			case <-b.open.Done():
-				return
-			case <-time.After(pause):
-			}
-			continue
-		}
-		pause = 0
-		select {
-		case b.undecided <- struct{}{}:
-			go b.sort(conn)
-		default:
-			conn.Close()
-		}
-	}
-}
-
-func (b *switchboard) sort(conn net.Conn) {
-	defer func() { <-b.undecided }()
-	stop := context.AfterFunc(b.open, func() { conn.Close() })
-	defer stop()
-	_ = conn.SetReadDeadline(time.Now().Add(firstByte)) // fails only on a closed connection, which Peek notices
-	r := bufio.NewReaderSize(conn, 16)
-	first, err := r.Peek(1)
-	if err != nil {
-		conn.Close()
-		return
-	}
-	_ = conn.SetReadDeadline(time.Time{})
-	to := b.plain
-	if first[0] == tlsHandshake {
-		to = b.tls
-	}
-	select {
-	case to.conns <- &peeked{conn, r}:
-	case <-b.open.Done():
-		conn.Close()
-	}
-}
-
-// sorted is one side of a switchboard, as a listener.
-type sorted struct {
-	board *switchboard
-	conns chan net.Conn
-}
-
-func (s *sorted) Accept() (net.Conn, error) {
-	select {
-	case conn := <-s.conns:
-		return conn, nil
-	case <-s.board.open.Done():
-		return nil, net.ErrClosed
-	}
-}
-
-func (s *sorted) Close() error   { s.board.shut(); return nil }
-func (s *sorted) Addr() net.Addr { return s.board.accept[0].Addr() }
-
-// peeked is a connection whose first bytes were read already.
-type peeked struct {
-	net.Conn
-	r *bufio.Reader
-}
-
-func (p *peeked) Read(b []byte) (int, error) {
-	if p.r != nil {
-		if p.r.Buffered() > 0 {
-			return p.r.Read(b)
-		}
-		p.r = nil
-	}
-	return p.Conn.Read(b)
 }

@@ -1,0 +1,254 @@
+package server
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/parley-rtc/parley/protocol/turn"
+	"github.com/parley-rtc/parley/server/guard"
+	"github.com/parley-rtc/parley/server/machine"
+	"github.com/parley-rtc/parley/server/relay"
+	"github.com/parley-rtc/parley/signaling"
+)
+
+const (
+	turnKeyFile = "turn.key"
+	// credentialLife is how long a seat's credential could be used if the server forgot that the seat has ended, as it does
+	// when it is killed.
+	credentialLife = 24 * time.Hour
+)
+
+// seatLimits are what one seat may relay: calls with three others, some candidates for each, at 32 Mbit/s each way.
+var seatLimits = turn.Limits{Allocations: 64, Bandwidth: 4 << 20}
+
+// turnService is STUN and TURN: the relay, where it listens, and who gets credentials.
+type turnService struct {
+	relay *relay.Relay
+	at    struct{ turn, turns place } // udp and tcp; tls
+	reach *reach
+	// certified reports whether browsers that installed nothing trust the certificate for a name.
+	certified func(name string) bool
+}
+
+// openTurn opens the relay and its ports. Without a port for it, or an address to relay from, there is none.
+func (s *server) openTurn() error {
+	if s.cfg.turnAddress() == off {
+		return nil
+	}
+	key, err := s.dir.Secret(turnKeyFile, 32)
+	if err != nil {
+		return err
+	}
+	users, err := s.cfg.turnUsers()
+	if err != nil {
+		return err
+	}
+	first, last := s.cfg.relayPorts()
+	relayed, own := s.relayAddresses()
+	cfg := relay.Config{
+		Turn: turn.Config{
+			Secrets: []string{base64.RawStdEncoding.EncodeToString(key)},
+			Users:   users,
+			Relay:   relayed, Own: own,
+			Allow:   s.cfg.RelayAllow,
+			Public:  s.cfg.public(),
+			MinPort: first, MaxPort: last,
+		},
+		Here:   s.watch.Here().Addrs,
+		Logger: s.log,
+	}
+	t := &turnService{reach: s.reach, certified: s.certs.certified}
+	t.at.turn, err = s.ports.openTurn(s.cfg.TURN, s.cfg.turnAddress(), func(udp []netip.AddrPort) (err error) {
+		cfg.UDP = udp
+		t.relay, err = relay.Start(cfg)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	t.at.turns = s.ports.at.turns
+	s.turn = t
+	return nil
+}
+
+// relayAddresses returns the addresses that peers see relayed data come from, one of each family, and all that are this
+// server's own.
+func (s *server) relayAddresses() (relayed, own []netip.Addr) {
+	here := s.watch.Here().Addrs
+	own = append(slices.Clone(here), s.external...)
+	pick := func(is4 bool) {
+		family := func(a netip.Addr) bool { return a.Is4() == is4 && !a.IsLinkLocalUnicast() }
+		for _, list := range [][]netip.Addr{s.external, here} { // those of Here are sorted, loopback last
+			if i := slices.IndexFunc(list, family); i >= 0 {
+				relayed = append(relayed, list[i])
+				return
+			}
+		}
+	}
+	pick(true)
+	pick(false)
+	return relayed, own
+}
+
+// urls are the addresses of the relay for a client that knows this server as host: stun for free, turn with a credential.
+// turns is offered only where the client's browser will trust the certificate, and under a name, because browsers want it so.
+func (t *turnService) urls(host string, trusted bool) (stun, relayed []string) {
+	name := host
+	if addr, err := netip.ParseAddr(host); err == nil {
+		if addr.Is6() {
+			host = "[" + host + "]"
+		}
+		name = t.reach.nameForTURNS()
+	}
+	port := ":" + strconv.Itoa(t.at.turn.port)
+	stun = []string{"stun:" + host + port}
+	relayed = []string{"turn:" + host + port + "?transport=udp", "turn:" + host + port + "?transport=tcp"}
+	if name != "" && (trusted || t.certified(name)) {
+		for _, p := range []int{t.at.turns.port, t.reach.https.port} {
+			if p != 0 && !t.reach.proxied {
+				relayed = append(relayed, "turns:"+name+":"+strconv.Itoa(p)+"?transport=tcp")
+			}
+		}
+	}
+	return stun, relayed
+}
+
+// nameForTURNS is a name that the certificate for the local network has, for clients that came by an address.
+func (r *reach) nameForTURNS() string {
+	for _, n := range slices.Concat(r.internet, r.names, r.watch.Here().Names()) {
+		if _, err := netip.ParseAddr(n); err != nil && strings.Contains(n, ".") {
+			return n
+		}
+	}
+	return ""
+}
+
+// trustedQuery is in the address of signaling when the page has proved that the browser trusts the certificate.
+const trustedQuery = "trusted"
+
+// iceServers are a seat's: its credentials die with it.
+func (t *turnService) iceServers(seat signaling.Seat, r *http.Request) []signaling.ICEServer {
+	if t == nil {
+		return nil
+	}
+	username, password, err := t.relay.Credential(seat.ID, time.Now().Add(credentialLife), seatLimits)
+	if err != nil {
+		return nil
+	}
+	return t.block(guard.ClientOf(r).Hostname(), r.URL.Query().Get(trustedQuery) == "1", username, password)
+}
+
+func (t *turnService) block(host string, trusted bool, username, password string) []signaling.ICEServer {
+	stun, relayed := t.urls(host, trusted)
+	return []signaling.ICEServer{{URLs: stun}, {URLs: relayed, Username: username, Credential: password}}
+}
+
+// gone takes a seat's credential back.
+func (t *turnService) gone(seat signaling.Seat) {
+	if t != nil {
+		t.relay.Revoke(seat.ID, time.Now().Add(credentialLife))
+	}
+}
+
+// follow tells the relay of changes to the machine's addresses.
+func (s *server) updateRelay() {
+	if s.turn == nil {
+		return
+	}
+	relayed, own := s.relayAddresses()
+	if err := s.turn.relay.SetAddresses(relayed, own, s.watch.Here().Addrs); err != nil {
+		s.log.Error("the relay's addresses", "error", err)
+	}
+}
+
+// certified reports whether browsers that installed nothing trust the certificate that is shown for name.
+func (c *certificates) certified(name string) bool {
+	if c.own != nil {
+		return c.own.current.Load().Leaf.VerifyHostname(name) == nil
+	}
+	return c.manager != nil && c.manager.Certificate(name) != nil
+}
+
+// externalAddresses are those that the internet knows this machine by: what the operator says, else the addresses of
+// its domain, else a public address of an interface.
+func externalAddresses(ctx context.Context, cfg *Config, here *machine.Here) ([]netip.Addr, error) {
+	if len(cfg.External) > 0 || !cfg.public() {
+		return parseAddrs(cfg.External), nil
+	}
+	var found []netip.Addr
+	for _, p := range cfg.Public {
+		if addr, err := netip.ParseAddr(p); err == nil {
+			found = append(found, addr.Unmap())
+		}
+	}
+	if len(found) > 0 {
+		return found, nil
+	}
+	for _, d := range cfg.Domains {
+		addrs, _ := net.DefaultResolver.LookupNetIP(ctx, "ip", canonical(d)) // no answer is no address
+		for _, a := range addrs {
+			if a = a.Unmap(); isPublic(a) {
+				found = append(found, a)
+			}
+		}
+	}
+	if len(found) > 0 {
+		return found, nil
+	}
+	for _, a := range here.Addrs {
+		if isPublic(a) {
+			found = append(found, a)
+		}
+	}
+	if len(found) > 0 {
+		return found, nil
+	}
+	return askCloud(ctx, cloudAddress)
+}
+
+func parseAddrs(texts []string) (list []netip.Addr) {
+	for _, t := range texts {
+		if a, err := netip.ParseAddr(t); err == nil { // Validate has seen the others
+			list = append(list, a.Unmap())
+		}
+	}
+	return list
+}
+
+func isPublic(a netip.Addr) bool { return a.IsGlobalUnicast() && !machine.IsNear(a) }
+
+var errNoExternal = errors.New("no address is known under which the internet reaches this machine")
+
+// turnUsers takes name:password apart.
+func (c *Config) turnUsers() (users []turn.User, err error) {
+	for _, u := range c.TURNUsers {
+		name, password, ok := strings.Cut(u, ":")
+		if !ok || name == "" || password == "" {
+			return nil, fmt.Errorf("a user is written name:password")
+		}
+		users = append(users, turn.User{Name: name, Password: password})
+	}
+	return users, nil
+}
+
+// relayPorts are the first and last port of RelayPorts.
+func (c *Config) relayPorts() (first, last uint16) {
+	first, last, _ = parsePortRange(c.relayPortText())
+	return first, last
+}
+
+func parsePortRange(s string) (first, last uint16, ok bool) {
+	a, b, found := strings.Cut(s, "-")
+	from, err1 := strconv.ParseUint(a, 10, 16)
+	to, err2 := strconv.ParseUint(b, 10, 16)
+	return uint16(from), uint16(to), found && err1 == nil && err2 == nil && from >= 1024 && from <= to
+}
