@@ -262,8 +262,8 @@ func (c *Conn) handleRecord(now mono.Time, rec *record) {
 
 // handleContent takes in what a protected record held.
 func (c *Conn) handleContent(now mono.Time, rec *record, e *readEpoch, typ contentType, content []byte) {
-	if e.number > 3 && c.reads[0].number < e.number && c.timers[timerRetire] == mono.Never {
-		c.timers[timerRetire] = now.Add(retireAfter) // the peer's new keys are in use
+	if e.number > 3 && c.reads[0].number < e.number {
+		c.timers[timerRetire] = mono.Min(c.timers[timerRetire], now.Add(retireAfter)) // the peer's new keys are in use
 	}
 	switch typ {
 	case typeData:
@@ -467,7 +467,7 @@ func (c *Conn) AppendDatagram(dst []byte, now mono.Time) []byte {
 
 // pathMTU shrinks when nothing answers: the path may not carry what it should.
 func (c *Conn) pathMTU() int {
-	if c.out.transmissions >= narrowAfter {
+	if c.out.timeouts > narrowAfter {
 		return min(c.cfg.mtu(), narrowMTU)
 	}
 	return c.cfg.mtu()

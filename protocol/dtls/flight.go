@@ -239,6 +239,8 @@ func (c *Conn) handleACK(now mono.Time, epoch uint64, content []byte) {
 			c.timers[timerHandshake] = mono.Never
 			c.retireHandshake()
 		}
+	case epoch == 0 && c.out.complete0():
+		// The client has our ServerHello and is busy with it: it cannot acknowledge the rest yet.
 	case news && !c.out.pending(), len(numbers) == 0 && c.out.hasten():
 		c.stats.Retransmissions++
 		c.out.restart()

@@ -212,14 +212,14 @@ func (p *pair) sendData(from *end, s string) {
 	p.send(from, b)
 }
 
-// step goes to the next thing that happens; false if nothing will.
-func (p *pair) step() bool {
+// step goes to the next thing that happens; false if nothing will before a limit.
+func (p *pair) step(limit mono.Time) bool {
 	p.settle()
 	next := mono.Min(p.client.NextTimeout(), p.server.NextTimeout())
 	if len(p.queue) > 0 {
 		next = mono.Min(next, p.queue[0].at)
 	}
-	if next == mono.Never {
+	if next == mono.Never || next > limit {
 		return false
 	}
 	p.now = max(p.now, next)
@@ -251,7 +251,7 @@ func (p *pair) runUntil(limit time.Duration, done func() bool) bool {
 	end := p.now.Add(limit)
 	p.settle()
 	for !done() {
-		if p.now > end || !p.step() {
+		if !p.step(end) {
 			return done()
 		}
 	}
@@ -273,7 +273,7 @@ func (p *pair) connect() {
 // idle runs until nothing more is due in the next while.
 func (p *pair) idle(d time.Duration) {
 	end := p.now.Add(d)
-	p.runUntil(d, func() bool { return p.now >= end })
+	p.runUntil(d, func() bool { return false })
 	p.now = max(p.now, end)
 }
 

@@ -12,8 +12,8 @@ const (
 	maxSent       = 128             // records whose acknowledgement is understood
 	minPiece      = 48              // bytes of a message that are worth a record at a datagram's end
 
-	// After this many transmissions without an answer the path may be narrower than thought (RFC 9147 section 4.4).
-	narrowAfter = 3
+	// After this many timeouts without an answer the path may be narrower than thought (RFC 9147 section 4.4).
+	narrowAfter = 2
 	narrowMTU   = 548 // IPv4's minimum of 576 without IP and UDP headers
 )
 
@@ -58,6 +58,7 @@ type outbox struct {
 	timeout       time.Duration // what the next transmission waits
 	sentAt        mono.Time     // when the last transmission ended
 	transmissions int
+	timeouts      int
 	hastened      bool // retransmitted before its time; once between two timeouts
 	held          bool // the flight is not complete yet: a job is under way
 	passive       bool // nothing answers this flight: it is retransmitted only when the peer repeats itself
@@ -102,6 +103,11 @@ func (o *outbox) acknowledge(numbers []recordNumber) (news bool) {
 // complete reports whether all is acknowledged.
 func (o *outbox) complete() bool {
 	return !slices.ContainsFunc(o.messages, func(m *outMessage) bool { return !m.acked.covers(m.size()) })
+}
+
+// complete0 reports whether all that went unprotected is acknowledged.
+func (o *outbox) complete0() bool {
+	return !slices.ContainsFunc(o.messages, func(m *outMessage) bool { return m.epoch == 0 && !m.acked.covers(m.size()) })
 }
 
 // carries reports whether a message still needs the keys of an epoch.
@@ -162,6 +168,7 @@ func (o *outbox) finished(now mono.Time) mono.Time {
 func (o *outbox) expire() {
 	o.timeout = min(2*o.timeout, maxRetransmit)
 	o.hastened = false
+	o.timeouts++
 	for _, m := range o.messages {
 		if m.epoch == 0 {
 			m.acked = nil // anybody may have sent those acknowledgements

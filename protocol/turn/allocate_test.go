@@ -640,6 +640,33 @@ func TestADriverThatAnswersLate(t *testing.T) {
 	}
 }
 
+// A client that goes away while its sockets are being opened leaves none behind, whenever they come.
+func TestAClientThatGoesWhileItsSocketsOpen(t *testing.T) {
+	r := newRig(t)
+	c := r.stream("5.9.0.1:1", "ada")
+	challenge := c.exchange(c.build(stun.Allocate, udp))
+	if err := c.credential.Challenge(c.hasher, &challenge); err != nil {
+		t.Fatal(err)
+	}
+	r.open = func(turn.OpenRelay) error { return errAnswered } // later
+	c.deliver(c.path, c.build(stun.Allocate, func(b *stun.Builder) { udp(b); b.Bytes(stun.AttrEvenPort, []byte{0x80}) }))
+	r.settle()
+	if len(r.opened) != 2 {
+		t.Fatalf("%d sockets asked for", len(r.opened))
+	}
+	r.s.RelayOpened(r.now, r.opened[0].Request, 70, r.opened[0].Address)
+	r.s.RemoveSocket(r.now, c.path.Socket)
+	r.s.RelayOpened(r.now, r.opened[1].Request, 71, r.opened[1].Address)
+	r.settle()
+	if !slices.Equal(r.closed, []pkt.Socket{70, 71}) || r.s.Counters().Allocations != 0 || len(r.events) != 0 {
+		t.Errorf("closed %v, %d allocations, events %v", r.closed, r.s.Counters().Allocations, r.events)
+	}
+	r.none("an answer to nobody")
+	if next := r.s.NextTimeout(); next < r.now.Add(1000*time.Hour) {
+		t.Errorf("a timer is left, for %v", next)
+	}
+}
+
 // Shards: a reservation is "a server-wide reservation and is not specific to a particular allocation" (section 7.2).
 func TestReservationOfAnotherShard(t *testing.T) {
 	shards := func(c *turn.Config) { c.Shards = true }

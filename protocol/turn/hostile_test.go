@@ -155,6 +155,9 @@ func TestHostilePackets(t *testing.T) {
 	replay := victim.build(stun.Refresh, nil)
 	for where, source := range sources {
 		for k, kind := range hostilities(replay) {
+			if kind.rubbish && where == "each from its own prefix" {
+				continue // nothing is counted for what gets no reply
+			}
 			t.Run(kind.name+" "+where, func(t *testing.T) { bombard(t, kind, source, uint64(k)) })
 		}
 	}

@@ -121,6 +121,7 @@ export class Link {
   receive(message: {description: SessionDescription} | {candidate: ICECandidate}): void {
     this.#incoming = this.#incoming.then(async () => {
       if (this.#closed) return;
+      if (this.pc.signalingState === 'closed') return this.config.onBroken(new Error('closed by the browser'));
       try {
         await ('description' in message ? this.#describe(message.description) : this.#candidate(message.candidate));
       } catch (error) {
