@@ -26,11 +26,16 @@ type welcome struct {
 	passphrase  string   // the host's, "" if it does not matter
 	kept        string   // file in which the passphrase is kept, "" if it was given
 	open        bool
+	relay       string // where STUN and TURN are, "" if there are none
+	toOpen      string // ports to open in a firewall, "" if the internet is not served
 	state       string
 }
 
-// noRelay is what does not work yet, on every network.
-const noRelay = "a relay: without one, about one call in five between different networks cannot connect"
+// What does not work, on every network.
+const (
+	noRelay = "is off, so about one call in five between different networks cannot connect"
+	notYet  = "calls of more than four, and Go programs as peers"
+)
 
 func (s *server) announce() {
 	w := &welcome{
@@ -40,6 +45,12 @@ func (s *server) announce() {
 	}
 	if len(w.network) > 0 {
 		w.trust = w.network[0] + trustPath
+	}
+	if s.turn != nil {
+		w.relay = s.turn.describe()
+	}
+	if s.cfg.public() {
+		w.toOpen = s.portsToOpen()
 	}
 	if s.cfg.public() {
 		w.certificate = s.certificateState()
@@ -115,6 +126,9 @@ func (w *welcome) print(out io.Writer) {
 	if w.certificate != "" {
 		line("  Certificate      %s", w.certificate)
 	}
+	if w.toOpen != "" {
+		line("  Ports to open    %s", w.toOpen)
+	}
 	if w.trust != "" {
 		line("  No warnings      %s installs this server's own authority on a device", w.trust)
 		line("                   SHA-256 %s", w.fingerprint)
@@ -143,7 +157,12 @@ func (w *welcome) places() []fact {
 	} else {
 		list = append(list, fact{"Internet", "is not let in; --domain NAME or --public would serve it"})
 	}
-	return append(list, fact{"Not yet", noRelay})
+	if w.relay == "" {
+		list = append(list, fact{"Relay", noRelay})
+	} else {
+		list = append(list, fact{"Relay", w.relay})
+	}
+	return append(list, fact{"Not yet", notYet})
 }
 
 // log writes the same for a program: one record for each fact.
@@ -172,6 +191,9 @@ func (w *welcome) log(log *slog.Logger) {
 	}
 	if w.certificate != "" {
 		log.Info("certificate", "state", w.certificate)
+	}
+	if w.toOpen != "" {
+		log.Info("ports to open", "ports", w.toOpen)
 	}
 	log.Info("state", "dir", w.state)
 	log.Info("ready", "version", ReadBuild().Version, "seconds", w.took.Seconds())

@@ -32,12 +32,15 @@ type certificates struct {
 	local   *localca.Leaf
 }
 
-// tlsConfig is that of the https listener.
-func (c *certificates) tlsConfig() *tls.Config {
+// tlsConfig is that of everything that listens for TLS.
+func (c *certificates) tlsConfig(relay bool) *tls.Config {
 	config := &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		GetCertificate: c.get,
 		NextProtos:     []string{"h2", "http/1.1"},
+	}
+	if relay {
+		config.NextProtos = append(config.NextProtos, alpnTURN, alpnSTUNDiscovery)
 	}
 	if c.manager != nil {
 		config.NextProtos = append(config.NextProtos, acme.Protocol)

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/net/idna"
 
+	"github.com/parley-rtc/parley/protocol/turn"
 	"github.com/parley-rtc/parley/server/machine"
 )
 
@@ -30,6 +31,13 @@ type Config struct {
 	Public  []string       // addresses on the internet, or "auto"; any makes the server public
 	Names   []string       // more names or addresses of this machine, beside those that it knows by itself
 	Proxies []netip.Prefix // who may say on whose behalf a request is made
+
+	TURN       string         // where STUN and TURN listen, udp and tcp; "": :3478
+	TURNS      string         // where TURN over TLS listens; "": :5349
+	External   []string       // addresses that the internet knows this machine by; none: found out, see docs/deploy.md
+	RelayPorts string         // first and last port of relayed addresses; "": 49152-65535
+	RelayAllow []netip.Prefix // networks that may be relayed to although they are not of the internet
+	TURNUsers  []string       // name:password of accounts that do not expire, for other programs
 
 	TLSCert       string // the operator's own certificate chain and key, PEM files; read again when they change
 	TLSKey        string
@@ -91,6 +99,30 @@ func (c *Config) httpsAddress() string {
 		return ":443"
 	}
 	return ":8443"
+}
+
+func (c *Config) turnAddress() string {
+	if c.TURN != "" {
+		return c.TURN
+	}
+	return ":3478"
+}
+
+func (c *Config) turnsAddress() string {
+	switch {
+	case c.turnAddress() == off:
+		return off
+	case c.TURNS != "":
+		return c.TURNS
+	}
+	return ":5349"
+}
+
+func (c *Config) relayPortText() string {
+	if c.RelayPorts != "" {
+		return c.RelayPorts
+	}
+	return "49152-65535"
 }
 
 func (c *Config) drain() time.Duration {
@@ -164,7 +196,7 @@ func (c *Config) problems() (found []*SettingError) {
 	wrong := func(setting, format string, args ...any) {
 		found = append(found, &SettingError{setting, fmt.Sprintf(format, args...)})
 	}
-	for _, at := range []struct{ setting, address string }{{"http", c.HTTP}, {"https", c.HTTPS}} {
+	for _, at := range []struct{ setting, address string }{{"http", c.HTTP}, {"https", c.HTTPS}, {"turn", c.TURN}, {"turns", c.TURNS}} {
 		if at.address != "" && at.address != off && !isListenAddress(at.address) {
 			wrong(at.setting, "%q is not a place to listen at: write :8443, localhost:8080, 192.168.1.5:80 or off", at.address)
 		}
@@ -198,6 +230,30 @@ func (c *Config) problems() (found []*SettingError) {
 		if p.Bits() == 0 {
 			wrong("trusted-proxy", "%s would let everyone say who they are: name the proxy's own address", p)
 		}
+	}
+	if _, _, ok := parsePortRange(c.relayPortText()); !ok {
+		wrong("relay-ports", "%q is not a range of ports: write the first and the last, from 1024 on, as 49152-65535", c.RelayPorts)
+	}
+	var families [2]bool
+	for _, e := range c.External {
+		addr, err := netip.ParseAddr(e)
+		if err != nil || addr.IsUnspecified() || addr.IsMulticast() || addr.Zone() != "" {
+			wrong("external-address", "%q is not an address that others can send to: write one as 203.0.113.7", e)
+			continue
+		}
+		family := 0
+		if addr.Unmap().Is6() {
+			family = 1
+		}
+		if families[family] {
+			wrong("external-address", "%q is the second of its kind: one IPv4 and one IPv6 address is all that can be used", e)
+		}
+		families[family] = true
+	}
+	if users, err := c.turnUsers(); err != nil {
+		wrong("turn-user", "%v", err)
+	} else if err := (&turn.Config{Entropy: strings.NewReader(""), Users: users}).Validate(); err != nil {
+		wrong("turn-user", "%v", err)
 	}
 	switch {
 	case c.TLSCert != "" && c.TLSKey == "":

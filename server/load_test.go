@@ -93,6 +93,8 @@ func TestThreeWaysSayTheSame(t *testing.T) {
 		"http": ":1", "https": "off", "name": "a.lan,b.lan", "trusted-proxy": "10.0.0.0/8,192.168.1.5", "domain": "call.example",
 		"public": "203.0.113.7", "passphrase": "correct horse", "open": "true", "tls-cert": "c.pem", "tls-key": "k.pem",
 		"acme-email": "a@b.example", "acme-directory": "https://ca.example/dir", "acme-ca-file": "ca.pem",
+		"turn": ":3479", "turns": "off", "external-address": "203.0.113.7,2001:db8::7", "relay-ports": "50000-50999",
+		"relay-allow": "10.1.0.0/16", "turn-user": "ada:lovelace,bob:builder",
 		"state-dir": "/srv/parley", "drain": "5m", "open-browser": "true", "log-format": "json", "log-level": "debug",
 	}
 	for _, s := range Settings() {

@@ -8,6 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/parley-rtc/parley/protocol/turn"
+	"github.com/parley-rtc/parley/server/relay"
 	"github.com/parley-rtc/parley/signaling"
 )
 
@@ -18,7 +20,7 @@ type metrics struct {
 	refusals *prometheus.CounterVec
 }
 
-func newMetrics(hub *signaling.Hub, certs *certificates, version string) *metrics {
+func newMetrics(hub *signaling.Hub, certs *certificates, turn *turnService, version string) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -38,6 +40,9 @@ func newMetrics(hub *signaling.Hub, certs *certificates, version string) *metric
 		build, m.requests, m.refusals,
 		&hubCollector{hub}, &expiryCollector{certs},
 	)
+	if turn != nil {
+		m.registry.MustRegister(&relayCollector{turn.relay})
+	}
 	for _, code := range refusalCodes {
 		m.refusals.WithLabelValues(string(code)) // a counter that is there from the start can be alerted on
 	}
@@ -101,4 +106,44 @@ func (c *expiryCollector) Collect(ch chan<- prometheus.Metric) {
 	c.certs.expiry(func(source, name string, end time.Time) {
 		ch <- prometheus.MustNewConstMetric(certificateAt, prometheus.GaugeValue, float64(end.Unix()), source, name)
 	})
+}
+
+// relayCollector shows what the relay counts.
+type relayCollector struct{ relay *relay.Relay }
+
+var (
+	relayAllocations = prometheus.NewDesc("parley_relay_allocations", "Allocations now.", nil, nil)
+	relayAllocated   = prometheus.NewDesc("parley_relay_allocations_total", "Allocations ever made.", nil, nil)
+	relayStreams     = prometheus.NewDesc("parley_relay_streams", "Clients of the relay on tcp and tls now.", nil, nil)
+	relayBindings    = prometheus.NewDesc("parley_relay_bindings_total", "STUN Binding requests answered.", nil, nil)
+	relayBytes       = prometheus.NewDesc("parley_relay_bytes_total", "Bytes relayed, by direction: up is from the client.", []string{"direction"}, nil)
+	relayPackets     = prometheus.NewDesc("parley_relay_packets_total", "Datagrams relayed, by direction.", []string{"direction"}, nil)
+	relayHandedOver  = prometheus.NewDesc("parley_relay_handed_over_total", "Datagrams from one allocation to another, inside the server.", nil, nil)
+	relayDropped     = prometheus.NewDesc("parley_relay_dropped_total", "Packets that went no further, by reason.", []string{"reason"}, nil)
+	relayRefused     = prometheus.NewDesc("parley_relay_streams_refused_total", "Connections refused because there were too many.", nil, nil)
+)
+
+func (c *relayCollector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+func (c *relayCollector) Collect(ch chan<- prometheus.Metric) {
+	stats := c.relay.Stats()
+	gauge := func(d *prometheus.Desc, v int) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v))
+	}
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge(relayAllocations, stats.Turn.Allocations)
+	gauge(relayStreams, stats.Streams)
+	counter(relayAllocated, stats.Turn.Allocated)
+	counter(relayBindings, stats.Turn.Bindings)
+	counter(relayBytes, stats.Turn.BytesUp, "up")
+	counter(relayBytes, stats.Turn.BytesDown, "down")
+	counter(relayPackets, stats.Turn.PacketsUp, "up")
+	counter(relayPackets, stats.Turn.PacketsDown, "down")
+	counter(relayHandedOver, stats.Turn.HandedOver)
+	counter(relayRefused, stats.RefusedStreams)
+	for _, d := range turn.Drops() {
+		counter(relayDropped, stats.Turn.Dropped[d], d.String())
+	}
 }

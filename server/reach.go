@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"golang.org/x/net/idna"
@@ -41,7 +42,7 @@ func (p place) everywhere() bool {
 }
 
 // internetNames returns the names and addresses by which the internet knows the server, "auto" resolved.
-func internetNames(cfg *Config, here *machine.Here) []string {
+func internetNames(cfg *Config, here *machine.Here, external []netip.Addr) []string {
 	var names []string
 	for _, domain := range cfg.Domains {
 		names = append(names, canonical(domain))
@@ -51,8 +52,8 @@ func internetNames(cfg *Config, here *machine.Here) []string {
 			names = append(names, canonical(p))
 			continue
 		}
-		for _, addr := range here.Addrs {
-			if addr.IsGlobalUnicast() && !machine.IsNear(addr) {
+		for _, addr := range slices.Concat(here.Addrs, external) {
+			if isPublic(addr) && !slices.Contains(names, addr.String()) {
 				names = append(names, addr.String())
 			}
 		}

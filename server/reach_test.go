@@ -165,7 +165,7 @@ func TestPublicNeedsAnAddress(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	n.set("kitchen", "192.168.1.5", "203.0.113.7", "2001:db8::7", "fe80::1")
-	if got := internetNames(&Config{Public: []string{auto}, Domains: []string{"Büro.example"}}, n.look()); strings.Join(got, " ") != "xn--bro-hoa.example 203.0.113.7 2001:db8::7" {
+	if got := internetNames(&Config{Public: []string{auto}, Domains: []string{"Büro.example"}}, n.look(), nil); strings.Join(got, " ") != "xn--bro-hoa.example 203.0.113.7 2001:db8::7" {
 		t.Errorf("known on the internet as %q", got)
 	}
 }

@@ -11,12 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log"
 	"log/slog"
-	"net"
 	"net/http"
+	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -73,6 +71,8 @@ type server struct {
 	guard      *guard.Guard
 	authority  *localca.Authority
 	certs      *certificates
+	external   []netip.Addr // see externalAddresses
+	turn       *turnService // nil without a relay
 	hub        *signaling.Hub
 	passphrase string // the host's; "" if anyone may open rooms
 	metrics    *metrics
@@ -104,13 +104,12 @@ func newServer(cfg Config) (_ *server, err error) {
 		look = cfg.look
 	}
 	s.watch = machine.NewWatch(look)
-	s.reach = &reach{
-		watch: s.watch, names: canonicalAll(cfg.Names), internet: internetNames(&cfg, s.watch.Here()),
-		http: s.ports.at.http, https: s.ports.at.https, proxied: len(cfg.Proxies) > 0,
+	if err := s.findExternal(); err != nil {
+		return nil, err
 	}
-	if cfg.public() && len(s.reach.internet) == 0 {
-		return nil, &ConfigError{&SettingError{"public", "none of this machine's network interfaces has an address on the internet: " +
-			"write the one that the internet knows it by, as --public=203.0.113.7"}}
+	s.reach = &reach{
+		watch: s.watch, names: canonicalAll(cfg.Names), internet: internetNames(&cfg, s.watch.Here(), s.external),
+		http: s.ports.at.http, https: s.ports.at.https, proxied: len(cfg.Proxies) > 0,
 	}
 	s.guard = &guard.Guard{
 		Everyone: cfg.public(), Proxies: cfg.Proxies, Here: s.watch.Here,
@@ -119,15 +118,21 @@ func newServer(cfg Config) (_ *server, err error) {
 	if err := s.openCertificates(); err != nil {
 		return nil, err
 	}
+	if err := s.openTurn(); err != nil {
+		return nil, err
+	}
 	if err := s.openHub(); err != nil {
 		return nil, err
 	}
-	s.metrics = newMetrics(s.hub, s.certs, ReadBuild().Version)
+	s.metrics = newMetrics(s.hub, s.certs, s.turn, ReadBuild().Version)
 	return s, nil
 }
 
 // close lets go of what newServer took.
 func (s *server) close() {
+	if s.turn != nil {
+		s.turn.relay.Close()
+	}
 	if s.ports != nil {
 		s.ports.close()
 	}
@@ -144,6 +149,7 @@ func (s *server) run(ctx context.Context) (err error) {
 	defer stop()
 	tasks.Go(func() { s.followMachine(background) })
 	tasks.Go(func() { s.renewLeaf(background) })
+	tasks.Go(func() { s.checkRelay(background) })
 	if s.certs.own != nil {
 		tasks.Go(func() { s.certs.own.watch(background, lookEvery, s.log) })
 	}
@@ -182,92 +188,6 @@ func (s *server) drain(ctx context.Context) {
 		return
 	}
 	s.log.Info("everyone has left")
-}
-
-// ports are the listeners that the server was told to open.
-type ports struct {
-	http, https []net.Listener
-	at          struct{ http, https place }
-	moved       []string // what has given way, in words
-}
-
-func openPorts(cfg *Config) (*ports, error) {
-	p := &ports{}
-	places := make(chan struct{}, maxConnections)
-	open := func(setting, said, address string) (lns []net.Listener, at place, err error) {
-		if address == off {
-			return nil, place{}, nil
-		}
-		lns, at.port, err = listen(setting, address, said == "")
-		if err != nil {
-			return nil, place{}, err
-		}
-		for i, ln := range lns {
-			lns[i] = limited{ln, places}
-		}
-		var wanted string
-		at.host, wanted, _ = net.SplitHostPort(address) // listen has taken it apart as well
-		if said == "" && wanted != strconv.Itoa(at.port) {
-			p.moved = append(p.moved, fmt.Sprintf("Port %s is taken by another program, so %s is on %d.", wanted, setting, at.port))
-		}
-		return lns, at, nil
-	}
-	var err error
-	if p.http, p.at.http, err = open("http", cfg.HTTP, cfg.httpAddress()); err != nil {
-		return nil, err
-	}
-	if p.https, p.at.https, err = open("https", cfg.HTTPS, cfg.httpsAddress()); err != nil {
-		p.close()
-		return nil, err
-	}
-	return p, nil
-}
-
-func (p *ports) close() {
-	for _, ln := range append(p.http, p.https...) {
-		ln.Close()
-	}
-}
-
-// serve starts to answer on every port. What ends one of them goes to failed.
-func (s *server) serve(handler http.Handler, failed chan<- error) []*http.Server {
-	var servers []*http.Server
-	start := func(ln net.Listener, secure bool) {
-		srv := &http.Server{
-			Handler:           handler,
-			TLSConfig:         s.certs.tlsConfig(),
-			ReadHeaderTimeout: headerTime,
-			ReadTimeout:       requestTime,
-			WriteTimeout:      requestTime,
-			IdleTimeout:       idleTime,
-			MaxHeaderBytes:    headerSize,
-			ErrorLog:          log.New(&errorLog{s.log}, "", 0),
-		}
-		servers = append(servers, srv)
-		go func() {
-			var err error
-			if secure {
-				err = srv.ServeTLS(ln, "", "")
-			} else {
-				err = srv.Serve(ln)
-			}
-			if !errors.Is(err, http.ErrServerClosed) {
-				select {
-				case failed <- err:
-				default:
-				}
-			}
-		}()
-	}
-	for _, ln := range s.ports.http {
-		start(ln, false)
-	}
-	if len(s.ports.https) > 0 {
-		secure, plain := newSwitchboard(s.ports.https, s.log)
-		start(secure, true)
-		start(plain, false) // http on the https port: answered with the way to https
-	}
-	return servers
 }
 
 // openCertificates takes up the local authority and what else https may show.
@@ -318,6 +238,7 @@ func (s *server) warnOfNames(names []string) {
 func (s *server) followMachine(ctx context.Context) {
 	s.watch.Run(ctx, lookEvery, func(*machine.Here) {
 		s.updateLeaf()
+		s.updateRelay()
 		s.log.Info("the network has changed", "open_at", s.reach.fromNetwork())
 	})
 }
@@ -366,8 +287,10 @@ func (s *server) openHub() error {
 			client := guard.ClientOf(r)
 			return signaling.Access{Addr: client.Addr, Local: client.Near()}
 		},
-		Link:   s.reach.link,
-		Logger: s.log,
+		Link:       s.reach.link,
+		ICEServers: s.turn.iceServers,
+		Gone:       s.turn.gone,
+		Logger:     s.log,
 	})
 	return err
 }

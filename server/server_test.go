@@ -71,6 +71,12 @@ func start(t *testing.T, cfg Config) *running {
 	if cfg.HTTPS == "" {
 		cfg.HTTPS = ":0"
 	}
+	if cfg.TURN == "" {
+		cfg.TURN = "127.0.0.1:0"
+	}
+	if cfg.TURNS == "" {
+		cfg.TURNS = "127.0.0.1:0"
+	}
 	if cfg.StateDir == "" {
 		cfg.StateDir = t.TempDir()
 	}

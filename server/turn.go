@@ -22,6 +22,8 @@ import (
 
 const (
 	turnKeyFile = "turn.key"
+	// lookupTime bounds looking the own domain up in DNS at start.
+	lookupTime = 2 * time.Second
 	// credentialLife is how long a seat's credential could be used if the server forgot that the seat has ended, as it does
 	// when it is killed.
 	credentialLife = 24 * time.Hour
@@ -122,6 +124,41 @@ func (t *turnService) urls(host string, trusted bool) (stun, relayed []string) {
 	return stun, relayed
 }
 
+// describe says where the relay is, for a person.
+func (t *turnService) describe() string {
+	text := fmt.Sprintf("works: TURN on %d (udp, tcp)", t.at.turn.port)
+	var tls []string
+	for _, p := range []place{t.at.turns, t.reach.https} {
+		if p.on() {
+			tls = append(tls, strconv.Itoa(p.port))
+		}
+	}
+	if len(tls) > 0 {
+		text += ", over TLS on " + strings.Join(tls, " and ")
+	}
+	return text
+}
+
+// portsToOpen lists what a firewall in front of a public server has to let in.
+func (s *server) portsToOpen() string {
+	var tcp, udp []string
+	list := []place{s.reach.http, s.reach.https}
+	if s.turn != nil {
+		list = append(list, s.turn.at.turn, s.turn.at.turns)
+		udp = append(udp, strconv.Itoa(s.turn.at.turn.port), s.cfg.relayPortText())
+	}
+	for _, p := range list {
+		if p.on() {
+			tcp = append(tcp, strconv.Itoa(p.port))
+		}
+	}
+	text := "tcp " + strings.Join(tcp, ", ")
+	if len(udp) > 0 {
+		text += "; udp " + strings.Join(udp, ", ")
+	}
+	return text
+}
+
 // nameForTURNS is a name that the certificate for the local network has, for clients that came by an address.
 func (r *reach) nameForTURNS() string {
 	for _, n := range slices.Concat(r.internet, r.names, r.watch.Here().Names()) {
@@ -167,6 +204,23 @@ func (s *server) updateRelay() {
 	relayed, own := s.relayAddresses()
 	if err := s.turn.relay.SetAddresses(relayed, own, s.watch.Here().Addrs); err != nil {
 		s.log.Error("the relay's addresses", "error", err)
+	}
+}
+
+// checkRelay sends the relay a STUN request through each address that the internet knows this machine by, and says what
+// did not come back.
+func (s *server) checkRelay(ctx context.Context) {
+	if s.turn == nil {
+		return
+	}
+	for _, addr := range s.external {
+		to := netip.AddrPortFrom(addr, uint16(s.turn.at.turn.port))
+		if seen, err := relay.Ask(ctx, to); err != nil {
+			s.log.Warn("the relay cannot be reached from here through its external address; if it can be from elsewhere, the router in front does not lead its own network back in, and only callers there suffer",
+				"address", to.String(), "error", err, "open", s.portsToOpen())
+		} else {
+			s.log.Info("the relay answers through its external address", "address", to.String(), "seen_as", seen.Addr() == addr)
+		}
 	}
 }
 

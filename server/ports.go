@@ -1,0 +1,181 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+)
+
+// ports are the listeners that the server was told to open.
+type ports struct {
+	http, https, turn, turns []net.Listener
+	at                       struct{ http, https, turns place }
+	moved                    []string // what has given way, in words
+	places                   chan struct{}
+}
+
+func openPorts(cfg *Config) (_ *ports, err error) {
+	p := &ports{places: make(chan struct{}, maxConnections)}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	if p.http, p.at.http, err = p.open("http", cfg.HTTP, cfg.httpAddress()); err != nil {
+		return nil, err
+	}
+	if p.https, p.at.https, err = p.open("https", cfg.HTTPS, cfg.httpsAddress()); err != nil {
+		return nil, err
+	}
+	if p.turns, p.at.turns, err = p.open("turns", cfg.TURNS, cfg.turnsAddress()); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// open listens where a setting says. What was said for it is "" if address is its default.
+func (p *ports) open(setting, said, address string) ([]net.Listener, place, error) {
+	if address == off {
+		return nil, place{}, nil
+	}
+	lns, port, err := listen(setting, address, said == "")
+	if err != nil {
+		return nil, place{}, err
+	}
+	return p.limit(lns), p.note(setting, said, address, port), nil
+}
+
+// openTurn listens for the relay on one port of both kinds: tcp here, and udp by a function that is given the addresses.
+func (p *ports) openTurn(said, address string, udp func([]netip.AddrPort) error) (place, error) {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return place{}, &ListenError{"turn", address, err}
+	}
+	wanted, err := strconv.Atoi(text)
+	if err != nil {
+		return place{}, &ListenError{"turn", address, err}
+	}
+	for _, port := range portsToTry(wanted, said == "") {
+		var lns []net.Listener
+		if lns, err = listenAt(host, port); err == nil {
+			port = lns[0].Addr().(*net.TCPAddr).Port
+			if err = udp(udpAddresses(lns, port)); err == nil {
+				p.turn = p.limit(lns)
+				return p.note("turn", said, address, port), nil
+			}
+			for _, ln := range lns {
+				ln.Close()
+			}
+		}
+		if !isAddrInUse(err) {
+			break
+		}
+	}
+	return place{}, &ListenError{"turn", address, err}
+}
+
+// udpAddresses are where to listen on udp for the same clients as lns: a wildcard that is both IPv4 and IPv6 is two.
+func udpAddresses(lns []net.Listener, port int) (list []netip.AddrPort) {
+	for _, ln := range lns {
+		addr := ln.Addr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+		if addr.Is6() && addr.IsUnspecified() {
+			list = append(list, netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(port)))
+		}
+		list = append(list, netip.AddrPortFrom(addr, uint16(port)))
+	}
+	return list
+}
+
+// limit makes listeners share the server's places.
+func (p *ports) limit(lns []net.Listener) []net.Listener {
+	for i, ln := range lns {
+		lns[i] = limited{ln, p.places}
+	}
+	return lns
+}
+
+// note says where something listens, and remembers that it has given way.
+func (p *ports) note(setting, said, address string, port int) place {
+	host, wanted, _ := net.SplitHostPort(address) // who listens has taken it apart as well
+	if said == "" && wanted != strconv.Itoa(port) {
+		p.moved = append(p.moved, fmt.Sprintf("Port %s is taken by another program, so %s is on %d.", wanted, setting, port))
+	}
+	return place{host: host, port: port}
+}
+
+func (p *ports) close() {
+	for _, lns := range [][]net.Listener{p.http, p.https, p.turn, p.turns} {
+		for _, ln := range lns {
+			ln.Close()
+		}
+	}
+}
+
+// serve starts to answer on every port. What ends one of them goes to failed.
+func (s *server) serve(handler http.Handler, failed chan<- error) []*http.Server {
+	var servers []*http.Server
+	start := func(ln net.Listener) {
+		srv := &http.Server{
+			Handler:           overTLS(handler),
+			ConnContext:       rememberTLS,
+			TLSConfig:         s.certs.tlsConfig(s.turn != nil), // so that net/http offers HTTP/2
+			ReadHeaderTimeout: headerTime,
+			ReadTimeout:       requestTime,
+			WriteTimeout:      requestTime,
+			IdleTimeout:       idleTime,
+			MaxHeaderBytes:    headerSize,
+			ErrorLog:          log.New(&errorLog{s.log}, "", 0),
+		}
+		servers = append(servers, srv)
+		go func() {
+			if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+				select {
+				case failed <- err:
+				default:
+				}
+			}
+		}()
+	}
+	for _, ln := range s.ports.http {
+		start(ln)
+	}
+	var stun func(net.Conn)
+	if s.turn != nil {
+		stun = s.turn.relay.Adopt
+	}
+	config := s.certs.tlsConfig(s.turn != nil)
+	if len(s.ports.https) > 0 {
+		board := newSwitchboard(s.ports.https, config, stun, s.log)
+		start(board.negotiated)
+		start(board.silent)
+		start(board.plain) // http on the https port: answered with the way to https
+		board.run()
+	}
+	if s.turn != nil {
+		newSTUNSwitchboard(s.ports.turn, nil, stun, s.log).run()
+		newSTUNSwitchboard(s.ports.turns, config, stun, s.log).run()
+	}
+	return servers
+}
+
+// findExternal finds the addresses that the internet knows this machine by, if it is to be served.
+func (s *server) findExternal() error {
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTime)
+	defer cancel()
+	var err error
+	s.external, err = externalAddresses(ctx, &s.cfg, s.watch.Here())
+	switch {
+	case err == nil:
+		return nil
+	case len(s.cfg.Public) > 0:
+		return &ConfigError{&SettingError{"public", "none of this machine's network interfaces has an address on the internet, and no cloud told of one: " +
+			"write the one that the internet knows it by, as --public=203.0.113.7"}}
+	}
+	s.log.Warn("no address on the internet is known, so calls are relayed on the local network only: write the one that the internet knows this machine by, as --external-address 203.0.113.7")
+	return nil
+}

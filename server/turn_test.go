@@ -1,0 +1,208 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/parley-rtc/parley/protocol/stun"
+	"github.com/parley-rtc/parley/server/machine"
+)
+
+// binding is a STUN request and the transaction that its answer has.
+func binding(t *testing.T) (request []byte, id stun.TransactionID) {
+	t.Helper()
+	rand.Read(id[:])
+	b := stun.NewBuilder(nil, stun.Request, stun.Binding, id)
+	request, err := b.Message()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return request, id
+}
+
+// Each port that serves STUN tells it from http by its first byte, in the clear and inside TLS, and http goes on working
+// beside it, with and without ALPN.
+func TestEachPortTellsSTUNFromHTTP(t *testing.T) {
+	s := start(t, Config{})
+	at := func(p place) string { return fmt.Sprintf("127.0.0.1:%d", p.port) }
+	insecure := func(protocols ...string) *tls.Config {
+		return &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", NextProtos: protocols} // the test is about what is behind TLS
+	}
+	dialTLS := func(address string, protocols ...string) func() (net.Conn, error) {
+		return func() (net.Conn, error) { return tls.Dial("tcp", address, insecure(protocols...)) }
+	}
+	dial := func(network, address string) func() (net.Conn, error) {
+		return func() (net.Conn, error) { return net.Dial(network, address) }
+	}
+	for name, dial := range map[string]func() (net.Conn, error){
+		"udp":                       dial("udp", at(s.turn.at.turn)),
+		"tcp":                       dial("tcp", at(s.turn.at.turn)),
+		"tls":                       dialTLS(at(s.turn.at.turns)),
+		"tls with ALPN":             dialTLS(at(s.turn.at.turns), alpnTURN),
+		"tcp on the https port":     dial("tcp", at(s.reach.https)),
+		"tls on the https port":     dialTLS(at(s.reach.https)),
+		"tls, ALPN, the https port": dialTLS(at(s.reach.https), alpnTURN),
+	} {
+		t.Run("STUN by "+name, func(t *testing.T) {
+			conn, err := dial()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(20 * time.Second))
+			request, id := binding(t)
+			if _, err := conn.Write(request); err != nil {
+				t.Fatal(err)
+			}
+			buf := make([]byte, 200)
+			n, err := io.ReadAtLeast(conn, buf, stun.HeaderLen)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := stun.Parse(buf[:n])
+			if err != nil || m.ID() != id || m.Class() != stun.Success {
+				t.Fatalf("answer %x, %v", buf[:n], err)
+			}
+			if mapped, err := m.XORAddress(stun.AttrXORMappedAddress); err != nil || mapped.String() != conn.LocalAddr().String() {
+				t.Errorf("mapped to %v, %v; want %v", mapped, err, conn.LocalAddr())
+			}
+		})
+	}
+	for name, protocols := range map[string][]string{"HTTP/2.0": {"h2", "http/1.1"}, "HTTP/1.1": {"http/1.1"}} {
+		t.Run(name, func(t *testing.T) {
+			transport := &http.Transport{TLSClientConfig: insecure(protocols...), ForceAttemptHTTP2: len(protocols) == 2}
+			defer transport.CloseIdleConnections()
+			resp, err := (&http.Client{Transport: transport}).Get("https://" + at(s.reach.https) + "/trust")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if resp.StatusCode != http.StatusOK || resp.Proto != name {
+				t.Errorf("got %s by %s", resp.Status, resp.Proto)
+			}
+		})
+	}
+	t.Run("https without ALPN", func(t *testing.T) {
+		conn, err := tls.Dial("tcp", at(s.reach.https), insecure())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		fmt.Fprintf(conn, "GET /trust HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+		answer, err := io.ReadAll(conn)
+		if err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 200 ")) {
+			t.Errorf("got %.80q, %v: the server must know that this came over TLS", answer, err)
+		}
+	})
+	t.Run("http on the relay's port", func(t *testing.T) {
+		conn, err := net.Dial("tcp", at(s.turn.at.turn))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		if answer, _ := io.ReadAll(conn); len(answer) > 0 {
+			t.Errorf("got %.80q, want the connection closed", answer)
+		}
+	})
+}
+
+// turns is offered under a name only, and only to browsers that trust the certificate.
+func TestURLsOfTheRelay(t *testing.T) {
+	watch := machine.NewWatch(func() *machine.Here { return &machine.Here{Hostname: "kitchen"} })
+	for _, c := range []struct {
+		name, host         string
+		trusted, certified bool
+		want               string
+	}{
+		{"untrusted", "192.168.1.5", false, false, "turn:192.168.1.5:3478?transport=udp turn:192.168.1.5:3478?transport=tcp"},
+		{"IPv6", "fd00::5", false, false, "turn:[fd00::5]:3478?transport=udp turn:[fd00::5]:3478?transport=tcp"},
+		{"trusted, by address", "192.168.1.5", true, false, "turn:192.168.1.5:3478?transport=udp turn:192.168.1.5:3478?transport=tcp turns:kitchen.local:5349?transport=tcp turns:kitchen.local:8443?transport=tcp"},
+		{"certified, by name", "call.example", false, true, "turn:call.example:3478?transport=udp turn:call.example:3478?transport=tcp turns:call.example:5349?transport=tcp turns:call.example:8443?transport=tcp"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			service := &turnService{
+				reach:     &reach{watch: watch, https: place{port: 8443}},
+				certified: func(string) bool { return c.certified },
+			}
+			service.at.turn, service.at.turns = place{port: 3478}, place{port: 5349}
+			if _, got := service.urls(c.host, c.trusted); strings.Join(got, " ") != c.want {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.ReplaceAll(c.want, " ", "\n"))
+			}
+		})
+	}
+}
+
+func TestExternalAddresses(t *testing.T) {
+	here := &machine.Here{Addrs: []netip.Addr{netip.MustParseAddr("192.168.1.5"), netip.MustParseAddr("203.0.113.9")}}
+	for _, c := range []struct {
+		name string
+		cfg  Config
+		want string
+	}{
+		{"a local server has none", Config{}, "[]"},
+		{"the operator's word goes first", Config{Public: []string{"203.0.113.7"}, External: []string{"198.51.100.1"}}, "[198.51.100.1]"},
+		{"what it is public under", Config{Public: []string{"203.0.113.7"}}, "[203.0.113.7]"},
+		{"an interface's", Config{Public: []string{auto}}, "[203.0.113.9]"},
+	} {
+		got, err := externalAddresses(t.Context(), &c.cfg, here)
+		if err != nil || fmt.Sprint(got) != c.want {
+			t.Errorf("%s: got %v, %v; want %s", c.name, got, err, c.want)
+		}
+	}
+}
+
+// A cloud tells its machines their public address, each in its own way; AWS wants a token first.
+func TestClouds(t *testing.T) {
+	for name, handler := range map[string]http.HandlerFunc{
+		"AWS": func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.Method == http.MethodPut && r.URL.Path == "/latest/api/token":
+				io.WriteString(w, "the token")
+			case r.URL.Path == "/latest/meta-data/public-ipv4" && r.Header.Get("X-aws-ec2-metadata-token") == "the token":
+				io.WriteString(w, "203.0.113.7\n")
+			default:
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+		},
+		"Google": func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Metadata-Flavor") != "Google" || !strings.HasPrefix(r.URL.Path, "/computeMetadata/") {
+				http.NotFound(w, r)
+				return
+			}
+			io.WriteString(w, "203.0.113.7")
+		},
+		"none that knows": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			if handler == nil {
+				handler = http.NotFound
+			}
+			cloud := httptest.NewServer(handler)
+			defer cloud.Close()
+			got, err := askCloud(context.Background(), cloud.URL)
+			if name == "none that knows" {
+				if !errors.Is(err, errNoExternal) {
+					t.Errorf("got %v, %v", got, err)
+				}
+			} else if err != nil || !slices.Equal(got, []netip.Addr{netip.MustParseAddr("203.0.113.7")}) {
+				t.Errorf("got %v, %v", got, err)
+			}
+		})
+	}
+}
