@@ -103,12 +103,12 @@ func (b *switchboard) acceptFrom(ln net.Listener) {
 }
 
 // decide finds out what a connection is for, and hands it on.
-func (b *switchboard) decide(conn net.Conn) {
+func (b *switchboard) decide(accepted net.Conn) {
 	defer func() { <-b.undecided }()
-	stop := context.AfterFunc(b.open, func() { conn.Close() })
+	stop := context.AfterFunc(b.open, func() { accepted.Close() })
 	defer stop()
-	_ = conn.SetDeadline(time.Now().Add(firstByte)) // fails only on a closed connection, which Peek notices
-	first, conn, err := peek(conn)
+	_ = accepted.SetDeadline(time.Now().Add(firstByte)) // fails only on a closed connection, which peek notices
+	first, conn, err := peek(accepted)
 	switch {
 	case err != nil:
 		conn.Close()
