@@ -224,6 +224,7 @@ func launch(t *testing.T, dir, name string, args ...string) *program {
 	}
 	t.Cleanup(func() {
 		p.cmd.Process.Kill()
+		p.cmd.WaitDelay = time.Second // children may hold its output
 		p.cmd.Wait()
 		if t.Failed() {
 			t.Logf("%s %s\n%s", name, strings.Join(args, " "), p.output())

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +27,8 @@ const page = `<!DOCTYPE html><script>
 		const pc = new RTCPeerConnection();
 		pc.onconnectionstatechange = async () => {
 			if (pc.connectionState !== 'connected') return;
-			for (const s of (await pc.getStats()).values()) if (s.type === 'transport') await post('/stats', s);
+			const all = [...(await pc.getStats()).values()];
+			await post('/stats', {dtlsState: 'connected', ...all.find((s) => s.type === 'transport')});
 		};
 		await pc.setRemoteDescription({type: 'offer', sdp: await (await fetch('/offer')).text()});
 		await pc.setLocalDescription(await pc.createAnswer());
@@ -78,10 +80,37 @@ func outsideAddress(t *testing.T) net.IP {
 type stats struct{ TLSVersion, DTLSCipher, SRTPCipher, DTLSState, DTLSRole string }
 
 func TestChromium(t *testing.T) {
-	browser, err := exec.LookPath("chromium")
+	program, err := exec.LookPath("chromium")
 	if err != nil {
 		t.Skip("chromium is not installed")
 	}
+	testBrowser(t, "chromium", func(t *testing.T, url string) {
+		launch(t, "", program, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--user-data-dir="+t.TempDir(), url)
+	})
+}
+
+func TestFirefox(t *testing.T) {
+	program, err := exec.LookPath("firefox")
+	if err != nil {
+		if program, err = exec.LookPath("firefox-esr"); err != nil {
+			t.Skip("firefox is not installed")
+		}
+	}
+	const prefs = `user_pref("browser.aboutwelcome.enabled", false);
+user_pref("browser.shell.checkDefaultBrowser", false);
+user_pref("datareporting.policy.dataSubmissionEnabled", false);
+`
+	testBrowser(t, "firefox", func(t *testing.T, url string) {
+		profile := t.TempDir()
+		if err := os.WriteFile(filepath.Join(profile, "user.js"), []byte(prefs), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		launch(t, "", program, "--headless", "--no-remote", "--profile", profile, url)
+	})
+}
+
+// testBrowser opens the page in a browser, in every version and role.
+func testBrowser(t *testing.T, browser string, open func(t *testing.T, url string)) {
 	host := outsideAddress(t)
 	for _, c := range []struct {
 		name  string
@@ -128,13 +157,13 @@ func TestChromium(t *testing.T) {
 			}
 			web := httptest.NewServer(site)
 			t.Cleanup(web.Close)
-			launch(t, "", browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--user-data-dir="+t.TempDir(), web.URL)
+			open(t, web.URL)
 
 			remote := waitForChecks(t, udp)
 			s := newSession(t, c.role, cfg, udp, remote)
 			s.stun = func(b []byte, from netip.AddrPort) { answerCheck(t, udp, b, from) }
 			if dir := os.Getenv("PARLEY_RECORD"); dir != "" {
-				s.record, err = os.Create(dir + "/chromium " + c.name + ".txt")
+				s.record, err = os.Create(filepath.Join(dir, browser+" "+c.name+".txt"))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -145,11 +174,11 @@ func TestChromium(t *testing.T) {
 			if c.group != 0 && st.Group != c.group {
 				t.Errorf("group %v, want %v", st.Group, c.group)
 			}
-			// Chromium's SCTP begins with an INIT, whose checksum and ports we leave to others.
-			s.run("Chromium's SCTP", func() bool { return s.data.Len() > 0 })
+			// Its SCTP begins with an INIT, which is for others to read.
+			s.run("the browser's SCTP", func() bool { return s.data.Len() > 0 })
 			var answer string
 			var got stats
-			s.run("Chromium's report", func() bool {
+			s.run("the browser's report", func() bool {
 				for {
 					select {
 					case line := <-said:
@@ -171,9 +200,12 @@ func TestChromium(t *testing.T) {
 					}
 				}
 			})
-			t.Logf("Chromium: %+v", got)
-			if !strings.EqualFold(got.TLSVersion, c.tls) || got.DTLSState != "connected" {
-				t.Errorf("Chromium says %+v, want version %s", got, c.tls)
+			t.Logf("%s: %+v", browser, got)
+			if got.TLSVersion != "" && !strings.EqualFold(got.TLSVersion, c.tls) || got.DTLSState != "connected" {
+				t.Errorf("%s says %+v, want version %s", browser, got, c.tls)
+			}
+			if want := map[bool]dtls.Version{true: dtls.Version13, false: dtls.Version12}[c.tls == "FEFC"]; st.Version != want {
+				t.Errorf("%v, want %v", st.Version, want)
 			}
 			_, line, ok := strings.Cut(answer, "a=fingerprint:")
 			algorithm, value, _ := strings.Cut(strings.TrimSpace(strings.SplitN(line, "\n", 2)[0]), " ")
