@@ -88,7 +88,7 @@ type parcel struct {
 // fromChannel relays ChannelData (section 12.6).
 func (s *Server) fromChannel(now mono.Time, d *pkt.Datagram, out *pkt.Batch) outcome {
 	a := s.allocation(&d.Path)
-	if a == nil || a.waiting > 0 {
+	if a == nil || !a.ready {
 		s.drop(DropNoAllocation)
 		return done
 	}
@@ -119,7 +119,7 @@ func (s *Server) fromChannel(now mono.Time, d *pkt.Datagram, out *pkt.Batch) out
 // fromSend relays a Send indication (section 11.2).
 func (s *Server) fromSend(now mono.Time, d *pkt.Datagram, out *pkt.Batch) outcome {
 	a := s.allocation(&d.Path)
-	if a == nil || a.waiting > 0 {
+	if a == nil || !a.ready {
 		s.drop(DropNoAllocation)
 		return done
 	}
@@ -169,7 +169,7 @@ func (s *Server) toPeer(now mono.Time, a *allocation, permission int, peer netip
 	}
 	t := pkt.Transmit{Path: pkt.Path{Socket: r.socket, Remote: peer}, ECN: p.ecn, DSCP: p.dscp, Unfragmented: p.unfragmented}
 	if v != forward {
-		if other := s.relayed[peer]; other != nil && other.owner != nil && other.request == 0 {
+		if other := s.relayed[peer]; other != nil && other.owner != nil && other.open {
 			return s.handOver(now, a, r.address, other.owner, p, out)
 		}
 		if v == handOver {
@@ -196,7 +196,7 @@ func (s *Server) toPeer(now mono.Time, a *allocation, permission int, peer netip
 
 // handOver gives data from one allocation to another, if that permits the address it comes from.
 func (s *Server) handOver(now mono.Time, from *allocation, source netip.AddrPort, to *allocation, p *parcel, out *pkt.Batch) outcome {
-	if to.waiting > 0 || to.permissionFor(now, source.Addr(), 0) < 0 {
+	if !to.ready || to.permissionFor(now, source.Addr(), 0) < 0 {
 		s.drop(DropNoPermission)
 		return done
 	}
@@ -210,7 +210,7 @@ func (s *Server) handOver(now mono.Time, from *allocation, source netip.AddrPort
 // fromShard relays what an allocation of another shard sends to one of ours.
 func (s *Server) fromShard(now mono.Time, d *pkt.Datagram, out *pkt.Batch) outcome {
 	r := s.relayed[d.Local]
-	if !s.cfg.Shards || r == nil || r.owner == nil || r.owner.waiting > 0 {
+	if !s.cfg.Shards || r == nil || r.owner == nil || !r.owner.ready {
 		s.drop(DropNoRelay)
 		return done
 	}
@@ -228,7 +228,7 @@ func (s *Server) fromShard(now mono.Time, d *pkt.Datagram, out *pkt.Batch) outco
 // fromPeer relays what arrives at a relayed address (section 11.3).
 func (s *Server) fromPeer(now mono.Time, r *relay, d *pkt.Datagram, out *pkt.Batch) outcome {
 	a := r.owner
-	if a == nil || a.waiting > 0 {
+	if a == nil || !a.ready {
 		s.drop(DropNoAllocation)
 		return done
 	}
@@ -327,7 +327,7 @@ func (s *Server) HandleICMP(now mono.Time, m *pkt.ICMP) {
 		unreachable6, tooBig6, exceeded6          = 1, 2, 3
 	)
 	known := s.socket(m.Socket)
-	if known == nil || known.relay == nil || known.relay.owner == nil || known.relay.owner.waiting > 0 {
+	if known == nil || known.relay == nil || known.relay.owner == nil || !known.relay.owner.ready {
 		s.drop(DropICMP)
 		return
 	}
