@@ -204,6 +204,9 @@ func (c *Config) problems() (found []*SettingError) {
 	if c.httpAddress() == off && c.httpsAddress() == off {
 		wrong("https", "http and https are both off, so nobody could be served: leave one of them on")
 	}
+	if c.public() && c.httpsAddress() == off && len(c.Proxies) == 0 {
+		wrong("https", "is off, so the internet could not be served securely: leave it on, or name the proxy that has the certificate with --trusted-proxy")
+	}
 	for _, d := range c.Domains {
 		if problem := domainProblem(d); problem != "" {
 			wrong("domain", "%q %s", d, problem)

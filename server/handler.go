@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
+	"net/url"
 	"time"
 
 	"github.com/parley-rtc/parley/server/acme"
@@ -39,16 +40,17 @@ func (s *server) handler() http.Handler {
 	mux.Handle("/", web.Handler())
 
 	guarded := s.guard.Handler(s.logged(s.secure(mux)), s.refuse)
-	outer := http.NewServeMux()
-	outer.HandleFunc("GET /healthz", s.healthz)
-	outer.HandleFunc("GET /readyz", s.readyz)
-	outer.Handle("/", guarded)
 	return s.metrics.count(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.certs.manager != nil && r.TLS == nil && acme.IsChallenge(r) {
+		switch {
+		case s.certs.manager != nil && r.TLS == nil && acme.IsChallenge(r):
 			s.certs.manager.ServeHTTP(w, r)
-			return
+		case r.URL.Path == "/healthz":
+			s.healthz(w)
+		case r.URL.Path == "/readyz":
+			s.readyz(w)
+		default:
+			guarded.ServeHTTP(w, r)
 		}
-		outer.ServeHTTP(w, r)
 	}))
 }
 
@@ -61,7 +63,8 @@ func (s *server) secure(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		target := s.reach.redirect(client, r.URL.RequestURI())
+		asked := url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery} // and no scheme or host from the request line
+		target := s.reach.redirect(client, asked.RequestURI())
 		if target != "" && (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.Header.Get("Upgrade") == "" {
 			http.Redirect(w, r, target, http.StatusPermanentRedirect)
 			return
@@ -97,9 +100,9 @@ func profiles() http.Handler {
 }
 
 // healthz says that the process answers; readyz, that it takes new calls.
-func (s *server) healthz(w http.ResponseWriter, _ *http.Request) { plainText(w, http.StatusOK, "ok\n") }
+func (s *server) healthz(w http.ResponseWriter) { plainText(w, http.StatusOK, "ok\n") }
 
-func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
+func (s *server) readyz(w http.ResponseWriter) {
 	if s.draining.Load() {
 		plainText(w, http.StatusServiceUnavailable, "draining\n")
 		return

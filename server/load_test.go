@@ -164,6 +164,7 @@ func TestProblems(t *testing.T) {
 		{"a bad address", "https: localhost\n", nil, nil, `parley.yaml:1: https "localhost" is not a place to listen at`, false},
 		{"a port out of range", "", nil, []string{"--http", ":70000"}, "flag --http: http", false},
 		{"both off", "", nil, []string{"--http", "off", "--https", "off"}, "both off", false},
+		{"the internet without https", "", nil, []string{"--domain", "call.example", "--https", "off"}, "could not be served securely", false},
 		{"an address as domain", "", nil, []string{"--domain", "203.0.113.7"}, "use --public", false},
 		{"an address with scheme", "", nil, []string{"--domain", "https://call.example"}, "leave scheme", false},
 		{"a wildcard", "", nil, []string{"--domain", "*.example.org"}, "wildcard", false},

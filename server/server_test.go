@@ -317,6 +317,8 @@ func TestPlainHTTPIsSentToHTTPS(t *testing.T) {
 	port := r.reach.https.port
 	for _, c := range []struct{ url, host, want string }{
 		{r.http() + "/r/a?x=1&y=2", "kitchen.local:8080", fmt.Sprintf("https://kitchen.local:%d/r/a?x=1&y=2", port)},
+		{r.http() + "/r/%C3%A4%2Fb", "kitchen", fmt.Sprintf("https://kitchen:%d/r/%%C3%%A4%%2Fb", port)},
+		{r.http() + "//evil.example/", "kitchen", fmt.Sprintf("https://kitchen:%d//evil.example/", port)},
 		{r.http() + "/", "192.168.1.5", fmt.Sprintf("https://192.168.1.5:%d/", port)},
 		{fmt.Sprintf("http://127.0.0.1:%d/r/a", port), "kitchen:1", fmt.Sprintf("https://kitchen:%d/r/a", port)}, // http on the https port
 	} {

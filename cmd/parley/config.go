@@ -19,7 +19,7 @@ func newConfig() *cobra.Command {
 		Example: "  parley config\n" +
 			"  parley config --domain call.example\n" +
 			"  PARLEY_HTTPS=:9443 parley config --json",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			loaded := server.Load(cmd.Flags(), os.Environ())
 			show := loaded.WriteText

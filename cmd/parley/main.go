@@ -73,6 +73,14 @@ func newRoot() *cobra.Command {
 	return root
 }
 
+// noArguments refuses what stands behind a command's flags.
+func noArguments(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%q is more than this command takes; if it belongs to a flag that can stand alone, write =, as in --public=203.0.113.7", args[0])
+}
+
 // wrongUse makes cobra's complaints about flags and arguments useErrors, in a command and those below it.
 func wrongUse(cmd *cobra.Command) {
 	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {

@@ -31,6 +31,7 @@ func TestExitCodes(t *testing.T) {
 		{"config --http nowhere", exitFailed, `wrong: flag --http: http "nowhere" is not a place`, ""},
 		{"frobnicate", exitUse, "", "frobnicate"},
 		{"version now", exitUse, "", "`parley version --help` says more"},
+		{"serve --public 203.0.113.7", exitUse, "", "as in --public=203.0.113.7"},
 		{"serve --htps :1", exitUse, "", "there is no flag --htps: did you mean https?"},
 		{"serve --drain soon", exitUse, "", "soon"},
 		{"serve --https nowhere", exitUse, "", "flag --https"},

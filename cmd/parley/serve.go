@@ -24,7 +24,7 @@ func newServe() *cobra.Command {
 			"  parley serve --domain call.example\n" +
 			"  parley serve --public=203.0.113.7\n" +
 			"  parley serve --domain call.example --https off --http localhost:8080 --trusted-proxy 127.0.0.1",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			loaded := server.Load(cmd.Flags(), os.Environ())
 			if err := loaded.Err(); err != nil {

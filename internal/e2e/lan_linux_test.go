@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Two machines of a local network: one runs `parley serve` and nothing else, the other has taken the authority from
@@ -60,6 +61,11 @@ func TestLocalNetwork(t *testing.T) {
 			t.Errorf("%s: the call does not go over the local network: %s", p.name, path)
 		}
 	}
+	// The phone goes to another network: it has another address, and the call finds its way.
+	moved := time.Now()
+	ip(t, phone.ns, "addr del 192.168.77.11/24 dev eth0", "addr add 192.168.77.12/24 dev eth0", "route replace default dev eth0")
+	meet(ada, bob)
+	t.Logf("the call has found the phone's new address after %.1f s", time.Since(moved).Seconds())
 }
 
 // authorityOf takes the server's authority from where /trust points.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha1"
 	"encoding/base64"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -45,7 +46,7 @@ func newMiddlebox(t *testing.T, s *server, does webSockets) *middlebox {
 		// The browser's Host stays, as through a box that nobody knows of.
 		Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host },
 		// Connections that a page or a test breaks are what this is for.
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
+		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
@@ -69,6 +70,7 @@ func newMiddlebox(t *testing.T, s *server, does webSockets) *middlebox {
 			proxy.ServeHTTP(w, r)
 		}
 	}))
+	front.Config.ErrorLog = proxy.ErrorLog
 	front.Config.ConnState = func(c net.Conn, state http.ConnState) {
 		m.mu.Lock()
 		defer m.mu.Unlock()

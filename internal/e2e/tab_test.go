@@ -25,7 +25,7 @@ import (
 
 // patience is how long a test waits for something that should happen. It is much more than it takes: two processors
 // may be encoding a dozen videos at the time.
-const patience = 60 * time.Second
+const patience = 90 * time.Second
 
 //go:embed testdata/page.js
 var pageJS string
@@ -293,6 +293,9 @@ func (p *tab) autopsy() {
 	defer cancel()
 	if text, err := chromedp.Run(ctx, chromedp.Evaluate[string]("location.href + '\\n' + document.body.innerText")); err == nil {
 		p.t.Logf("%s sees: %s", p.name, text)
+	}
+	if calls, err := chromedp.Run(ctx, chromedp.Evaluate[string]("e2e.calls().then(JSON.stringify)", chromedp.EvalAwaitPromise)); err == nil {
+		p.t.Logf("%s's connections: %s", p.name, calls)
 	}
 	if png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot()); err == nil {
 		file := filepath.Join(p.t.ArtifactDir(), strings.ReplaceAll(p.name, " ", "-")+".png")

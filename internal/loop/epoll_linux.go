@@ -138,7 +138,7 @@ func (p *Epoll) Receive(h Handler) {
 // Park sleeps in the netpoller. Under load it naps first, so that a batch forms.
 func (p *Epoll) Park(deadline mono.Time, idle func() bool) {
 	if p.pace.shouldNap(clock(), deadline) {
-		nap()
+		p.pace.nap()
 		if p.poll() {
 			return
 		}

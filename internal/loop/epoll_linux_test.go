@@ -15,7 +15,7 @@ import (
 // The descriptor of a socket that is closed while an event for it waits is given to the next one: that event must reach
 // neither the former tenant nor, as if it were its own, the new one.
 func TestReusedDescriptorNeverDeliversToItsFormerTenant(t *testing.T) {
-	w := world{systemPollers(t)["epoll"], loopback, nil}
+	w := world{systemPollers(t)["epoll"], loopback, nil, false}
 	poller := w.poller().(*Epoll)
 	w.poller = func() Poller { return poller }
 	l := start(t, w)
@@ -85,7 +85,7 @@ func TestReusedDescriptorNeverDeliversToItsFormerTenant(t *testing.T) {
 }
 
 func TestSocketsCostNoGoroutine(t *testing.T) {
-	w := world{systemPollers(t)["epoll"], loopback, nil}
+	w := world{systemPollers(t)["epoll"], loopback, nil, false}
 	l := start(t, w)
 	defer l.Close()
 	a := &actor{}
@@ -102,7 +102,7 @@ func TestSocketsCostNoGoroutine(t *testing.T) {
 }
 
 func TestICMPReachesTheTenantThatAsked(t *testing.T) {
-	w := world{systemPollers(t)["epoll"], loopback, nil}
+	w := world{systemPollers(t)["epoll"], loopback, nil, false}
 	l := start(t, w)
 	defer l.Close()
 	closed, err := net.ListenPacket("udp4", "127.0.0.1:0")
@@ -151,7 +151,7 @@ func BenchmarkRelay(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			w := world{func() Poller { return poller }, loopback, nil}
+			w := world{func() Poller { return poller }, loopback, nil, false}
 			l := start(b, w)
 			defer l.Close()
 			p := newPingPong(b, l, w, flight)

@@ -23,16 +23,17 @@ type world struct {
 	poller func() Poller
 	local  netip.AddrPort
 	settle func() // lets virtual time pass, if it is virtual, until what is under way has arrived
+	late   bool   // what is under way arrives at whoever has the port by then
 }
 
 // eachPoller runs f over every poller that works here; over the virtual network in a bubble.
 func eachPoller(t *testing.T, f func(t *testing.T, w world)) {
 
 	for name, poller := range systemPollers(t) {
-		t.Run(name, func(t *testing.T) { f(t, world{poller, loopback, func() {}}) })
+		t.Run(name, func(t *testing.T) { f(t, world{poller, loopback, func() {}, false}) })
 	}
 	t.Run("readers", func(t *testing.T) {
-		f(t, world{func() Poller { return NewMailbox(Readers{}) }, loopback, func() {}})
+		f(t, world{func() Poller { return NewMailbox(Readers{}) }, loopback, func() {}, false})
 	})
 	t.Run("simnet", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -61,6 +62,7 @@ func simWorld() simulated {
 			poller: func() Poller { return NewMailbox(simNetwork{host}) },
 			local:  netip.MustParseAddrPort("203.0.113.1:0"),
 			settle: func() { time.Sleep(time.Millisecond) },
+			late:   true,
 		},
 	}
 }

@@ -96,7 +96,7 @@ func (lease *Lease) Close(name pkt.Socket) {
 
 // Batch returns the loop's batch, for a tenant that sends on what it receives: HandleDatagram, and a post, may write to
 // it at once, instead of keeping a copy for AppendTransmit. When they are called there is room for the longest datagram,
-// and for 64 transmits. What is in the batch is sent before the loop parks, or earlier.
+// and for 64 transmits, but none to Lend. What is in the batch is sent before the loop parks, or earlier.
 func (lease *Lease) Batch() *pkt.Batch { return lease.loop.batch }
 
 // Touch says that the tenant has something: it is drained before the loop parks. Datagrams, timeouts and posts touch

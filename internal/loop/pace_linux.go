@@ -20,9 +20,10 @@ const (
 	napBelow = 4
 	// napSkip leaves out one nap in so many, to see what a turn brings by itself.
 	napSkip = 32
-	// napRest is the most turns for which naps are left out after those that brought nothing: someone sends one
-	// datagram and waits for the answer.
+	// napRest is the most turns for which naps are left out after those that were no good: nothing came, because someone
+	// sends one datagram and waits for the answer, or the nap took longer than napLate, because the machine is busy.
 	napRest = 1023
+	napLate = time.Millisecond
 )
 
 // pace tells load from idleness, and naps that help from naps that only delay, by what the last turns brought.
@@ -32,10 +33,11 @@ type pace struct {
 	elapsed   float64 // nanoseconds in which they came
 	plain     float64 // datagrams of a turn without a nap, on average
 
-	napped  bool // before the turn under way
-	naps    int  // until one is left out
-	rest    int  // turns until the next
-	penalty int  // what rest becomes when the next nap brings nothing
+	napped    bool // before the turn under way
+	overslept bool // because others wanted the processor
+	naps      int  // until one is left out
+	rest      int  // turns until the next
+	penalty   int  // what rest becomes when the next nap is no good
 }
 
 // received takes note of a turn that brought datagrams.
@@ -51,7 +53,7 @@ func (p *pace) received(now mono.Time, datagrams int) {
 	switch {
 	case !p.napped:
 		p.plain = p.plain*memory + n*(1-memory)
-	case datagrams < napFor:
+	case datagrams < napFor || p.overslept:
 		p.penalty = min(2*p.penalty+1, napRest)
 		p.rest = p.penalty
 	default:
@@ -81,8 +83,10 @@ func (p *pace) shouldNap(now, deadline mono.Time) bool {
 
 // nap sleeps by the bare system call: a timer of Go's rounds up to a millisecond, and syscall.Nanosleep hands the
 // processor away.
-func nap() {
+func (p *pace) nap() {
+	begin := clock()
 	ts := unix.NsecToTimespec(int64(napping))
 	// A nap that a signal cuts short is as good.
 	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
+	p.overslept = clock().Sub(begin) > napLate
 }

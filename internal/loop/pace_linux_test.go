@@ -16,16 +16,18 @@ func TestNapsAreForLoadOnly(t *testing.T) {
 		interval mono.Time // between arrivals, or if waits, between a turn and the next arrival
 		burst    int       // datagrams of an arrival
 		waits    bool      // the next arrival is an answer to the turn
+		busy     bool      // the machine wakes nobody in time
 		naps     [2]int    // least and most, of 1000 turns
 	}{
-		{"40,000 a second, evenly", 25 * us, 1, false, [2]int{900, 1000}},
-		{"15,000 a second, evenly", 66 * us, 1, false, [2]int{900, 1000}},
-		{"5,000 a second, evenly", 200 * us, 1, false, [2]int{0, 0}},
-		{"40,000 a second in bursts of eight", 200 * us, 8, false, [2]int{0, 10}}, // they are batches already
-		{"a video of 30 frames of 8 a second", 33_000 * us, 8, false, [2]int{0, 0}},
-		{"one at a time and its answer", 10 * us, 1, true, [2]int{1, 50}},
-		{"32 at a time and their answers", 50 * us, 32, true, [2]int{0, 10}},
-		{"idle", 1_000_000 * us, 1, false, [2]int{0, 0}},
+		{"40,000 a second, evenly", 25 * us, 1, false, false, [2]int{900, 1000}},
+		{"15,000 a second, evenly", 66 * us, 1, false, false, [2]int{900, 1000}},
+		{"5,000 a second, evenly", 200 * us, 1, false, false, [2]int{0, 0}},
+		{"40,000 a second in bursts of eight", 200 * us, 8, false, false, [2]int{0, 10}}, // they are batches already
+		{"a video of 30 frames of 8 a second", 33_000 * us, 8, false, false, [2]int{0, 0}},
+		{"one at a time and its answer", 10 * us, 1, true, false, [2]int{1, 50}},
+		{"32 at a time and their answers", 50 * us, 32, true, false, [2]int{0, 10}},
+		{"40,000 a second on a busy machine", 25 * us, 1, false, true, [2]int{1, 50}},
+		{"idle", 1_000_000 * us, 1, false, false, [2]int{0, 0}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var p pace
@@ -35,6 +37,7 @@ func TestNapsAreForLoadOnly(t *testing.T) {
 			for turn := range 1100 {
 				if p.shouldNap(now, mono.Never) {
 					now += mono.Time(napTotal)
+					p.overslept = c.busy
 					if turn >= 100 {
 						naps++
 					}

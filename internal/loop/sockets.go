@@ -154,7 +154,8 @@ func (l *Loop) send() {
 
 // Redirect makes transmits that name a negative number as their socket, -1 to -16, go to a function instead of a socket:
 // to be handed to another loop, for instance. It is called on the loop's goroutine, and so is the function, with what
-// one batch has; the transmits are borrowed, and the function must not attach, open or end anything.
+// one batch has; the transmits are borrowed, and the function does no more than hand them on: it must not write to the
+// batch, nor open or close anything.
 func (l *Loop) Redirect(name pkt.Socket, to func(ts []*pkt.Transmit)) {
 	if l.sockets.redirects == nil {
 		l.sockets.redirects = make([]slot, 16)

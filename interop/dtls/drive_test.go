@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -63,6 +64,9 @@ type session struct {
 	data   bytes.Buffer
 	closed bool
 	err    error
+
+	stun   func(b []byte, from netip.AddrPort) // for what is no DTLS; nil: nothing else comes
+	record *os.File                            // where what comes is written; nil: nowhere
 }
 
 func newSession(t *testing.T, role dtls.Role, cfg *dtls.Config, udp *net.UDPConn, remote netip.AddrPort) *session {
@@ -107,6 +111,13 @@ func (s *session) run(what string, done func() bool) {
 		case err == nil:
 			if !s.remote.IsValid() {
 				s.remote = from
+			}
+			if s.stun != nil && buf[0] < 4 {
+				s.stun(buf[:n], from)
+				continue
+			}
+			if s.record != nil {
+				fmt.Fprintf(s.record, "%x\n", buf[:n])
 			}
 			s.conn.HandleDatagram(s.now(), buf[:n])
 		case !errors.Is(err, os.ErrDeadlineExceeded) && !strings.Contains(err.Error(), "refused"):
@@ -213,6 +224,7 @@ func launch(t *testing.T, dir, name string, args ...string) *program {
 	}
 	t.Cleanup(func() {
 		p.cmd.Process.Kill()
+		p.cmd.WaitDelay = time.Second // children may hold its output
 		p.cmd.Wait()
 		if t.Failed() {
 			t.Logf("%s %s\n%s", name, strings.Join(args, " "), p.output())

@@ -2,8 +2,11 @@ package dtls
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -182,28 +185,56 @@ func firstFlight(t testing.TB, cfg *Config) (list [][]byte) {
 	}
 }
 
-// A first flight of two datagrams arrives in any order, with one lost, or with others between.
+// A browser's first flight, of two datagrams, arrives in any order, with one lost, or with another's between; and both are
+// answered with the version and the group that the browser likes best. The flights in testdata were recorded from the
+// browsers that their names say.
 func TestFirstFlightInPieces(t *testing.T) {
-	hello := firstFlight(t, configOf(t, "client", 3))
-	if len(hello) != 2 {
-		t.Fatalf("the first flight has %d datagrams, want 2: X25519MLKEM768 does not fit into one", len(hello))
+	flights := map[string][][]byte{"our own": firstFlight(t, configOf(t, "client", 3))}
+	files, err := filepath.Glob(filepath.Join("testdata", "first-flights", "*.txt"))
+	if err != nil || len(files) == 0 {
+		t.Fatal("no first flights in testdata: ", err)
+	}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			flights[name] = append(flights[name], unhex(t, line))
+		}
 	}
 	other := firstFlight(t, configOf(t, "other", 4))
-	for name, order := range map[string][][]byte{
-		"in order":             {hello[0], hello[1]},
-		"reversed":             {hello[1], hello[0]},
-		"first repeated":       {hello[0], hello[0], hello[1]},
-		"second lost once":     {hello[0], hello[0], hello[1]},
-		"first lost once":      {hello[1], hello[0], hello[1]},
-		"another's in between": {other[0][:200], hello[0], other[1][:60], hello[1]},
-	} {
-		conn := mustNew(t, Server, configOf(t, "server", 3))
-		for _, b := range order {
+	for who, hello := range flights {
+		if len(hello) != 2 {
+			t.Fatalf("%s: the first flight has %d datagrams, want 2", who, len(hello))
+		}
+		for name, order := range map[string][][]byte{
+			"in order":             {hello[0], hello[1]},
+			"reversed":             {hello[1], hello[0]},
+			"first repeated":       {hello[0], hello[0], hello[1]},
+			"second lost once":     {hello[0], hello[0], hello[1]},
+			"first lost once":      {hello[1], hello[0], hello[1]},
+			"another's in between": {other[0][:200], hello[0], other[1][:60], hello[1]},
+		} {
+			conn := mustNew(t, Server, configOf(t, "server", 3))
+			for _, b := range order {
+				conn.HandleDatagram(1, slices.Clone(b))
+			}
+			conn.RunJobs(1)
+			if b := conn.AppendDatagram(nil, 1); len(b) == 0 {
+				t.Errorf("%s, %s: no answer: %+v", who, name, conn.Stats())
+			}
+			if s := conn.State(); s.Version != Version13 || s.Group != X25519MLKEM768 || s.SRTPProfile != SRTP_AEAD_AES_128_GCM {
+				t.Errorf("%s, %s: %+v", who, name, s)
+			}
+		}
+		conn := mustNew(t, Server, only(configOf(t, "server", 3), Version12))
+		for _, b := range hello {
 			conn.HandleDatagram(1, slices.Clone(b))
 		}
 		conn.RunJobs(1)
-		if b := conn.AppendDatagram(nil, 1); len(b) == 0 {
-			t.Errorf("%s: no answer: %+v", name, conn.Stats())
+		if s := conn.State(); s.Version != Version12 || s.Group != X25519 {
+			t.Errorf("%s, to a server of 1.2: %+v", who, s)
 		}
 	}
 }

@@ -81,9 +81,10 @@ func (b *Batch) Append(t Transmit) bool {
 	return true
 }
 
-// Lend adds t without copying its payload, for an engine that keeps the packet in memory of its own anyway. That memory
-// must stay as it is until the engine is called again: a driver sends what is in the batch before it calls any engine
-// with something new. Lend returns false, and changes nothing, if there is no room for another transmit.
+// Lend adds t without copying its payload, for an engine that keeps the packet in memory of its own anyway. It is for
+// AppendTransmit only: the payload must stay as it is until the engine is called again, and a driver sends what
+// AppendTransmit wrote before it calls the engine with anything new. Lend returns false, and changes nothing, if there is
+// no room for another transmit.
 func (b *Batch) Lend(t Transmit) bool {
 	if len(b.transmits) == cap(b.transmits) {
 		return false

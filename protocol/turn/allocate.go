@@ -31,7 +31,7 @@ func (s *Server) handleAllocate(now mono.Time, d *pkt.Datagram, m *stun.Message,
 		switch {
 		case a.transaction != m.ID() || string(s.id.username) != a.username:
 			s.refuse(d, m, stun.CodeAllocationMismatch)
-		case a.waiting == 0:
+		case a.ready:
 			s.answerAllocate(now, a) // a retransmission
 		}
 		return
@@ -225,27 +225,19 @@ func (s *Server) freePort(address netip.Addr, even, pair bool) (uint16, bool) {
 // peers see, which for a token only the driver knows.
 func (s *Server) RelayOpened(now mono.Time, request uint32, n pkt.Socket, address netip.AddrPort) {
 	r := s.openings[request]
-	other := s.relayed[address]
-	if r == nil || n < 0 || other != nil && other != r {
+	if other := s.relayed[address]; r == nil || other != nil && other != r {
 		s.RelayFailed(now, request, ErrPortTaken)
-		s.events = append(s.events, CloseSocket{n})
+		s.events = append(s.events, CloseSocket{n}) // nobody waits for it any more
 		return
 	}
 	delete(s.openings, request)
-	r.request = 0
 	s.timers.Stop(&r.timer)
-	if r.address != address {
-		if s.relayed[r.address] == r {
-			delete(s.relayed, r.address)
-		}
-		r.address = address
-		s.relayed[address] = r
+	if s.relayed[r.address] == r {
+		delete(s.relayed, r.address)
 	}
-	r.socket = n
-	if int(n) >= len(s.sockets) {
-		s.sockets = append(s.sockets, make([]socket, int(n)+1-len(s.sockets))...)
-	}
-	s.sockets[n] = socket{relay: r}
+	s.relayed[address] = r
+	r.request, r.address, r.socket, r.open = 0, address, n, true
+	s.learn(n, socket{relay: r})
 	a := r.owner
 	if a.relays[ipv4] == r && family(address.Addr()) == ipv6 { // claimed from another shard
 		a.relays[ipv4], a.relays[ipv6] = nil, r
@@ -322,6 +314,7 @@ func (s *Server) completeAllocate(now mono.Time, a *allocation) {
 			opened.Relayed[f] = r.address
 		}
 	}
+	a.ready = true
 	s.counters.Allocated++
 	s.events = append(s.events, opened)
 	s.answerAllocate(now, a)
@@ -330,17 +323,18 @@ func (s *Server) completeAllocate(now mono.Time, a *allocation) {
 // failAllocate answers an Allocate request for which there is no socket.
 func (s *Server) failAllocate(now mono.Time, a *allocation) {
 	code := max(a.addressError[ipv4], a.addressError[ipv6])
-	a.waiting = 1 // it never was one: release tells of no end
 	s.release(now, a)
 	s.drop(DropRequest)
-	b := s.respondTo(a, stun.Error)
+	s.actFor(a)
+	b := s.respond(stun.Error, stun.Allocate, a.transaction)
 	b.Error(code, code.Reason())
 	s.send(a.path, stun.Allocate, a.fingerprint, &b)
 }
 
 // answerAllocate sends the success response of section 7.2.
 func (s *Server) answerAllocate(now mono.Time, a *allocation) {
-	b := s.respondTo(a, stun.Success)
+	s.actFor(a)
+	b := s.respond(stun.Success, stun.Allocate, a.transaction)
 	left := mono.Never
 	for _, r := range a.relays {
 		if r != nil {
@@ -354,22 +348,20 @@ func (s *Server) answerAllocate(now mono.Time, a *allocation) {
 	}
 	b.XORAddress(stun.AttrXORMappedAddress, a.path.Remote)
 	for f, code := range a.addressError {
-		if code != 0 { // section 18.12
+		if code != 0 { // section 18.12: 440 or 508
+			if code != stun.CodeAddressFamilyNotSupported {
+				code = stun.CodeInsufficientCapacity
+			}
 			b.Bytes(stun.AttrAddressErrorCode, []byte{byte(f) + stun.FamilyIPv4, 0, byte(code / 100), byte(code % 100)})
 		}
 	}
 	s.send(a.path, stun.Allocate, a.fingerprint, &b)
 }
 
-// respondTo starts the response to the Allocate request of an allocation, in its maker's name.
-func (s *Server) respondTo(a *allocation, c stun.Class) stun.Builder {
+// actFor makes the maker of an allocation the one who is answered.
+func (s *Server) actFor(a *allocation) {
 	s.id = identity{algorithms: a.algorithms}
 	s.id.keyLen = copy(s.id.key[:], a.key)
-	buf := s.out.Reserve(maxReply)
-	if buf == nil {
-		buf = s.scratch[:0:maxReply]
-	}
-	return stun.NewBuilder(buf, c, stun.Allocate, a.transaction)
 }
 
 // TakeReservation gives up a socket that is held in reserve, for another shard whose OpenRelay has its token. The
@@ -381,9 +373,7 @@ func (s *Server) TakeReservation(token uint64) (n pkt.Socket, address netip.Addr
 	}
 	n, address = r.socket, r.address
 	s.sockets[n] = socket{}
-	r.failure = errTaken // there is no socket to close any more
+	r.open = false // here
 	s.closeRelay(r)
 	return n, address, true
 }
-
-var errTaken = errors.New("turn: the reservation went to another shard")

@@ -54,7 +54,8 @@ type allocation struct {
 	algorithms   bool
 	fingerprint  bool
 	lifetime     uint32
-	waiting      int // sockets that were asked for; 0 once the request is answered
+	ready        bool // the request was answered with success; before that it is no allocation to anybody
+	waiting      int  // sockets that were asked for and are not there yet
 	tries        int
 	evenPort     bool
 	reserve      bool
@@ -74,8 +75,9 @@ type relay struct {
 	user    *user
 	address netip.AddrPort // as peers see it
 	socket  pkt.Socket
+	open    bool   // there is a socket
 	request uint32 // of OpenRelay; 0 once it is answered
-	failure error  // of OpenRelay
+	failure error  // the answer, if there is no socket
 	token   uint64 // of the reservation
 	timer   timerq.Timer[timed]
 }
@@ -168,10 +170,9 @@ func (s *Server) release(now mono.Time, a *allocation) {
 	if a.stream != nil {
 		s.timers.Set(&a.stream.timer, now.Add(streamIdle))
 	}
-	if a.waiting == 0 {
+	if a.ready {
 		s.events = append(s.events, Released{User: a.user.name, Client: a.path, Age: now.Sub(a.begun), Usage: a.usage})
 	}
-	a.waiting = 0
 }
 
 // forget drops a user who has nothing any more.
@@ -209,10 +210,10 @@ func (s *Server) closeRelay(r *relay) {
 	if r.token != 0 {
 		delete(s.reservations, r.token)
 	}
-	switch {
-	case r.request != 0: // a socket that comes now finds no taker and is closed
-		delete(s.openings, r.request)
-	case r.failure == nil:
+	if r.request != 0 {
+		delete(s.openings, r.request) // a socket that comes now finds no taker and is closed
+	}
+	if r.open {
 		s.sockets[r.socket] = socket{}
 		s.events = append(s.events, CloseSocket{r.socket})
 	}

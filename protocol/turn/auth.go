@@ -214,7 +214,7 @@ func (s *Server) challenge(now mono.Time, d *pkt.Datagram, m *stun.Message, code
 		return false
 	}
 	s.counters.Challenges++
-	b := s.respond(m, stun.Error)
+	b := s.respond(stun.Error, m.Method(), m.ID())
 	b.Error(code, "")
 	b.Bytes(stun.AttrRealm, s.accounts.realm)
 	b.Bytes(stun.AttrNonce, s.appendNonce(s.text[:0], now, d))

@@ -1,8 +1,10 @@
 package turn_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"testing"
 	"time"
@@ -150,6 +152,68 @@ func FuzzServer(f *testing.F) {
 		}
 		if next := r.s.NextTimeout(); next <= r.now.Add(1000*time.Hour) {
 			t.Fatalf("a timer is left: %v", next.Sub(r.now))
+		}
+	})
+}
+
+// FuzzStream reads what a fuzzer sends on a stream, frame by frame, and in return what the server sends there: whatever
+// goes down arrives as it was, however long, and whatever comes up on the bound channel goes on as it came.
+func FuzzStream(f *testing.F) {
+	f.Add([]byte("a"), channelData(0x4000, "abcd"))
+	f.Add([]byte{}, append(channelData(0x4000, ""), channelData(0x4001, "x\x00\x00\x00")...))
+	f.Add(make([]byte, 1201), bare(stun.Binding, rand.New(rand.NewPCG(1, 1)), nil))
+	f.Add([]byte("xyz"), []byte{0x40, 0, 0xFF, 0xFF, 1, 2, 3})
+	f.Fuzz(func(t *testing.T, data, up []byte) {
+		r := newRig(t)
+		c := r.stream("5.9.0.1:1", "ada")
+		c.allocate()
+		c.expect(0, stun.ChannelBind, binding(0x4000, peer4))
+		other := netip.AddrPortFrom(peer4.Addr(), 1) // a peer without a channel
+		var down []byte
+		for _, from := range []netip.AddrPort{peer4, other, peer4} {
+			r.fromPeer(c.relayed, from, data)
+			for _, out := range r.take() {
+				down = append(down, out.Payload...)
+			}
+		}
+		seen := 0
+		for len(down) >= 4 {
+			n, ok := turn.FrameLen([4]byte(down))
+			if !ok || n > len(down) {
+				t.Fatalf("frame %d of what the server sends cannot be read: %x", seen, down)
+			}
+			frame := down[:n]
+			down = down[n:]
+			got := frame[4:]
+			if m, err := stun.Parse(frame); err == nil {
+				got, _ = m.Get(stun.AttrData)
+			} else if size := int(binary.BigEndian.Uint16(frame[2:])); size <= len(got) {
+				got = got[:size]
+			}
+			if !bytes.Equal(got, data) {
+				t.Fatalf("frame %d brings %x, the peer sent %x", seen, got, data)
+			}
+			seen++
+		}
+		if want := 3; len(down) != 0 || seen != want && len(data) < 60000 {
+			t.Fatalf("%d frames and %d bytes arrive", seen, len(down))
+		}
+
+		for len(up) >= 4 {
+			n, ok := turn.FrameLen([4]byte(up))
+			if !ok || n > len(up) {
+				break // the driver closes the connection, or waits for the rest
+			}
+			frame := up[:n]
+			up = up[n:]
+			c.deliver(c.path, frame)
+			out := r.take()
+			if binary.BigEndian.Uint16(frame) == 0x4000 {
+				want := frame[4 : 4+int(binary.BigEndian.Uint16(frame[2:]))]
+				if len(out) != 1 || out[0].Remote != peer4 || !bytes.Equal(out[0].Payload, want) {
+					t.Fatalf("ChannelData %x goes on as %v", frame, out)
+				}
+			}
 		}
 	})
 }

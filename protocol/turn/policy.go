@@ -57,6 +57,9 @@ var local = []netip.Prefix{
 }
 
 func contains(list []netip.Prefix, a netip.Addr) bool {
+	if a.Zone() != "" { // no prefix contains an address with a zone
+		a = a.WithZone("")
+	}
 	for _, p := range list {
 		if p.Contains(a) {
 			return true
@@ -84,7 +87,6 @@ type policy struct {
 }
 
 func (p *policy) judge(a netip.Addr) verdict {
-	a = a.WithZone("")
 	if a.Is4In6() {
 		return refuse
 	}

@@ -313,7 +313,7 @@ func TestTunneledClientsGetNoAllocation(t *testing.T) {
 // Without Config.Public nobody from outside gets an answer, not even to STUN.
 func TestOnlyLocalClientsUnlessPublic(t *testing.T) {
 	r := newRig(t, func(c *turn.Config) { c.Public = false })
-	for _, from := range []string{"127.0.0.1:1", "10.1.1.1:1", "172.31.0.1:1", "192.168.0.1:1", "169.254.1.1:1", "[::1]:1", "[fd12::1]:1", "[fe80::1]:1"} {
+	for _, from := range []string{"127.0.0.1:1", "10.1.1.1:1", "172.31.0.1:1", "192.168.0.1:1", "169.254.1.1:1", "[::1]:1", "[fd12::1]:1", "[fe80::1]:1", "[fe80::1%eth0]:1"} {
 		c := r.client(from, "ada")
 		if m := c.exchange(c.build(stun.Binding, nil)); m.Class() != stun.Success {
 			t.Errorf("%s gets %v", from, m.Class())

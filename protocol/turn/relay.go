@@ -77,10 +77,18 @@ func (s *Server) relay(now mono.Time, d *pkt.Datagram, out *pkt.Batch) outcome {
 
 const sendIndication = 0x0016
 
+// parcel is data on its way through, with what the IP header says of it.
+type parcel struct {
+	data         []byte
+	ecn          pkt.ECN
+	dscp         pkt.DSCP
+	unfragmented bool
+}
+
 // fromChannel relays ChannelData (section 12.6).
 func (s *Server) fromChannel(now mono.Time, d *pkt.Datagram, out *pkt.Batch) outcome {
 	a := s.allocation(&d.Path)
-	if a == nil || a.waiting > 0 {
+	if a == nil || !a.ready {
 		s.drop(DropNoAllocation)
 		return done
 	}
@@ -104,13 +112,14 @@ func (s *Server) fromChannel(now mono.Time, d *pkt.Datagram, out *pkt.Batch) out
 		return done
 	}
 	c.permission = i
-	return s.toPeer(now, a, i, c.peer, d.Payload[channelHeader:channelHeader+n], false, d, out)
+	p := parcel{data: d.Payload[channelHeader : channelHeader+n], ecn: d.ECN, dscp: d.DSCP}
+	return s.toPeer(now, a, i, c.peer, &p, out)
 }
 
 // fromSend relays a Send indication (section 11.2).
 func (s *Server) fromSend(now mono.Time, d *pkt.Datagram, out *pkt.Batch) outcome {
 	a := s.allocation(&d.Path)
-	if a == nil || a.waiting > 0 {
+	if a == nil || !a.ready {
 		s.drop(DropNoAllocation)
 		return done
 	}
@@ -132,7 +141,8 @@ func (s *Server) fromSend(now mono.Time, d *pkt.Datagram, out *pkt.Batch) outcom
 		s.drop(DropNoPermission)
 		return done
 	}
-	return s.toPeer(now, a, i, peer, data, unfragmented, d, out)
+	p := parcel{data: data, ecn: d.ECN, dscp: d.DSCP, unfragmented: unfragmented}
+	return s.toPeer(now, a, i, peer, &p, out)
 }
 
 // verdict returns what may be done with data under a permission. The policy is asked again when it has changed.
@@ -143,23 +153,24 @@ func (s *Server) verdict(p *permission) verdict {
 	return p.verdict
 }
 
-// toPeer sends a client's data on, from the relayed address (section 14), or hands it over to another allocation.
-func (s *Server) toPeer(now mono.Time, a *allocation, permission int, peer netip.AddrPort, data []byte, unfragmented bool, d *pkt.Datagram, out *pkt.Batch) outcome {
+// toPeer sends a client's data on, from the relayed address (section 14), or hands it over to another allocation. The
+// permission is the index of the one that lets it pass.
+func (s *Server) toPeer(now mono.Time, a *allocation, permission int, peer netip.AddrPort, p *parcel, out *pkt.Batch) outcome {
 	r := a.relays[family(peer.Addr())]
 	v := s.verdict(&a.permissions[permission])
 	if r == nil || v == refuse || peer.Port() == 0 {
 		s.drop(DropDenied)
 		return done
 	}
-	t := pkt.Transmit{Path: pkt.Path{Socket: r.socket, Remote: peer}, Unfragmented: unfragmented}
-	if a.stream == nil { // a stream has no packets whose marking could be kept (section 15)
-		t.ECN, t.DSCP = d.ECN, d.DSCP
-		// Where IPv6 is on either side "the DONT-FRAGMENT attribute MUST be ignored" (section 13).
-		t.Unfragmented = unfragmented && a.path.Remote.Addr().Is4() && peer.Addr().Is4()
+	if a.stream != nil {
+		p.ecn, p.dscp = pkt.NotECT, pkt.DefaultForwarding // a stream has no packets whose marking could be kept (section 15)
+	} else if !a.path.Remote.Addr().Is4() || !peer.Addr().Is4() {
+		p.unfragmented = false // "the DONT-FRAGMENT attribute MUST be ignored" (section 13)
 	}
+	t := pkt.Transmit{Path: pkt.Path{Socket: r.socket, Remote: peer}, ECN: p.ecn, DSCP: p.dscp, Unfragmented: p.unfragmented}
 	if v != forward {
-		if other := s.relayed[peer]; other != nil && other.owner != nil && other.request == 0 {
-			return s.handOver(now, a, r.address, other.owner, data, &t, out)
+		if other := s.relayed[peer]; other != nil && other.owner != nil && other.open {
+			return s.handOver(now, a, r.address, other.owner, p, out)
 		}
 		if v == handOver {
 			if !s.cfg.Shards || !s.relayPort(peer.Port()) {
@@ -169,34 +180,37 @@ func (s *Server) toPeer(now mono.Time, a *allocation, permission int, peer netip
 			t.Socket, t.Local = Hairpin, r.address
 		}
 	}
-	buf := out.Reserve(len(data))
+	buf := out.Reserve(len(p.data))
 	if buf == nil {
 		return full
 	}
-	if !a.user.up.take(now, len(data), a.user.limits.Bandwidth) {
+	if !a.user.up.take(now, len(p.data), a.user.limits.Bandwidth) {
 		s.drop(DropBandwidth)
 		return done
 	}
-	s.countUp(a, len(data))
-	t.Payload = append(buf, data...)
+	s.countUp(a, len(p.data))
+	t.Payload = append(buf, p.data...)
 	out.Commit(t)
 	return done
 }
 
 // handOver gives data from one allocation to another, if that permits the address it comes from.
-func (s *Server) handOver(now mono.Time, from *allocation, source netip.AddrPort, to *allocation, data []byte, t *pkt.Transmit, out *pkt.Batch) outcome {
-	if to.waiting > 0 || to.permissionFor(now, source.Addr(), 0) < 0 {
+func (s *Server) handOver(now mono.Time, from *allocation, source netip.AddrPort, to *allocation, p *parcel, out *pkt.Batch) outcome {
+	if !to.ready || to.permissionFor(now, source.Addr(), 0) < 0 {
 		s.drop(DropNoPermission)
 		return done
 	}
-	s.counters.HandedOver++
-	return s.toClient(now, to, source, data, from, t.ECN, t.DSCP, out)
+	o := s.toClient(now, to, source, p, from, out)
+	if o == done {
+		s.counters.HandedOver++
+	}
+	return o
 }
 
 // fromShard relays what an allocation of another shard sends to one of ours.
 func (s *Server) fromShard(now mono.Time, d *pkt.Datagram, out *pkt.Batch) outcome {
 	r := s.relayed[d.Local]
-	if !s.cfg.Shards || r == nil || r.owner == nil || r.owner.waiting > 0 {
+	if !s.cfg.Shards || r == nil || r.owner == nil || !r.owner.ready {
 		s.drop(DropNoRelay)
 		return done
 	}
@@ -204,14 +218,17 @@ func (s *Server) fromShard(now mono.Time, d *pkt.Datagram, out *pkt.Batch) outco
 		s.drop(DropNoPermission)
 		return done
 	}
-	s.counters.HandedOver++
-	return s.toClient(now, r.owner, d.Remote, d.Payload, nil, d.ECN, d.DSCP, out)
+	o := s.toClient(now, r.owner, d.Remote, &parcel{data: d.Payload, ecn: d.ECN, dscp: d.DSCP}, nil, out)
+	if o == done {
+		s.counters.HandedOver++
+	}
+	return o
 }
 
 // fromPeer relays what arrives at a relayed address (section 11.3).
 func (s *Server) fromPeer(now mono.Time, r *relay, d *pkt.Datagram, out *pkt.Batch) outcome {
 	a := r.owner
-	if a == nil || a.waiting > 0 {
+	if a == nil || !a.ready {
 		s.drop(DropNoAllocation)
 		return done
 	}
@@ -229,13 +246,14 @@ func (s *Server) fromPeer(now mono.Time, r *relay, d *pkt.Datagram, out *pkt.Bat
 		s.drop(DropDenied)
 		return done
 	}
-	return s.toClient(now, a, d.Remote, d.Payload, nil, d.ECN, d.DSCP, out)
+	return s.toClient(now, a, d.Remote, &parcel{data: d.Payload, ecn: d.ECN, dscp: d.DSCP}, nil, out)
 }
 
 // toClient sends data from a peer to the client: as ChannelData if a channel is bound to the peer, "The server ... MUST
 // use the ChannelData message if a channel has been bound to the peer" (section 12.5), else as a Data indication. The
 // sender is the allocation that it was handed over from, or nil.
-func (s *Server) toClient(now mono.Time, a *allocation, peer netip.AddrPort, data []byte, sender *allocation, ecn pkt.ECN, dscp pkt.DSCP, out *pkt.Batch) outcome {
+func (s *Server) toClient(now mono.Time, a *allocation, peer netip.AddrPort, p *parcel, sender *allocation, out *pkt.Batch) outcome {
+	data := p.data
 	c := a.channelByPeer(now, peer)
 	n := channelHeader + len(data)
 	padding := 0
@@ -275,7 +293,7 @@ func (s *Server) toClient(now mono.Time, a *allocation, peer netip.AddrPort, dat
 	}
 	t := pkt.Transmit{Path: a.path, Payload: buf}
 	if a.stream == nil { // section 16: towards a stream the marking is ignored
-		t.ECN, t.DSCP = ecn, dscp
+		t.ECN, t.DSCP = p.ecn, p.dscp
 	}
 	if sender != nil {
 		s.countUp(sender, len(data))
@@ -309,7 +327,7 @@ func (s *Server) HandleICMP(now mono.Time, m *pkt.ICMP) {
 		unreachable6, tooBig6, exceeded6          = 1, 2, 3
 	)
 	known := s.socket(m.Socket)
-	if known == nil || known.relay == nil || known.relay.owner == nil || known.relay.owner.waiting > 0 {
+	if known == nil || known.relay == nil || known.relay.owner == nil || !known.relay.owner.ready {
 		s.drop(DropICMP)
 		return
 	}

@@ -496,6 +496,33 @@ func TestMarkings(t *testing.T) {
 	}
 }
 
+// Section 13: "The server SHOULD implement the preferred behavior, but if that is not possible for a particular field, the
+// server MUST implement the alternate behavior and MUST NOT do anything else". Of fragmentation the alternate behavior is
+// what a datagram socket does: "The TURN server assembles incoming fragments. The TURN server follows its default behavior
+// to send outgoing packets." (sections 13.1 to 13.3; and so the "MUST fragment" of 13.2 is the system's.) So data goes on
+// as one datagram, however long, and nothing is asked of the system that was not asked for by DONT-FRAGMENT.
+func TestTranslationsAreAlternate(t *testing.T) {
+	r := newRig(t)
+	for _, from := range []string{"5.9.0.1:1", "[2a01:4f8::1]:1"} {
+		c := r.client(from, "ada")
+		relayed := allRelayed(c.allocate(dual))
+		for i, peer := range []netip.AddrPort{peer4, peer6} {
+			c.expect(0, stun.ChannelBind, binding(0x4000+uint16(i), peer))
+			for _, n := range []int{1, 1280, 1500, 9000, 65000} {
+				data := strings.Repeat("x", n)
+				c.sendOn(0x4000+uint16(i), data)
+				up := r.one()
+				r.wantSent(up, relayed[i], peer, data)
+				r.fromPeer(relayed[i], peer, []byte(data))
+				down := r.one()
+				if up.Unfragmented || down.Unfragmented || up.SegmentSize != 0 || down.SegmentSize != 0 {
+					t.Errorf("%s to %v, %d bytes: up %v %d, down %v %d", from, peer, n, up.Unfragmented, up.SegmentSize, down.Unfragmented, down.SegmentSize)
+				}
+			}
+		}
+	}
+}
+
 // A stream's frames have their length in the first four bytes (section 12.5, RFC 8489 section 5).
 func TestFrameLen(t *testing.T) {
 	for _, c := range []struct {

@@ -20,7 +20,7 @@ const (
 
 // succeed answers a request whose success response has no attributes of its own.
 func (s *Server) succeed(d *pkt.Datagram, m *stun.Message) {
-	b := s.respond(m, stun.Success)
+	b := s.respond(stun.Success, m.Method(), m.ID())
 	s.send(d.Path, m.Method(), m.HasFingerprint(), &b)
 }
 
@@ -57,7 +57,7 @@ func (s *Server) handleRefresh(now mono.Time, d *pkt.Datagram, m *stun.Message, 
 			s.timers.Set(&r.timer, now.Add(time.Duration(seconds)*time.Second))
 		}
 	}
-	b := s.respond(m, stun.Success)
+	b := s.respond(stun.Success, m.Method(), m.ID())
 	b.Uint32(stun.AttrLifetime, seconds)
 	s.send(d.Path, m.Method(), m.HasFingerprint(), &b)
 }

@@ -162,19 +162,21 @@ func (s *Server) Counters() Counters { return s.counters }
 // AddSocket tells of a socket on which clients come: a UDP socket that listens, or with streaming one accepted TCP or
 // TLS connection, whose frames (see FrameLen) are handed in as datagrams and whose remote address is the client's.
 func (s *Server) AddSocket(now mono.Time, n pkt.Socket, streaming bool) {
-	if n < 0 {
-		return
+	known := socket{client: true}
+	if streaming {
+		known.stream = &stream{socket: n}
+		known.stream.timer.Owner = known.stream
+		s.timers.Set(&known.stream.timer, now.Add(streamIdle))
 	}
+	s.learn(n, known)
+}
+
+// learn notes what a socket of the driver is.
+func (s *Server) learn(n pkt.Socket, known socket) {
 	if int(n) >= len(s.sockets) {
 		s.sockets = append(s.sockets, make([]socket, int(n)+1-len(s.sockets))...)
 	}
-	s.sockets[n] = socket{client: true}
-	if streaming {
-		st := &stream{socket: n}
-		st.timer.Owner = st
-		s.sockets[n].stream = st
-		s.timers.Set(&st.timer, now.Add(streamIdle))
-	}
+	s.sockets[n] = known
 }
 
 // RemoveSocket tells that a client's connection ended or that a socket does not listen any more. Its allocations end.
@@ -303,7 +305,7 @@ func (s *Server) handleControl(now mono.Time, d *pkt.Datagram) {
 		s.handleAllocate(now, d, &m, a)
 		return
 	}
-	if a == nil || a.waiting > 0 {
+	if a == nil || !a.ready {
 		s.refuse(d, &m, stun.CodeAllocationMismatch) // section 5
 		return
 	}
@@ -333,31 +335,31 @@ func (s *Server) handleBinding(now mono.Time, d *pkt.Datagram, m *stun.Message) 
 	}
 	s.id = identity{}
 	if len(unknown) > 0 {
-		b := s.respond(m, stun.Error)
+		b := s.respond(stun.Error, m.Method(), m.ID())
 		b.Error(stun.CodeUnknownAttribute, "")
 		b.Unknown(unknown)
 		s.send(d.Path, m.Method(), m.HasFingerprint(), &b)
 		return
 	}
 	s.counters.Bindings++
-	b := s.respond(m, stun.Success)
+	b := s.respond(stun.Success, m.Method(), m.ID())
 	b.XORAddress(stun.AttrXORMappedAddress, d.Remote)
 	s.send(d.Path, m.Method(), m.HasFingerprint(), &b)
 }
 
 // respond starts a response in the outbox, or in scratch space if that is full.
-func (s *Server) respond(m *stun.Message, c stun.Class) stun.Builder {
+func (s *Server) respond(c stun.Class, method stun.Method, id stun.TransactionID) stun.Builder {
 	buf := s.out.Reserve(maxReply)
 	if buf == nil {
 		buf = s.scratch[:0:maxReply]
 	}
-	return stun.Respond(buf, c, m)
+	return stun.NewBuilder(buf, c, method, id)
 }
 
 // refuse answers a request from an authenticated client with an error; unknown are the attributes that a 420 lists.
 func (s *Server) refuse(d *pkt.Datagram, m *stun.Message, code stun.Code, unknown ...stun.AttrType) {
 	s.drop(DropRequest)
-	b := s.respond(m, stun.Error)
+	b := s.respond(stun.Error, m.Method(), m.ID())
 	b.Error(code, code.Reason())
 	if len(unknown) > 0 {
 		b.Unknown(unknown)

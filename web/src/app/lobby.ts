@@ -120,30 +120,34 @@ export function lobbyPage(room: string, media: Media, exit: LobbyExit): () => vo
       fill(state, h('section.notice', {role: refusal.code === lastCode ? undefined : 'alert', testid: 'refused', 'data-code': refusal.code},
         h('h2', {}, icon(symbol), heading), h('p', {}, text), ...more.filter((node) => node !== undefined)));
       lastCode = refusal.code;
+      state.scrollIntoView({block: 'nearest'});
+    };
+    const askPassphrase = (text: string) => {
+      const input = h('input', {id: 'passphrase', testid: 'passphrase', type: 'password', autocomplete: 'current-password', required: true});
+      input.oninput = () => (passphrase = input.value);
+      notice('key', 'The host’s passphrase', text,
+        h('div.field', {}, h('label', {htmlFor: 'passphrase'}, 'Passphrase'), input),
+        h('div.row', {}, again('Open the room'), cancel()));
+      input.focus();
     };
     const again = (label = 'Try again') => h('button.button.primary', {type: 'submit', testid: 'try-again'}, label);
     switch (refusal.code) {
       case 'room-not-open':
         return notice('hourglass', 'Waiting for the host',
           'The room is not open yet. Stay here: this page knocks again by itself and lets you in as soon as somebody opens it.',
-          countdown(refusal.retryAfter ?? retryAfter, signal, () => void enter(true)), cancel());
+          countdown(refusal.retryAfter ?? retryAfter, signal, () => void enter(true)),
+          h('div.row', {}, cancel(), h('button.button', {
+            type: 'button', testid: 'host',
+            onclick: () => askPassphrase('The server printed it when it was first started. With it, the room opens now.'),
+          }, 'I am the host')));
       case 'passphrase-required':
-      case 'passphrase-wrong': {
-        const input = h('input', {id: 'passphrase', testid: 'passphrase', type: 'password', autocomplete: 'current-password', required: true});
-        input.oninput = () => (passphrase = input.value);
-        notice('key', refusal.code === 'passphrase-wrong' ? 'That was not it' : 'The host’s passphrase',
-          refusal.code === 'passphrase-wrong'
-            ? refusal.message
-            : 'From the internet, a room is opened with the passphrase that the server printed when it was first started. Guests do not need it: they wait until the room is open.',
-          h('div.field', {}, h('label', {htmlFor: 'passphrase'}, 'Passphrase'), input),
-          h('div.row', {}, again('Open the room'), cancel()));
-        input.focus();
-        return;
-      }
+        return askPassphrase('From the internet, a room like this one is opened with the passphrase that the server printed when it was first started.');
+      case 'passphrase-wrong':
+        return askPassphrase(refusal.message);
       case 'room-full':
         return notice('people', 'The room is full', `${refusal.message} When somebody has left, try again.`, h('div.row', {}, again(), cancel()));
       case 'unreachable':
-        return notice('warn', 'The server does not answer', refusal.message,
+        return notice('warn', 'Server out of reach', refusal.message,
           location.protocol === 'https:'
             ? h('p', {}, 'Did your browser warn about the certificate? ', h('a', {href: '/trust'}, 'Trust this server'), ' tells how to end that.')
             : undefined,

@@ -1,0 +1,133 @@
+package e2e
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// A server on the internet: its authority is down when it starts, comes, gives certificates of a short life, falls
+// silent when one is to be renewed, and comes back. A call that goes on sees nothing of it.
+func TestACME(t *testing.T) {
+	need(t, needChromium, needCertutil, needNamespaces, needPebble)
+	const name, passphrase = "call.example", "correct horse battery staple"
+	h := newLAN(t, "203.0.113.7")[0]
+	ca := newPebble(t, h, acmeLifetime)
+	proc := start(t, h.command(parley(t), "serve", "--domain", name, "--passphrase", passphrase,
+		"--acme-directory", ca.directory, "--acme-ca-file", ca.caFile, "--state-dir", filepath.Join(t.TempDir(), "state")))
+	proc.ready(h.client(), "http://127.0.0.1")
+	if _, err := h.certificate(name, nil); err == nil {
+		t.Error("there is a certificate before the authority was there")
+	}
+
+	ca.start()
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca.root())
+	first := h.awaits(name, roots, "")
+	if life := first.NotAfter.Sub(first.NotBefore); life > 2*acmeLifetime {
+		t.Fatalf("the certificate lives for %v: the renewal would not be seen", life)
+	}
+
+	profile := t.TempDir()
+	trust(t, profile, ca.root())
+	b := launch(t, browserOptions{netns: h.ns, home: profile, names: "MAP " + name + " " + h.addr})
+	ada, bob := b.person(t, "Ada", personOptions{}), b.person(t, "Bob", personOptions{})
+	ada.open("https://" + name + "/")
+	ada.click("new-room")
+	ada.fill("name", ada.name)
+	ada.click("join")
+	ada.click("host")
+	ada.fill("passphrase", passphrase)
+	ada.click("try-again")
+	ada.sees("stage")
+	bob.joins(ada.invites())
+	meet(ada, bob)
+	const video = "document.querySelector('[data-testid=\"tile\"] video')"
+	stillness := func() float64 {
+		t.Helper()
+		gap := eval[float64](ada, "e2e.frames("+video+").gap")
+		t.Logf("the longest time without a frame was %.0f ms", gap)
+		return gap
+	}
+
+	eval[any](ada, "e2e.watchFrames("+video+")")
+	second := h.awaits(name, roots, first.SerialNumber.String())
+	gap := stillness()
+
+	eval[any](ada, "e2e.watchFrames("+video+")")
+	ca.hang()
+	wait(t, "the time to renew is over", func() error {
+		if left := time.Until(second.NotAfter); left > acmeLifetime/4 {
+			return fmt.Errorf("%v left", left)
+		}
+		return nil
+	})
+	if c, err := h.certificate(name, roots); err != nil || c.SerialNumber.Cmp(second.SerialNumber) != 0 {
+		t.Errorf("while the authority is silent: %v, want the certificate that is still good", err)
+	}
+	ca.wake()
+	h.awaits(name, roots, second.SerialNumber.String())
+
+	// A call that a renewal disturbs stands still each time; a machine that has too much to do, hardly twice.
+	if gap = min(gap, stillness()); gap > 500 {
+		t.Errorf("the call stood still for %.0f ms while a certificate was renewed", gap)
+	}
+	ada.says("has anything happened?")
+	bob.hears("has anything happened?")
+}
+
+// A bare address gets a certificate too (RFC 8738).
+func TestACMEForAnAddress(t *testing.T) {
+	need(t, needNamespaces, needPebble)
+	h := newLAN(t, "203.0.113.7")[0]
+	ca := newPebble(t, h, 6*24*time.Hour)
+	ca.start()
+	proc := start(t, h.command(parley(t), "serve", "--public="+h.addr, "--acme-directory", ca.directory, "--acme-ca-file", ca.caFile,
+		"--state-dir", filepath.Join(t.TempDir(), "state")))
+	proc.ready(h.client(), "http://127.0.0.1")
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca.root())
+	cert := h.awaits("", roots, "")
+	if err := cert.VerifyHostname(h.addr); err != nil {
+		t.Error(err)
+	}
+}
+
+// acmeLifetime is how long a certificate lives here.
+const acmeLifetime = 30 * time.Second
+
+// certificate is what the host's https shows to one who asks for name ("": for its address) and trusts roots.
+func (h *host) certificate(name string, roots *x509.CertPool) (*x509.Certificate, error) {
+	conn, err := h.dial(h.t.Context(), "tcp", net.JoinHostPort(h.addr, "443"))
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if name == "" {
+		name = h.addr // no SNI is sent for an address
+	}
+	c := tls.Client(conn, &tls.Config{ServerName: name, RootCAs: roots})
+	if err := c.Handshake(); err != nil {
+		return nil, err
+	}
+	return c.ConnectionState().PeerCertificates[0], nil
+}
+
+// awaits waits for a good certificate with another serial number than old.
+func (h *host) awaits(name string, roots *x509.CertPool, old string) *x509.Certificate {
+	h.t.Helper()
+	var cert *x509.Certificate
+	wait(h.t, "a certificate for "+name, func() (err error) {
+		if cert, err = h.certificate(name, roots); err == nil && cert.SerialNumber.String() == old {
+			err = errors.New("still the old one")
+		}
+		return err
+	})
+	return cert
+}
