@@ -89,8 +89,12 @@ func listen(setting, address string, isDefault bool) (lns []net.Listener, port i
 	return nil, 0, &ListenError{setting, address, err}
 }
 
-// portsToTry is a port, and if it is a default the next ones, and at last any.
+// portsToTry is a port, and if it is a default the next ones, and at last any. Any port is tried again: the system may
+// choose one that is free for tcp and not for udp.
 func portsToTry(wanted int, isDefault bool) []int {
+	if wanted == 0 {
+		return make([]int, nextPorts)
+	}
 	tries := []int{wanted}
 	if isDefault && wanted >= 1024 {
 		for i := 1; i <= nextPorts; i++ {
