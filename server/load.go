@@ -194,8 +194,15 @@ func configFile(flags *pflag.FlagSet, env map[string]string) (path, from string)
 	return DefaultConfigFile(), ""
 }
 
+// maxFile is more than every setting at length.
+const maxFile = 256 << 10
+
 // readFile takes the settings of a YAML file: one mapping of names to a value or a list of values.
 func (l *Loaded) readFile(path string, data []byte, said map[string]source) {
+	if len(data) > maxFile {
+		l.problem(path, "is larger than %d bytes, so it is not a configuration file", maxFile)
+		return
+	}
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		l.problem(path, "is not YAML: %s", strings.TrimSpace(err.Error()))

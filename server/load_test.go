@@ -153,6 +153,7 @@ func TestProblems(t *testing.T) {
 		{"a key of nothing", "http: :1\nzzzzzzzzzzzz: 1\n", nil, nil, `parley.yaml:2: there is no setting "zzzzzzzzzzzz": `, false},
 		{"a key twice", "http: :1\nhttp: :2\n", nil, nil, "parley.yaml", false},
 		{"not YAML", "http: [\n", nil, nil, "is not YAML", false},
+		{"not even text", strings.Repeat("#", maxFile+1), nil, nil, "is larger than", false},
 		{"not a mapping", "- http\n", nil, nil, "is not a list of settings", false},
 		{"no value", "http:\n", nil, nil, "parley.yaml:1: http has no value", false},
 		{"a nested value", "http:\n  port: 80\n", nil, nil, "takes a value or a list", false},
@@ -271,4 +272,26 @@ func TestListenAddresses(t *testing.T) {
 			t.Errorf("isListenAddress(%q) = %v", address, !ok)
 		}
 	}
+}
+
+// Whatever is in the file, loading ends with settings or with a problem that names a place.
+func FuzzFile(f *testing.F) {
+	for _, seed := range []string{"https: :8443\n", "domain: [a, b]\n", "http:\n  - x\n", "a: &x 1\nb: *x\n", "drain: |\n  30s\n", "? http\n: x\n", "<<: {http: x}\n", "---\nhttp: x\n---\nhttp: y\n", "{", "\t", "!!str http: x"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		l := &Loaded{}
+		said := make(map[string]source)
+		l.readFile("parley.yaml", data, said)
+		for name, src := range said {
+			if settingNamed(name) == nil || len(src.texts) == 0 {
+				t.Fatalf("%q says %q for %q", data, src.texts, name)
+			}
+		}
+		for _, p := range l.Problems {
+			if !strings.HasPrefix(p.Origin, "parley.yaml") || p.Message == "" {
+				t.Fatalf("%q: problem %q", data, p)
+			}
+		}
+	})
 }

@@ -79,6 +79,7 @@ func TestPostsAreDeliveredInOrder(t *testing.T) {
 type churn struct {
 	t       *testing.T
 	w       world
+	target  int
 	random  *rand.Rand
 	owners  []*owner
 	open    []*opening
@@ -87,6 +88,7 @@ type churn struct {
 	from    pkt.Socket
 	address netip.AddrPort // the sender's
 	toSend  int
+	calm    bool // nothing opens or closes any more
 	sent    int
 	got     int
 }
@@ -103,8 +105,8 @@ type opening struct {
 	local netip.AddrPort
 }
 
-func newChurn(t *testing.T, l *Loop, w world, owners int) *churn {
-	c := &churn{t: t, w: w, random: rand.New(rand.NewPCG(5, 6))}
+func newChurn(t *testing.T, l *Loop, w world, owners, target int) *churn {
+	c := &churn{t: t, w: w, target: target, random: rand.New(rand.NewPCG(5, 6))}
 	for range owners {
 		o := &owner{mine: map[pkt.Socket]*opening{}}
 		o.datagram = func(_ mono.Time, d *pkt.Datagram) { c.receive(o, d) }
@@ -131,6 +133,12 @@ func (c *churn) receive(o *owner, d *pkt.Datagram) {
 		c.t.Errorf("socket %#x, opening %d, delivered %x", d.Socket, p.id, d.Payload)
 	}
 	c.got++
+	if c.calm {
+		return
+	}
+	for range c.random.IntN(4) {
+		c.openOrClose() // while others of the same round wait to be delivered
+	}
 }
 
 // meant reports whether what was sent to an opening may arrive at p: because it is p, or on the virtual network because
@@ -139,36 +147,41 @@ func (c *churn) meant(id uint64, p *opening) bool {
 	return id == p.id || c.w.late && id < p.id && c.locals[id] == p.local
 }
 
-// step opens and closes sockets, so that their number tends to target.
-func (c *churn) step(target int) {
+// step opens and closes sockets and has some datagrams sent.
+func (c *churn) step() {
 	for range 1 + c.random.IntN(40) {
-		if c.random.IntN(2*target) >= len(c.open) {
-			o := c.owners[c.random.IntN(len(c.owners))]
-			p := &opening{id: uint64(len(c.locals)), owner: o}
-			// As a relay's socket: small buffers.
-			var err error
-			p.name, p.local, err = o.lease.Open(udp.Config{Local: c.w.local, Buffer: 64 << 10})
-			if err != nil {
-				c.t.Error(err)
-				return
-			}
-			if o.mine[p.name] != nil {
-				c.t.Errorf("name %#x was given twice", p.name)
-			}
-			o.mine[p.name] = p
-			c.locals = append(c.locals, p.local)
-			c.open = append(c.open, p)
-			continue
-		}
+		c.openOrClose()
+	}
+	c.toSend += c.random.IntN(60)
+	c.sender.lease.Touch()
+}
+
+// openOrClose opens or closes one socket, so that their number tends to the target.
+func (c *churn) openOrClose() {
+	if c.random.IntN(2*c.target) < len(c.open) {
 		i := c.random.IntN(len(c.open))
 		p := c.open[i]
 		c.open[i] = c.open[len(c.open)-1]
 		c.open = c.open[:len(c.open)-1]
 		delete(p.owner.mine, p.name)
 		p.owner.lease.Close(p.name)
+		return
 	}
-	c.toSend += c.random.IntN(60)
-	c.sender.lease.Touch()
+	o := c.owners[c.random.IntN(len(c.owners))]
+	p := &opening{id: uint64(len(c.locals)), owner: o}
+	// As a relay's socket: small buffers.
+	var err error
+	p.name, p.local, err = o.lease.Open(udp.Config{Local: c.w.local, Buffer: 64 << 10})
+	if err != nil {
+		c.t.Error(err)
+		return
+	}
+	if o.mine[p.name] != nil {
+		c.t.Errorf("name %#x was given twice", p.name)
+	}
+	o.mine[p.name] = p
+	c.locals = append(c.locals, p.local)
+	c.open = append(c.open, p)
 }
 
 // transmit sends to sockets that are open now: nothing closes one before the batch has left.
@@ -202,9 +215,9 @@ func TestSocketsThatComeAndGo(t *testing.T) {
 		l := start(t, w)
 		defer l.Close()
 		var c *churn
-		do(t, l, func(mono.Time) { c = newChurn(t, l, w, 8) })
+		do(t, l, func(mono.Time) { c = newChurn(t, l, w, 8, target) })
 		for i := range steps {
-			if !l.Post(func(mono.Time) { c.step(target) }) {
+			if !l.Post(func(mono.Time) { c.step() }) {
 				t.Fatal("the loop is closed")
 			}
 			do(t, l, func(mono.Time) {})
@@ -231,6 +244,7 @@ func TestSocketsThatComeAndGo(t *testing.T) {
 
 // wave sends one datagram to each open socket and closes done when every one of them has heard it.
 func (c *churn) wave(done chan struct{}) {
+	c.calm = true
 	deaf := map[uint64]bool{}
 	for _, p := range c.open {
 		deaf[p.id] = true

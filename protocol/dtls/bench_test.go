@@ -95,7 +95,7 @@ func BenchmarkRecord(b *testing.B) {
 		b.Run(fmt.Sprintf("%v/seal", k.s), func(b *testing.B) {
 			c, s := benchPair(b, client, server)
 			shake(b, c, s, nil)
-			c.limits.sealed = 1 << 60
+			c.limits = limits{1 << 60, 1 << 60, 1 << 60}
 			buf := make([]byte, 0, 2000)
 			b.ReportAllocs()
 			b.SetBytes(1200)
@@ -106,7 +106,7 @@ func BenchmarkRecord(b *testing.B) {
 		b.Run(fmt.Sprintf("%v/open", k.s), func(b *testing.B) {
 			c, s := benchPair(b, client, server)
 			shake(b, c, s, nil)
-			c.limits.sealed = 1 << 60
+			c.limits = limits{1 << 60, 1 << 60, 1 << 60}
 			const batch = 256
 			records := make([][]byte, batch)
 			for i := range records {

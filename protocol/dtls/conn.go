@@ -22,6 +22,9 @@ const (
 	// follows for so long.
 	hintPatience = 2 * time.Second
 
+	// How often a message is repeated that nothing acknowledges after the handshake: half a minute.
+	maxPostTimeouts = 15
+
 	// How long keys are kept after the next ones came into use, for records that are late (RFC 9147 section 4.2.1).
 	retireAfter = 3 * time.Second
 )
@@ -96,12 +99,13 @@ type secrets struct {
 }
 
 // limits are how long keys serve (RFC 9147 section 4.5.3, RFC 8446 section 5.5).
-type limits struct{ sealed, forged uint64 }
-
-var defaultLimits = limits{
-	sealed: 1 << 24, // AES-GCM: 2^24.5 full records; one rule for all
-	forged: 1 << 36,
+type limits struct {
+	sealed uint64 // records after which DTLS 1.3 updates its keys
+	spent  uint64 // and after which it sends no more by the old ones
+	forged uint64 // records that did not hold, after which a key reads no more
 }
+
+var defaultLimits = limits{sealed: 1 << 24, spent: 23_726_566 /* 2^24.5, of AES-GCM; one rule for all */, forged: 1 << 36}
 
 // ConnectionState is what a handshake came to. It is complete once the event Connected was seen.
 type ConnectionState struct {
@@ -431,21 +435,22 @@ func (c *Conn) AppendRecord(dst, plaintext []byte) ([]byte, error) {
 	}
 	w := c.write()
 	if w.next >= c.limits.sealed && c.version == Version13 {
-		c.updateKeys(true) // fails only if one is under way
+		_ = c.updateKeys(true) // refused if one is under way
 	}
-	if w.next > maxSequence {
-		return dst, ErrClosed
+	if w.next > maxSequence || w.next > c.limits.spent && c.version == Version13 {
+		return dst, ErrKeysSpent
 	}
 	dst, _ = c.seal(dst, w, typeData, nil, plaintext)
 	return dst, nil
 }
 
-// Overhead returns how many bytes AppendRecord adds to a plaintext.
+// Overhead returns how many bytes AppendRecord adds to a plaintext, once connected.
 func (c *Conn) Overhead() int { return c.overhead(c.write()) }
 
 // AppendDatagram appends the next datagram of the handshake, of acknowledgements or alerts, of at most the MTU; nothing
 // if there is none. Call it until it appends nothing.
 func (c *Conn) AppendDatagram(dst []byte, now mono.Time) []byte {
+	limit := len(dst) + c.pathMTU()
 	if c.farewell != nil {
 		dst = append(dst, c.farewell...)
 		c.farewell = nil
@@ -453,7 +458,6 @@ func (c *Conn) AppendDatagram(dst []byte, now mono.Time) []byte {
 	if c.phase == closed {
 		return dst
 	}
-	limit := len(dst) + c.pathMTU()
 	if c.ackNow {
 		dst = c.appendACK(dst, limit)
 	}
@@ -491,6 +495,10 @@ func (c *Conn) HandleTimeout(now mono.Time) {
 		c.timers[i] = mono.Never
 		switch i {
 		case timerRetransmit:
+			if c.hs == nil && c.out.timeouts >= maxPostTimeouts {
+				c.fail(now, &Error{Alert: AlertInternalError, Fault: FaultNetwork, Reason: "nothing acknowledges our last message"})
+				return
+			}
 			c.stats.Retransmissions++
 			c.out.expire()
 		case timerACK:
@@ -544,7 +552,7 @@ func (c *Conn) fail(_ mono.Time, err error) {
 // shut seals the last alert, if one is due, and forgets everything else.
 func (c *Conn) shut(err *Error, level byte, alert Alert) {
 	received := err != nil && err.Received
-	silent := c.role == Client && c.phase == handshaking && !c.out.pending() && c.out.transmissions == 0 // nobody knows of us
+	silent := c.phase == handshaking && len(c.out.messages) == 0 && (c.role == Client || err == nil) // nobody knows of us
 	if !received && !silent {
 		c.farewell, _ = c.seal(nil, c.write(), typeAlert, nil, []byte{level, byte(alert)})
 	}

@@ -87,6 +87,7 @@ var (
 	ErrNotConnected = errors.New("dtls: the handshake is not complete, or the peer's certificate not accepted yet")
 	ErrClosed       = errors.New("dtls: the connection is closed")
 	ErrTooLong      = errors.New("dtls: a record holds 16384 bytes at most")
+	ErrKeysSpent    = errors.New("dtls: the keys have protected as many records as they may: DTLS 1.2 has no others, or the peer does not acknowledge new ones")
 	ErrKeyUpdate    = errors.New("dtls: no key update is possible now: DTLS 1.2 has none, or one is under way")
 )
 

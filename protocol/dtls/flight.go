@@ -1,6 +1,7 @@
 package dtls
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
 
@@ -191,10 +192,7 @@ func (c *Conn) appendACK(dst []byte, limit int) []byte {
 	w := c.write()
 	room := (limit - len(dst) - c.overhead(w) - 2) / 16
 	slices.SortFunc(c.acks, func(a, b recordNumber) int {
-		if a.epoch != b.epoch {
-			return int(a.epoch) - int(b.epoch)
-		}
-		return int(a.seq) - int(b.seq)
+		return cmp.Or(cmp.Compare(a.epoch, b.epoch), cmp.Compare(a.seq, b.seq))
 	})
 	numbers := c.acks[max(0, len(c.acks)-room):] // the newest, if not all fit
 	body := binary.BigEndian.AppendUint16(nil, uint16(16*len(numbers)))

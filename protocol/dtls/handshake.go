@@ -23,7 +23,6 @@ type handshake struct {
 	hello     *clientHello    // ours, or the peer's
 	offered   map[uint16]bool // extensions of the client's hello
 	random    [2 * randomLen]byte
-	entropy   []byte        // of our private keys
 	keys      []*privateKey // as many as the client has shares
 	retry     *serverHello  // the HelloRetryRequest that came or went
 	verified  bool          // a HelloVerifyRequest came
@@ -213,6 +212,9 @@ func (h *handshake) clientHello(now mono.Time, m message) error {
 	if err != nil {
 		return err
 	}
+	if version != Version13 && h.retry != nil {
+		return peerError(AlertIllegalParameter, "the second hello offers other versions than the first")
+	}
 	if !hello.noneOnly {
 		return peerError(AlertIllegalParameter, "the client insists on compression")
 	}
@@ -314,7 +316,11 @@ func (h *handshake) takeCertificate(m message) error {
 		return err
 	}
 	if len(chain) == 0 {
-		return peerError(AlertCertificateRequired, "the peer shows no certificate")
+		alert := AlertCertificateRequired
+		if h.c.version == Version12 {
+			alert = AlertHandshakeFailure // RFC 5246 section 7.4.6
+		}
+		return peerError(alert, "the peer shows no certificate")
 	}
 	if h.peerKey, err = publicKey(chain[0]); err != nil {
 		return peerError(AlertBadCertificate, "the peer's certificate cannot be read: %v", err)

@@ -416,6 +416,17 @@ func TestClose(t *testing.T) {
 	}
 }
 
+// Nobody is told of the end of what nobody knew.
+func TestCloseBeforeTheFirstFlight(t *testing.T) {
+	for _, r := range []Role{Client, Server} {
+		c := mustNew(t, r, configOf(t, "a", 1))
+		c.Close(1)
+		if b := c.AppendDatagram(nil, 1); len(b) > 0 {
+			t.Errorf("%v: %d bytes", r, len(b))
+		}
+	}
+}
+
 // Nothing answers: the handshake ends by itself, and says how.
 func TestHandshakeTimeout(t *testing.T) {
 	p := newPair(t, configOf(t, "client", 1), configOf(t, "server", 1))

@@ -159,9 +159,6 @@ func (in *inbox) take() (message, bool) {
 // untake makes a message due again that proved to be rubbish.
 func (in *inbox) untake(m message) { in.next = m.seq }
 
-// empty reports whether nothing waits.
-func (in *inbox) empty() bool { return len(in.waiting) == 0 }
-
 // dropEpoch forgets the pieces of an epoch: what came unprotected is worth nothing once protection began.
 func (in *inbox) dropEpoch(epoch uint64) {
 	for i := len(in.waiting) - 1; i >= 0; i-- {

@@ -127,8 +127,26 @@ func TestSequenceNumbersEnd(t *testing.T) {
 	if _, err := p.client.AppendRecord(nil, []byte("last")); err != nil {
 		t.Errorf("the last number: %v", err)
 	}
-	if b, err := p.client.AppendRecord(nil, []byte("beyond")); err == nil || len(b) != 0 {
+	if b, err := p.client.AppendRecord(nil, []byte("beyond")); err != ErrKeysSpent || len(b) != 0 {
 		t.Errorf("a record beyond the last number: %v", err)
+	}
+}
+
+// A peer that does not acknowledge new keys cannot make us use the old ones for ever, nor wait for ever.
+func TestUnacknowledgedKeyUpdate(t *testing.T) {
+	p := newConnected(t, Version13, nil)
+	p.idle(time.Second)
+	p.client.limits = limits{sealed: 10, spent: 20, forged: 1 << 36}
+	p.filter = func(*end, []byte) [][]byte { return nil }
+	for range 40 {
+		b, err := p.client.AppendRecord(nil, []byte("x"))
+		if w := p.client.write(); err != nil && (err != ErrKeysSpent || len(b) > 0 || w.next != 21) {
+			t.Fatalf("record %d: %v", w.next, err)
+		}
+	}
+	p.idle(time.Minute)
+	if e, ok := p.client.err.(*Error); !ok || e.Fault != FaultNetwork || p.client.NextTimeout() != mono.Never {
+		t.Errorf("after a minute: %v", p.client.err)
 	}
 }
 

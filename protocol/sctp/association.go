@@ -137,6 +137,7 @@ type Association struct {
 	ext         extensions // of the peer
 	outStreams  int
 	cookie      []byte // to be echoed
+	graceful    bool   // it was ended by a shutdown, and the peer may not know yet
 	initTries   int
 	errors      int // in a row, without a sign of life
 	stopTries   int
@@ -253,7 +254,7 @@ func (a *Association) Stats() Stats {
 
 // HandlePacket takes a packet from the peer. What is wrong with it is counted, never an error; the packet is borrowed.
 func (a *Association) HandlePacket(now mono.Time, packet []byte) {
-	if a.state == stateDone {
+	if a.state == stateDone && !a.graceful {
 		return
 	}
 	a.stats.PacketsReceived++
@@ -270,6 +271,12 @@ func (a *Association) HandlePacket(now mono.Time, packet []byte) {
 	}
 	if got := binary.LittleEndian.Uint32(sum); got != checksum(packet) && !(got == 0 && a.mayLackChecksum(first.kind)) {
 		a.stats.DroppedChecksum++
+		return
+	}
+	if a.state == stateDone {
+		if first.kind == typeShutdownAck { // our SHUTDOWN COMPLETE was lost
+			a.reply(tag, appendChunk(nil, typeShutdownComplete, flagReflected, nil))
+		}
 		return
 	}
 	if !a.tagFits(tag, first, r.Len() > 0) {

@@ -8,9 +8,10 @@ type congestion struct {
 	threshold int   // ssthresh
 	partial   int   // partial_bytes_acked
 	packet    int   // PMDCS
-	recovery  int64 // fast recovery ends when this TSN is acknowledged
-	inFast    bool
-	burst     bool // one packet may go out regardless of the window
+	recovery  int64 // recovery, from a loss or a timeout, ends when this TSN is acknowledged
+	inFast    bool  // fast recovery
+	timedOut  bool  // recovery from a timeout
+	burst     bool  // one packet may go out regardless of the window
 }
 
 const (
@@ -47,9 +48,11 @@ func (c *congestion) acknowledged(bytes, flying int) {
 	c.window = min(c.window, maxWindow)
 }
 
-// lost is the reaction to a loss that SACKs have shown (sections 7.2.3 and 7.2.4); last is the highest TSN sent.
+// lost is the reaction to a loss that SACKs have shown (sections 7.2.3 and 7.2.4); last is the highest TSN sent. While a
+// timeout is being recovered from, losses are those of before it, and the window has been cut for them (as RFC 6582
+// section 3.2 does for TCP).
 func (c *congestion) lost(last int64) (entered bool) {
-	if c.inFast {
+	if c.inFast || c.timedOut {
 		return false
 	}
 	c.halve()
@@ -58,11 +61,21 @@ func (c *congestion) lost(last int64) (entered bool) {
 	return true
 }
 
-// timeout is the reaction to T3.
-func (c *congestion) timeout() {
-	c.halve()
+// timeout is the reaction to T3; last is the highest TSN sent.
+func (c *congestion) timeout(last int64) {
+	if !c.timedOut {
+		c.halve()
+	}
 	c.window = c.packet
 	c.inFast, c.burst = false, false
+	c.timedOut, c.recovery = true, last
+}
+
+// passed ends recovery when everything is acknowledged that was sent before it.
+func (c *congestion) passed(acked int64) {
+	if acked >= c.recovery {
+		c.inFast, c.timedOut, c.burst = false, false, false
+	}
 }
 
 // rested is the reaction to a pause of one RTO in sending (section 7.2.1).

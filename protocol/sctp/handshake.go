@@ -169,13 +169,6 @@ func (a *Association) handleCookieEcho(now mono.Time, tag uint32, c chunk) bool 
 		return false
 	}
 	switch {
-	case a.state == stateClosed: // no association yet
-		a.myTag, a.myTSN = k.myTag, k.myTSN
-		a.send.init(k.myTSN, a.cfg.MaxPacket)
-		a.reset.next = k.myTSN
-		a.tieTags = [2]uint32{a.randomTag(), a.randomTag()}
-		a.takeCookie(&k)
-		a.establish(now)
 	case !mine && !peers && ties: // A: the peer has started anew
 		if a.state == stateShutdownAckSent {
 			a.due |= dueShutdownAck
@@ -183,8 +176,8 @@ func (a *Association) handleCookieEcho(now mono.Time, tag uint32, c chunk) bool 
 			return false
 		}
 		a.restart(now, &k)
-	case mine && !peers: // B: both began, and the peer's INIT came after its INIT ACK
-		if a.state != stateCookieWait && a.state != stateCookieEchoed {
+	case mine && !peers: // B: no association yet, or both began and the peer's INIT came after its INIT ACK
+		if a.state > stateCookieEchoed {
 			a.peerTag = k.peerTag
 			break
 		}

@@ -22,6 +22,14 @@ func TestHandshake(t *testing.T) {
 			t.Errorf("events: %s; %s", d.a.kinds(), d.b.kinds())
 		}
 	})
+	t.Run("what waited at the one that did not begin", func(t *testing.T) {
+		d := newDuo(t, path)
+		id := d.b.opens(ChannelConfig{})
+		d.b.sends(id, "patience")
+		d.a.Connect(d.a.now())
+		d.a.driver.Poll()
+		d.until("delivered", func() bool { return len(d.a.got[id]) == 1 })
+	})
 	t.Run("both begin", func(t *testing.T) {
 		d := newDuo(t, path).connect()
 		d.net.Run(time.Second)

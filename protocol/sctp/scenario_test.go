@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -182,7 +183,10 @@ func TestRateChangeAndThousandChannels(t *testing.T) {
 }
 
 func TestHugeMessage(t *testing.T) {
-	const size = 64 << 20
+	size := 8 << 20
+	if os.Getenv("PARLEY_LONG") != "" {
+		size = 64 << 20
+	}
 	d := newDuo(t, simnet.Path{Delay: 5 * time.Millisecond, Rate: 1e9, Queue: 1 << 20}, func(cfg *Config) {
 		cfg.MaxMessageSize, cfg.SendBuffer = size, 2*size
 	}).connect()

@@ -71,6 +71,9 @@ func (a *Association) appendData(b []byte, limit int, now mono.Time) []byte {
 	if a.state == stateShutdownSent || a.state == stateShutdownAckSent {
 		return b
 	}
+	if s.cc.window <= s.cc.packet && s.outstanding > 0 {
+		return b // section 7.2.1: after a timeout only one packet is in flight
+	}
 	if s.missing > 0 {
 		if b = a.appendMissing(b, limit, now); s.missing > 0 {
 			return b // rule C: what is new waits
@@ -231,9 +234,7 @@ func (a *Association) handleSack(now mono.Time, c chunk) {
 	if lost && s.cc.lost(s.next-1) {
 		a.stats.FastRecoveries++
 	}
-	if s.cc.inFast && s.acked >= s.cc.recovery {
-		s.cc.inFast, s.cc.burst = false, false
-	}
+	s.cc.passed(s.acked)
 	s.peerWindow = max(0, int(in.window)-s.outstanding)
 	if fresh > 0 || in.window == 0 {
 		a.alive() // a closed window is a sign of life too (section 6.1, rule A)
@@ -405,7 +406,7 @@ func (a *Association) retransmitTimeout(now mono.Time) {
 	if a.struck() {
 		return
 	}
-	s.cc.timeout()
+	s.cc.timeout(s.next - 1)
 	a.path.backOff()
 	s.timed = 0
 	for tsn := s.acked + 1; tsn < s.next; tsn++ {

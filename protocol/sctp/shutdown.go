@@ -141,6 +141,7 @@ func (a *Association) handleShutdownAck() {
 	}
 	a.replies = a.replies[:min(len(a.replies), maxReplies-1)]
 	a.reply(a.peerTag, appendChunk(nil, typeShutdownComplete, 0, nil))
+	a.graceful = true
 	a.finish(nil)
 }
 
