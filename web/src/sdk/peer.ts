@@ -60,6 +60,8 @@ export interface PeerHost {
   onMessage(peer: Peer, data: unknown): void;
   onPath(peer: Peer, path: Path): void;
   onLeft(peer: Peer, reason: Reason): void;
+  /** The path to a peer is gone: other ways out of this device may be, too. */
+  onInterrupted(): void;
 }
 
 /** Until the channel opens, this much waits for it. */
@@ -69,7 +71,7 @@ const maxPendingBytes = 1 << 20;
 const maxTextBytes = 60 << 10;
 
 /** Times of the search for a path, in milliseconds. */
-const patience = 2_000; // a short drop often heals by itself
+const patience = 500; // the browser says so 5 s after the last packet; a short drop heals by itself
 const politePatience = 1_500; // more for the side that gives way, so that both do not begin at once
 const firstSearch = 12_000; // a first connection may take this long
 const searchStep = 5_000; // each search gets more time than the one before
@@ -256,6 +258,7 @@ export class Peer extends Emitter<PeerEvents> {
         if (this.#away) return this.away(pc.connectionState === 'failed' ? 'lost' : 'unknown');
         if (this.state === 'connected') this.#setState('reconnecting');
         this.#due = true;
+        this.host.onInterrupted();
         // Failed while ICE is not: the handshake, and a new path would not help.
         if (pc.connectionState === 'failed' && pc.iceConnectionState !== 'failed') return this.#beginAnew(true);
         this.#searchIn(pc.connectionState === 'failed' ? 0 : patience);

@@ -140,6 +140,7 @@ export class Room extends Emitter<RoomEvents> {
       onMessage: (peer, data) => this.emit('message', {peer, data}),
       onPath: (peer, path) => this.connection.tellPath(peer, path),
       onLeft: (peer, reason) => this.#remove(peer, reason),
+      onInterrupted: () => session.check(),
     };
     session.on('welcome', (frame) => this.#welcome(frame));
     session.on('message', (message) => this.#message(message));

@@ -20,9 +20,11 @@ const lastRetry = 5_000;
 /** A carrier that opened but says nothing is blocked by something in between. */
 const silentAfter = 5_000;
 /** The server acknowledges within a second: what waits for longer went nowhere. */
-const unansweredAfter = 8_000;
+const unansweredAfter = 6_000;
 /** A carrier that lived for this long was a good one, so the next failure is a first one. */
 const steadyAfter = 5_000;
+/** A carrier that was heard this short a time ago needs no proof that it lives. */
+const freshFor = 2_000;
 /** Long-poll works everywhere but a WebSocket is better: when to look for one again, doubling to an hour. */
 const firstUpgrade = 60_000;
 const lastUpgrade = 3_600_000;
@@ -117,6 +119,11 @@ export class Session extends Emitter<SessionEvents> {
     this.#failures = 0;
     this.#lost();
     this.#open();
+  }
+
+  /** Opens a new carrier if the old one may be dead without knowing, as when the network went away under it. A resume costs little. */
+  check(): void {
+    if (this.#established && Date.now() - this.#heardAt > freshFor) this.reconnect();
   }
 
   #open(): void {
