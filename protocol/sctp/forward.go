@@ -11,7 +11,7 @@ import (
 // is given up as a whole, and the peer is told not to wait for it.
 
 // abandon gives m up. It must be in chunks, or be the current one.
-func (a *Association) abandon(m *outMessage) {
+func (a *Association) abandon(now mono.Time, m *outMessage) {
 	s := &a.send
 	a.stats.MessagesAbandoned++
 	if m.chunks > 0 {
@@ -34,8 +34,14 @@ func (a *Association) abandon(m *outMessage) {
 		}
 		s.done()
 		m.data = m.data[:m.cut]
+		if m.cut > 0 { // a TSN for the end that will not come, so that the peer hears of it
+			s.chunks = append(s.chunks, outChunk{m: m, flags: flagEnd, fate: abandoned})
+			s.next++
+			m.chunks++
+		}
 	}
 	a.release(m)
+	a.proceedForward(now)
 }
 
 // proceedForward moves the point up to which the peer need not wait, and tells it (section 3.5, C1 to C5).

@@ -94,7 +94,7 @@ func (a *Association) appendData(b []byte, limit int, now mono.Time) []byte {
 		}
 		if now >= m.expires {
 			if m.cut == 0 || a.ext&extForwardTSN != 0 {
-				a.abandon(m)
+				a.abandon(now, m)
 				continue
 			}
 		}
@@ -165,7 +165,7 @@ func (a *Association) appendMissing(b []byte, limit int, now mono.Time) []byte {
 			continue
 		}
 		if now >= c.m.expires && a.ext&extForwardTSN != 0 {
-			a.abandon(c.m)
+			a.abandon(now, c.m)
 			continue
 		}
 		if !s.mayGrowFlight() || c.size > s.peerWindow && s.outstanding > 0 {
@@ -363,7 +363,7 @@ func (a *Association) takeGaps(now mono.Time, in *sackChunk, advanced bool) (fre
 		if c.misses++; c.misses >= 3 {
 			c.fast = true
 			lost = true
-			a.miss(tsn, c)
+			a.miss(now, tsn, c)
 		}
 	}
 	return fresh, lost
@@ -384,7 +384,7 @@ func (a *Association) takenBack(from, to int64) {
 }
 
 // miss marks a flying chunk as lost, or gives its message up.
-func (a *Association) miss(tsn int64, c *outChunk) {
+func (a *Association) miss(now mono.Time, tsn int64, c *outChunk) {
 	s := &a.send
 	s.outstanding -= c.size
 	s.peerWindow += c.size // section 6.2.1, rule C
@@ -392,7 +392,7 @@ func (a *Association) miss(tsn int64, c *outChunk) {
 	s.missing++
 	s.lowest = min(s.lowest, tsn)
 	if c.sends > c.m.most && a.ext&extForwardTSN != 0 {
-		a.abandon(c.m)
+		a.abandon(now, c.m)
 	}
 }
 
@@ -413,7 +413,7 @@ func (a *Association) retransmitTimeout(now mono.Time) {
 		c := s.at(tsn)
 		c.misses, c.fast = 0, false
 		if c.fate == flying {
-			a.miss(tsn, c)
+			a.miss(now, tsn, c)
 		}
 	}
 	s.lowest = s.acked + 1
