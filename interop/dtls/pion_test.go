@@ -3,7 +3,6 @@ package dtls_test
 import (
 	"bytes"
 	"context"
-	"crypto"
 	"crypto/tls"
 	"encoding/hex"
 	"fmt"
@@ -17,16 +16,29 @@ import (
 )
 
 // pionOptions is what Pion's WebRTC sets, as far as it matters here.
-func pionConfig(t *testing.T) *pion.Config {
-	t.Helper()
-	own := generate(t)
-	return &pion.Config{
-		Certificates:           []tls.Certificate{{Certificate: own.Chain, PrivateKey: own.PrivateKey.(crypto.PrivateKey)}},
-		SRTPProtectionProfiles: []pion.SRTPProtectionProfile{pion.SRTP_AES128_CM_HMAC_SHA1_80, pion.SRTP_AEAD_AES_128_GCM},
-		ExtendedMasterSecret:   pion.RequireExtendedMasterSecret,
-		ClientAuth:             pion.RequireAnyClientCert,
-		InsecureSkipVerify:     true,
+func pionOptions(own *dtls.Certificate) []pion.Option {
+	return []pion.Option{
+		pion.WithCertificates(tls.Certificate{Certificate: own.Chain, PrivateKey: own.PrivateKey}),
+		pion.WithSRTPProtectionProfiles(pion.SRTP_AES128_CM_HMAC_SHA1_80, pion.SRTP_AEAD_AES_128_GCM),
+		pion.WithExtendedMasterSecret(pion.RequireExtendedMasterSecret),
+		pion.WithInsecureSkipVerify(true),
 	}
+}
+
+func pionClient(conn net.PacketConn, remote net.Addr, options []pion.Option) (*pion.Conn, error) {
+	var list []pion.ClientOption
+	for _, o := range options {
+		list = append(list, o)
+	}
+	return pion.ClientWithOptions(conn, remote, list...)
+}
+
+func pionServer(conn net.PacketConn, remote net.Addr, options []pion.Option, more ...pion.ServerOption) (*pion.Conn, error) {
+	list := append(more, pion.WithClientAuth(pion.RequireAnyClientCert))
+	for _, o := range options {
+		list = append(list, o)
+	}
+	return pion.ServerWithOptions(conn, remote, list...)
 }
 
 // echo runs Pion's side: the handshake, and then each message comes back.
@@ -72,10 +84,12 @@ func TestPion(t *testing.T) {
 				t.Run(fmt.Sprintf("as %v/%s/cid %q", role, name, cid), func(t *testing.T) {
 					cfg := config(t)
 					cfg.ConnectionID = cid
-					theirs := pionConfig(t)
-					theirs.CipherSuites = ids
+					theirs := pionOptions(generate(t))
+					if ids != nil {
+						theirs = append(theirs, pion.WithCipherSuites(ids...))
+					}
 					if cid != nil {
-						theirs.ConnectionIDGenerator = pion.RandomCIDGenerator(6)
+						theirs = append(theirs, pion.WithConnectionIDGenerator(pion.RandomCIDGenerator(6)))
 					}
 					ours, other := listen(t), listen(t)
 					remote := net.UDPAddrFromAddrPort(addrOf(ours))
@@ -83,10 +97,10 @@ func TestPion(t *testing.T) {
 					var conn *pion.Conn
 					var err error
 					if role == dtls.Client {
-						conn, err = pion.Server(other, remote, theirs)
+						conn, err = pionServer(other, remote, theirs)
 					} else {
 						s.remote = netip.AddrPort{}
-						conn, err = pion.Client(other, remote, theirs)
+						conn, err = pionClient(other, remote, theirs)
 					}
 					if err != nil {
 						t.Fatal(err)
