@@ -1,6 +1,8 @@
 package sctp
 
 import (
+	"encoding/binary"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,6 +41,81 @@ func TestHandshake(t *testing.T) {
 	})
 }
 
+// Any packet of the handshake may be lost, once or twice, whoever begins.
+func TestHandshakeOverLoss(t *testing.T) {
+	for _, both := range []bool{false, true} {
+		for lost := range 64 {
+			d := newDuo(t, simnet.Path{Delay: 20 * time.Millisecond})
+			count := 0
+			for _, e := range []*end{d.a, d.b} {
+				e.mangle = func(p []byte) []byte {
+					count++
+					if count <= 6 && lost>>(count-1)&1 == 1 {
+						return nil
+					}
+					return p
+				}
+			}
+			id := d.a.opens(ChannelConfig{})
+			d.a.sends(id, "hello")
+			d.a.Connect(d.a.now())
+			if both {
+				d.b.Connect(d.b.now())
+				d.b.driver.Poll()
+			}
+			d.a.driver.Poll()
+			d.until("delivered", func() bool { return len(d.b.got[id]) == 1 })
+			d.net.Run(time.Minute)
+			for _, e := range []*end{d.a, d.b} {
+				if n := strings.Count(e.kinds(), "Established"); n != 1 || e.state != stateEstablished {
+					t.Errorf("both %v, lost %06b: events %s", both, lost, e.kinds())
+				}
+			}
+		}
+	}
+}
+
+// RFC 9260 section 5.2.4, action A, and its exception: "If the endpoint is in the SHUTDOWN-ACK-SENT state and recognizes
+// that the peer has restarted (Action A), it MUST NOT set up a new association but instead resend the SHUTDOWN ACK chunk
+// and send an ERROR chunk with a "Cookie Received While Shutting Down" error cause".
+func TestRestartWhileShuttingDown(t *testing.T) {
+	w := standing(t)
+	w.hear(0, appendInit(nil, typeInit, &initChunk{tag: 77, tsn: 1, window: 1500, outgoing: 1, incoming: 1}))
+	in, _ := parseInit(w.say()[0].value)
+	w.hear(w.myTag, appendChunk(nil, typeShutdown, 0, binary.BigEndian.AppendUint32(nil, w.myTSN-1)))
+	w.say()
+	w.hear(in.tag, appendChunk(nil, typeCookieEcho, 0, in.cookie))
+	if got := names(w.say()); got != "SHUTDOWN-ACK ERROR" || w.state != stateShutdownAckSent {
+		t.Errorf("answered by %s", got)
+	}
+}
+
+// The same restart in an association that stands: new tags, new TSNs, all channels gone.
+func TestRestart(t *testing.T) {
+	w := withChannels(t, 4)
+	w.Send(w.now, 4, false, []byte("never acknowledged"))
+	w.say()
+	w.told()
+	old := w.myTag
+	w.hear(0, appendInit(nil, typeInit, &initChunk{tag: 77, tsn: 100, window: 1500, outgoing: 1, incoming: 9}))
+	in, _ := parseInit(w.say()[0].value)
+	w.hear(in.tag, appendChunk(nil, typeCookieEcho, 0, in.cookie))
+	if got := names(w.say()); got != "COOKIE-ACK" {
+		t.Errorf("answered by %s", got)
+	}
+	if got := w.told(); got != "ChannelClosed Restarted" {
+		t.Errorf("events: %s", got)
+	}
+	if w.myTag == old || w.myTag != in.tag || w.peerTag != 77 || w.receive.cumulative != 99 || w.send.next != int64(in.tsn) || w.outStreams != 9 {
+		t.Errorf("after the restart: %+v", w.Association)
+	}
+	// The cookie of before the restart is worth nothing now.
+	w.hear(in.tag, appendChunk(nil, typeCookieEcho, 0, in.cookie))
+	if got := w.told(); got != "" {
+		t.Errorf("the same cookie again: %s", got)
+	}
+}
+
 func TestFirstMessage(t *testing.T) {
 	d := newDuo(t, simnet.Path{Delay: 20 * time.Millisecond})
 	id := d.a.opens(ChannelConfig{Label: "chat", Protocol: "p"})
@@ -55,5 +132,7 @@ func TestFirstMessage(t *testing.T) {
 	d.a.Shutdown(d.a.now())
 	d.a.driver.Poll()
 	d.until("over", func() bool { return d.a.state == stateDone && d.b.state == stateDone })
-	t.Log(d.a.kinds(), "|", d.b.kinds())
+	if got := d.a.kinds(); !strings.HasSuffix(got, "ChannelClosed:0 Closed") {
+		t.Errorf("a's events: %s", got)
+	}
 }
