@@ -6,6 +6,7 @@ import (
 	"net/http/httputil"
 	"testing"
 
+	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/chromedp/kb"
 )
 
@@ -23,6 +24,21 @@ func TestCameraRefused(t *testing.T) {
 	bob.perceives(1)
 	bob.says("no camera, sorry")
 	ada.hears("no camera, sorry")
+}
+
+// Before the browser asks for camera and microphone, the page says what for.
+func TestReasonBeforeTheQuestion(t *testing.T) {
+	s := serve(t)
+	p := sharedChromium(t).person(t, "Ada", personOptions{undecided: true})
+	p.open(s.url)
+	p.click("new-room")
+	p.reads("ask", "your browser is about to ask for camera and microphone")
+	if tracks := eval[int](p, find("preview")+".srcObject?.getTracks().length ?? 0"); tracks != 0 {
+		t.Errorf("the page has %d tracks before it has asked", tracks)
+	}
+	p.decides(browser.PermissionSettingGranted, "camera", "microphone") // the person's answer to the browser
+	p.click("allow")
+	p.until("sees herself", find("preview")+"?.videoWidth > 0")
 }
 
 // Nor does a computer without camera and microphone keep anybody out.

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chromedp/cdproto/browser"
 )
 
 // Two machines of a local network: one runs `parley serve` and nothing else, the other has taken the authority from
@@ -46,6 +49,9 @@ func TestLocalNetwork(t *testing.T) {
 	if !strings.HasPrefix(invitation, "https://192.168.77.10:8443/r/") {
 		t.Errorf("the invitation is %s: others cannot reach that", invitation)
 	}
+	ada.click("copy-link")
+	ada.decides(browser.PermissionSettingGranted, "clipboard-read")
+	ada.until("has copied the invitation", fmt.Sprintf("await navigator.clipboard.readText() === %q", invitation))
 	bob.open(invitation)
 	if !eval[bool](bob, "isSecureContext") {
 		t.Error("the address of the local network is no secure context")

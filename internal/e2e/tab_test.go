@@ -33,6 +33,7 @@ var pageJS string
 // personOptions say who sits before a tab.
 type personOptions struct {
 	refuse        bool // says no when the page asks for the camera and microphone
+	undecided     bool // has not been asked yet
 	width, height int64
 	dark          bool
 }
@@ -55,19 +56,26 @@ func (b *chromium) person(t *testing.T, name string, o personOptions) *tab {
 	ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
 	p := newTab(t, name, ctx, b, o)
-	id := chromedp.FromContext(ctx).BrowserContextID
-	setting := browser.PermissionSettingGranted
-	if o.refuse {
-		setting = browser.PermissionSettingDenied
-	}
-	for _, device := range []string{"camera", "microphone"} {
-		if _, err := chromedp.CallBrowser(ctx, browser.SetPermission, browser.SetPermissionParams{
-			Permission: &browser.PermissionDescriptor{Name: device}, Setting: setting, BrowserContextID: id,
-		}); err != nil {
-			t.Fatalf("%s: the permission for the %s: %v", name, device, err)
-		}
+	switch {
+	case o.refuse:
+		p.decides(browser.PermissionSettingDenied, "camera", "microphone")
+	case !o.undecided:
+		p.decides(browser.PermissionSettingGranted, "camera", "microphone")
 	}
 	return p
+}
+
+// decides says what the pages of the tab's profile may do.
+func (p *tab) decides(setting browser.PermissionSetting, permissions ...string) {
+	p.t.Helper()
+	for _, name := range permissions {
+		if _, err := chromedp.CallBrowser(p.ctx, browser.SetPermission, browser.SetPermissionParams{
+			Permission: &browser.PermissionDescriptor{Name: name}, Setting: setting,
+			BrowserContextID: chromedp.FromContext(p.ctx).BrowserContextID,
+		}); err != nil {
+			p.t.Fatalf("%s: the permission for %s: %v", p.name, name, err)
+		}
+	}
 }
 
 // another opens a second tab of the same profile.
@@ -92,6 +100,7 @@ func newTab(t *testing.T, name string, ctx context.Context, b *chromium, o perso
 	}
 	do(p, network.Enable, network.EnableParams{})
 	do(p, runtime.Enable, cdp.Empty{})
+	do(p, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
 	do(p, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: pageJS})
 	p.resize(o.width, o.height)
 	p.dark(o.dark)
