@@ -36,6 +36,11 @@ func (s *Server) handleAllocate(now mono.Time, d *pkt.Datagram, m *stun.Message,
 		}
 		return
 	}
+	st := s.socket(d.Socket).stream
+	if st != nil && st.allocation != nil {
+		s.refuse(d, m, stun.CodeAllocationMismatch) // a stream has one client
+		return
+	}
 	w, code := s.readWish(d, m)
 	if code != 0 {
 		s.refuse(d, m, code, w.unknown...)
@@ -50,6 +55,7 @@ func (s *Server) handleAllocate(now mono.Time, d *pkt.Datagram, m *stun.Message,
 	}
 	a = &allocation{
 		path:        d.Path,
+		stream:      st,
 		user:        u,
 		begun:       now,
 		username:    string(s.id.username),
@@ -61,9 +67,6 @@ func (s *Server) handleAllocate(now mono.Time, d *pkt.Datagram, m *stun.Message,
 		lifetime:    s.lifetimeFor(m),
 		evenPort:    w.even,
 		reserve:     w.reserve,
-	}
-	if known := s.socket(d.Socket); known != nil {
-		a.stream = known.stream
 	}
 	s.add(a)
 	switch {

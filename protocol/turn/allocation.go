@@ -133,6 +133,7 @@ func (s *Server) add(a *allocation) {
 	s.addresses[quotaAddress(a.path.Remote.Addr())]++
 	s.counters.Allocations++
 	if a.stream != nil {
+		a.stream.allocation = a
 		s.timers.Stop(&a.stream.timer)
 	}
 }
@@ -168,6 +169,7 @@ func (s *Server) release(now mono.Time, a *allocation) {
 	s.forget(a.user)
 	s.counters.Allocations--
 	if a.stream != nil {
+		a.stream.allocation = nil
 		s.timers.Set(&a.stream.timer, now.Add(streamIdle))
 	}
 	if a.ready {

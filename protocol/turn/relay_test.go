@@ -587,6 +587,26 @@ func TestStreams(t *testing.T) {
 	}
 }
 
+// A stream has one client, whatever the driver says its address is, and a number that comes again is another stream.
+func TestAStreamHasOneClient(t *testing.T) {
+	r := newRig(t)
+	c := r.stream("5.9.0.1:1", "ada")
+	c.allocate()
+	other := r.client("5.9.0.1:2", "ada")
+	other.path.Socket = c.path.Socket
+	other.expect(stun.CodeAllocationMismatch, stun.Allocate, udp)
+	r.s.AddSocket(r.now, c.path.Socket, true)
+	r.settle()
+	if n := r.s.Counters().Allocations; n != 0 || len(r.relays) != 0 {
+		t.Errorf("%d allocations and %d sockets of the former stream are left", n, len(r.relays))
+	}
+	other.allocate()
+	r.wait(2 * time.Minute)
+	if slices.Contains(r.closed, c.path.Socket) {
+		t.Error("the timer of the former stream ends the new one")
+	}
+}
+
 // A UDP socket that does not listen any more takes its allocations with it.
 func TestRemoveListeningSocket(t *testing.T) {
 	r := newRig(t)

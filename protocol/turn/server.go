@@ -101,8 +101,9 @@ type socket struct {
 
 // stream is a client's connection.
 type stream struct {
-	socket pkt.Socket
-	timer  timerq.Timer[timed]
+	socket     pkt.Socket
+	allocation *allocation
+	timer      timerq.Timer[timed] // runs while there is no allocation
 }
 
 func (st *stream) expire(s *Server, now mono.Time) {
@@ -162,6 +163,7 @@ func (s *Server) Counters() Counters { return s.counters }
 // AddSocket tells of a socket on which clients come: a UDP socket that listens, or with streaming one accepted TCP or
 // TLS connection, whose frames (see FrameLen) are handed in as datagrams and whose remote address is the client's.
 func (s *Server) AddSocket(now mono.Time, n pkt.Socket, streaming bool) {
+	s.RemoveSocket(now, n)
 	known := socket{client: true}
 	if streaming {
 		known.stream = &stream{socket: n}
@@ -185,6 +187,19 @@ func (s *Server) RemoveSocket(now mono.Time, n pkt.Socket) {
 	if known == nil || !known.client {
 		return
 	}
+	if st := known.stream; st != nil {
+		if st.allocation != nil {
+			s.release(now, st.allocation)
+		}
+		s.timers.Stop(&st.timer)
+	} else {
+		s.releaseAll(now, n)
+	}
+	*known = socket{}
+}
+
+// releaseAll ends the allocations of clients that come on a socket, in the order in which they were made.
+func (s *Server) releaseAll(now mono.Time, n pkt.Socket) {
 	var gone []*allocation
 	for path, a := range s.clients {
 		if path.Socket == n {
@@ -195,10 +210,6 @@ func (s *Server) RemoveSocket(now mono.Time, n pkt.Socket) {
 	for _, a := range gone {
 		s.release(now, a)
 	}
-	if known.stream != nil {
-		s.timers.Stop(&known.stream.timer)
-	}
-	*known = socket{}
 }
 
 // socket returns what is known of a socket, or nil.
@@ -296,8 +307,7 @@ func (s *Server) handleControl(now mono.Time, d *pkt.Datagram) {
 	if !s.authenticate(now, d, &m, a) {
 		return
 	}
-	unknown := m.AppendUnknown(make([]stun.AttrType, 0, 16), stun.Known)
-	if len(unknown) > 0 { // RFC 8489 section 6.3.1
+	if unknown := m.AppendUnknown(make([]stun.AttrType, 0, 16), stun.Known); len(unknown) > 0 { // RFC 8489 section 6.3.1
 		s.refuse(d, &m, stun.CodeUnknownAttribute, unknown...)
 		return
 	}
@@ -325,20 +335,13 @@ func (s *Server) handleControl(now mono.Time, d *pkt.Datagram) {
 
 // handleBinding answers as a STUN server does, whoever asks (RFC 8489 section 12).
 func (s *Server) handleBinding(now mono.Time, d *pkt.Datagram, m *stun.Message) {
-	unknown := m.AppendUnknown(make([]stun.AttrType, 0, 16), stun.Known)
-	if len(unknown) > 0 {
-		s.drop(DropRequest)
-	}
 	if !s.limiter.take(now, d.Remote.Addr()) {
 		s.drop(DropReplyLimit)
 		return
 	}
 	s.id = identity{}
-	if len(unknown) > 0 {
-		b := s.respond(stun.Error, m.Method(), m.ID())
-		b.Error(stun.CodeUnknownAttribute, "")
-		b.Unknown(unknown)
-		s.send(d.Path, m.Method(), m.HasFingerprint(), &b)
+	if unknown := m.AppendUnknown(make([]stun.AttrType, 0, 16), stun.Known); len(unknown) > 0 {
+		s.refuse(d, m, stun.CodeUnknownAttribute, unknown...)
 		return
 	}
 	s.counters.Bindings++
@@ -356,7 +359,7 @@ func (s *Server) respond(c stun.Class, method stun.Method, id stun.TransactionID
 	return stun.NewBuilder(buf, c, method, id)
 }
 
-// refuse answers a request from an authenticated client with an error; unknown are the attributes that a 420 lists.
+// refuse answers a request with an error, signed if its sender has proved who he is; unknown are the attributes that a 420 lists.
 func (s *Server) refuse(d *pkt.Datagram, m *stun.Message, code stun.Code, unknown ...stun.AttrType) {
 	s.drop(DropRequest)
 	b := s.respond(stun.Error, m.Method(), m.ID())
