@@ -10,6 +10,7 @@ import (
 	"github.com/parley-rtc/parley/internal/udp"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
+	"golang.org/x/sys/unix"
 )
 
 // The descriptor of a socket that is closed while an event for it waits is given to the next one: that event must reach
@@ -183,5 +184,30 @@ func BenchmarkPost(b *testing.B) {
 	}
 	if l.Do(func(mono.Time) {}) != nil || n == 0 {
 		b.Fatal("nothing ran")
+	}
+}
+
+// An event that was fetched before its socket was closed does not even cost the next socket of that name a receive.
+func TestStaleEventIsPassedOver(t *testing.T) {
+	p := systemPollers(t)["epoll"]().(*Epoll)
+	defer p.Shutdown()
+	h := &recorder{}
+	var stale [2]int32
+	for i := range stale {
+		if _, err := p.Open(5, udp.Config{Local: loopback}); err != nil {
+			t.Fatal(err)
+		}
+		stale[i] = p.sockets[5].generation
+		if i == 0 {
+			p.Close(5)
+		}
+	}
+	for i, want := range []uint64{0, 1} {
+		p.events[0] = unix.EpollEvent{Events: unix.EPOLLIN, Fd: 5, Pad: stale[i]}
+		p.ready = 1
+		p.Receive(h)
+		if got := p.Counters().ReceiveCalls; got != want {
+			t.Errorf("event of generation %d: %d receives, want %d", stale[i], got, want)
+		}
 	}
 }
