@@ -202,11 +202,12 @@ func (c *Conn) State() ConnectionState { return c.state }
 // Stats returns the counters.
 func (c *Conn) Stats() Stats { return c.stats }
 
-// Validated reports whether the peer is known to receive at its address: whether a server that asks for cookies must keep
-// this Conn. Before that it may throw it away after each datagram whose answer was sent, if it is not in the middle of a
-// ClientHello that came in pieces, and give the next datagram to a new one.
-func (c *Conn) Validated() bool {
-	return c.role == Client || len(c.cfg.CookieSecret) == 0 || c.phase != handshaking || c.hs.validated
+// Disposable reports whether a server that asks for cookies holds nothing that a new Conn would not: the client has not
+// shown yet that it receives at its address, no piece of a ClientHello waits for another, and what there was to answer is
+// sent. Such a Conn may be thrown away, and the address's next datagram given to a new one.
+func (c *Conn) Disposable() bool {
+	return c.role == Server && len(c.cfg.CookieSecret) > 0 && c.phase == handshaking && !c.hs.validated &&
+		len(c.in.waiting) == 0 && !c.out.pending() && c.farewell == nil
 }
 
 // HandleDatagram takes one datagram in, and decrypts it in place. What cannot be read is counted and dropped.

@@ -258,7 +258,7 @@ func (c *Conn) handleAlert(now mono.Time, content []byte) {
 	case alert == AlertUserCanceled && c.version == Version13, level == 1 && c.version == Version12:
 		// Warnings mean nothing here. In DTLS 1.3 every other alert is fatal, whatever its level (RFC 8446 section 6).
 	default:
-		c.fail(now, &Error{Alert: alert, Received: true, Fault: FaultPeer, Reason: "see its log for why"})
+		c.fail(now, &Error{Alert: alert, Received: true, Fault: FaultPeer, Reason: "it does not say more"})
 	}
 }
 

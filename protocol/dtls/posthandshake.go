@@ -10,9 +10,9 @@ import (
 
 // What happens after the handshake of DTLS 1.3: key updates (RFC 9147 section 8), connection IDs (section 9), tickets.
 
-// keepHandshakeKeys is how long a server can read the client's last flight, so as to acknowledge it again (RFC 9147
-// section 5.8.1 asks for twice TCP's segment lifetime, which RFC 9293 leaves open).
-const keepHandshakeKeys = time.Minute
+// keepHandshakeKeys is how long a server can read the client's last flight, so as to acknowledge it again: twice TCP's
+// maximum segment lifetime of two minutes (RFC 9147 section 5.8.1).
+const keepHandshakeKeys = 4 * time.Minute
 
 // handlePostHandshake takes in a message that came after the handshake.
 func (c *Conn) handlePostHandshake(now mono.Time, m message) error {
@@ -34,7 +34,7 @@ func (c *Conn) handlePostHandshake(now mono.Time, m message) error {
 	return errUnexpected(m.typ, "a KeyUpdate")
 }
 
-// UpdateKeys changes the keys that we send with, and asks the peer to change its own if both is set. It needs not be
+// UpdateKeys changes the keys that we send with, and asks the peer to change its own if both is set. It need not be
 // called: keys are updated before they have served too long. ErrKeyUpdate says that it cannot be done now.
 func (c *Conn) UpdateKeys(both bool) error {
 	switch c.phase {
@@ -134,7 +134,7 @@ func (c *Conn) retireHandshake() {
 
 func (c *Conn) handleNewConnectionID(m message) error {
 	if len(c.writeCID) == 0 {
-		return errUnexpected(m.typ, "no connection ID, for none was agreed on,")
+		return &malformed{AlertUnexpectedMessage, "a " + m.typ.String() + ", although none was agreed on"}
 	}
 	b := cryptobyte.String(m.body())
 	var list, first cryptobyte.String
@@ -159,7 +159,7 @@ func (c *Conn) handleNewConnectionID(m message) error {
 // handleRequestConnectionID answers that there are no more: one ID serves a connection for its life.
 func (c *Conn) handleRequestConnectionID(m message) error {
 	if len(c.readCID) == 0 || len(m.body()) != 1 {
-		return errUnexpected(m.typ, "no connection ID, for none was agreed on,")
+		return &malformed{AlertUnexpectedMessage, "a " + m.typ.String() + ", although none was agreed on"}
 	}
 	if !c.underWay(newConnectionID) {
 		c.post(newConnectionID, []byte{0, 0, 1}) // none, cid_spare

@@ -70,7 +70,7 @@ func TestCookieWithoutState(t *testing.T) {
 			p.server.SetRemote([]byte("192.0.2.1:5000"))
 			renewed := 0
 			p.filter = func(from *end, b []byte) [][]byte {
-				if from == p.server && !p.server.Validated() {
+				if from == p.server && p.server.Disposable() {
 					p.server.Conn = mustNew(t, Server, server)
 					p.server.SetRemote([]byte("192.0.2.1:5000"))
 					renewed++
@@ -140,6 +140,9 @@ func TestFloodOfFirstFlights(t *testing.T) {
 						t.Fatal("public-key work before the cookie")
 					}
 				}
+				if conn.Disposable() {
+					t.Fatal("disposable before the answer is sent")
+				}
 				answer = len(conn.AppendDatagram(nil, mono.Time(i)))
 			}
 		}
@@ -156,7 +159,7 @@ func TestFloodOfFirstFlights(t *testing.T) {
 		if answer == 0 || answer > size {
 			t.Errorf("%v: %d bytes answer a first flight of %d: amplification", v, answer, size)
 		}
-		if conn.Validated() || conn.NextTimeout() != mono.Never {
+		if !conn.Disposable() || conn.NextTimeout() != mono.Never {
 			t.Errorf("%v: the server keeps state", v)
 		}
 		runtime.KeepAlive(conn)
