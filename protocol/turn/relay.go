@@ -15,21 +15,23 @@ const (
 )
 
 // FrameLen returns the length of the frame at the start of a client's stream, padding included, from its first four
-// bytes. ok is false if they begin neither a STUN message nor ChannelData, and the stream cannot be read any further
-// (section 12.5 and RFC 8489 section 6.2.2).
+// bytes: of a STUN message or ChannelData, also with a number that is reserved, because such a message is to be discarded
+// and not the stream (section 12.6). ok is false if they begin neither, and the stream cannot be read any further.
 func FrameLen(head [4]byte) (n int, ok bool) {
 	length := int(binary.BigEndian.Uint16(head[2:]))
 	switch {
 	case head[0] < 4 && length%4 == 0:
 		return stun.HeaderLen + length, true
-	case isChannel(head[0]):
+	case head[0] >= firstChannel>>8 && head[0] <= lastLegacyChannel>>8:
 		return channelHeader + (length+3)&^3, true
 	}
 	return 0, false
 }
 
-// isChannel reports whether a first byte is that of ChannelData: channel numbers 0x4000 to 0x4FFF (section 12).
-func isChannel(first byte) bool { return first >= firstChannel>>8 && first <= lastChannel>>8 }
+// isChannel reports whether a first byte is that of a channel number (section 12).
+func (s *Server) isChannel(first byte) bool {
+	return first >= firstChannel>>8 && (first <= lastChannel>>8 || s.cfg.LegacyChannels && first <= lastLegacyChannel>>8)
+}
 
 // outcome is what became of a datagram on the fast path.
 type outcome uint8
@@ -64,7 +66,7 @@ func (s *Server) relay(now mono.Time, d *pkt.Datagram, out *pkt.Batch) outcome {
 	case len(d.Payload) == 0:
 		s.drop(DropForeign)
 		return done
-	case isChannel(d.Payload[0]):
+	case s.isChannel(d.Payload[0]):
 		return s.fromChannel(now, d, out)
 	case d.Payload[0] >= 4: // the first byte of STUN is below; others "MUST be dropped" (section 12, table 3)
 		s.drop(DropForeign)

@@ -409,6 +409,26 @@ func TestChannelBind(t *testing.T) {
 	}
 }
 
+// RFC 5766 section 11: "0x4000 through 0x7FFF: These values are the allowed channel numbers". Its clients are served where
+// the operator wants it; DTLS, QUIC and RTP stay what they are.
+func TestLegacyChannels(t *testing.T) {
+	r, c := allocated(t, func(c *turn.Config) { c.LegacyChannels = true })
+	for i, number := range []uint16{0x4000, 0x4FFF, 0x5000, 0x6ABC, 0x7FFF} {
+		peer := netip.AddrPortFrom(peer4.Addr(), uint16(5000+i))
+		c.expect(0, stun.ChannelBind, binding(number, peer))
+		c.sendOn(number, "up")
+		r.wantSent(r.one(), c.relayed, peer, "up")
+		r.fromPeer(c.relayed, peer, []byte("down"))
+		if got := r.one().Payload; !bytes.Equal(got, channelData(number, "down")) {
+			t.Errorf("channel %x: the client gets %x", number, got)
+		}
+	}
+	for _, bad := range []uint16{0, 0x3FFF, 0x8000, 0xFFFF} {
+		c.expect(stun.CodeBadRequest, stun.ChannelBind, binding(bad, peer4))
+	}
+	r.dropped(turn.DropForeign, func() { c.sendOn(0x8000, "RTP") })
+}
+
 // Section 12.5: "The server, on the other hand, MUST use the ChannelData message if a channel has been bound to the
 // peer." "Over TCP and TLS-over-TCP, the ChannelData message MUST be padded to a multiple of four bytes in order to ensure
 // the alignment of subsequent messages. The padding is not reflected in the length field of the ChannelData message".
@@ -538,7 +558,8 @@ func TestFrameLen(t *testing.T) {
 		{[4]byte{0x40, 0, 0, 1}, 8, true},
 		{[4]byte{0x4F, 0xFF, 0, 8}, 12, true},
 		{[4]byte{0x40, 0, 0xFF, 0xFF}, 65540, true},
-		{[4]byte{0x50, 0, 0, 0}, 0, false},
+		{[4]byte{0x50, 0, 0, 5}, 12, true}, // reserved: discarded, and what follows is read
+		{[4]byte{0x7F, 0xFF, 0, 0}, 4, true},
 		{[4]byte{'G', 'E', 'T', ' '}, 21540, true}, // 0x47 is a channel: the caller tells HTTP apart before
 		{[4]byte{0x16, 3, 1, 0}, 0, false},         // TLS
 		{[4]byte{0x80, 0, 0, 0}, 0, false},

@@ -14,8 +14,9 @@ const (
 	permissionLifetime = 5 * time.Minute  // "MUST be 300 seconds" (section 9)
 	channelLifetime    = 10 * time.Minute // section 12
 
-	firstChannel = 0x4000
-	lastChannel  = 0x4FFF
+	firstChannel      = 0x4000
+	lastChannel       = 0x4FFF
+	lastLegacyChannel = 0x7FFF // RFC 5766 section 11
 )
 
 // succeed answers a request whose success response has no attributes of its own.
@@ -142,7 +143,7 @@ func (s *Server) handleChannelBind(now mono.Time, d *pkt.Datagram, m *stun.Messa
 		return
 	}
 	number := binary.BigEndian.Uint16(value)
-	if number < firstChannel || number > lastChannel {
+	if !s.isChannel(value[0]) {
 		s.refuse(d, m, stun.CodeBadRequest)
 		return
 	}
