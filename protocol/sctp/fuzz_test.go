@@ -1,0 +1,299 @@
+package sctp
+
+import (
+	"encoding/binary"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/parley-rtc/parley/internal/wire"
+	"github.com/parley-rtc/parley/protocol/mono"
+)
+
+// inconsistency returns what does not fit together in a, or "". Messages that were told of and not consumed count as
+// unread.
+func (a *Association) inconsistency(unread int) string {
+	s, rx := &a.send, &a.receive
+	if a.state == stateDone {
+		if s.outstanding != 0 || len(s.chunks) != 0 || rx.held != 0 || a.NextTimeout() != mono.Never {
+			return "it is over, and still holds something"
+		}
+		return ""
+	}
+	outstanding, lost, held := 0, 0, 0
+	buffered := 0
+	for tsn := s.acked + 1; tsn < s.next; tsn++ {
+		c := s.at(tsn)
+		switch c.fate {
+		case flying:
+			outstanding += c.size
+		case missing:
+			lost++
+			if tsn < s.lowest {
+				return fmt.Sprintf("TSN %d is missing, and the lowest is said to be %d", tsn, s.lowest)
+			}
+		case arrived:
+			held++
+		}
+		if c.m.chunks <= 0 {
+			return "a chunk belongs to a message that has none"
+		}
+	}
+	for _, ch := range a.channels {
+		sum := 0
+		for m := ch.first; m != nil; m = m.next {
+			if !m.internal {
+				sum += len(m.data)
+			}
+		}
+		if m := s.current; m != nil && m.ch == ch && !m.internal {
+			sum += len(m.data) - m.cut
+		}
+		if sum != ch.buffered {
+			return fmt.Sprintf("channel %d has buffered %d bytes and says %d", ch.id, sum, ch.buffered)
+		}
+		buffered += sum
+		for i, m := range ch.early {
+			unread += cost(len(m.data))
+			if i > 0 && m.ssn == ch.early[i-1].ssn {
+				return "two early messages have the same number"
+			}
+		}
+	}
+	switch {
+	case outstanding != s.outstanding:
+		return fmt.Sprintf("%d bytes are flying, %d are said to be outstanding", outstanding, s.outstanding)
+	case lost != s.missing || held != s.arrived:
+		return fmt.Sprintf("%d are missing, not %d; %d have arrived, not %d", lost, s.missing, held, s.arrived)
+	case buffered != s.buffered:
+		return fmt.Sprintf("%d bytes are buffered, not %d", buffered, s.buffered)
+	case s.next > s.acked+1 && a.timer[timerRetransmit] == mono.Never && s.missing == 0:
+		return "something is under way, and no timer runs"
+	case s.advanced < s.acked || s.advanced >= s.next:
+		return "the advanced point is outside"
+	}
+	for _, r := range rx.runs {
+		for _, p := range r.parts {
+			unread += cost(len(p.data))
+		}
+	}
+	for _, o := range a.orphans {
+		unread += cost(len(o.m.data))
+	}
+	for _, e := range a.events.events[a.events.head:] {
+		if e.Kind == Message {
+			unread += cost(len(e.Data))
+		}
+	}
+	if unread != rx.held {
+		return fmt.Sprintf("%d is held, not %d", unread, rx.held)
+	}
+	last := rx.cumulative
+	for _, g := range rx.gaps {
+		if g.from <= last+1 || g.to < g.from {
+			return fmt.Sprintf("the gaps %v after %d", rx.gaps, rx.cumulative)
+		}
+		last = g.to
+	}
+	return ""
+}
+
+// The numbers fit together all through a conversation over a bad path.
+func TestConsistency(t *testing.T) {
+	for seed := range uint64(20) {
+		a, b := quietPair(t, 100)
+		ends := [2]*Association{a, b}
+		now := mono.Time(2e9)
+		chance := entropy(seed)
+		var ids []StreamID
+		for i := range 4 {
+			id, err := a.Open(now, ChannelConfig{Unordered: i%2 == 1, Reliability: Reliability(i % 3), Limit: uint32(i * 30)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, id)
+		}
+		type late struct {
+			at     mono.Time
+			to     int
+			packet []byte
+		}
+		var flying []late
+		for range 1500 {
+			for i, e := range ends {
+				if chance.Uint64()%4 == 0 {
+					e.Send(now, ids[chance.Uint64()%4], false, make([]byte, chance.Uint64()%5000))
+				}
+				for {
+					p := e.AppendPacket(nil, now)
+					if len(p) == 0 {
+						break
+					}
+					if chance.Uint64()%8 != 0 {
+						flying = append(flying, late{now.Add(time.Duration(5+chance.Uint64()%10) * time.Millisecond), 1 - i, p})
+					}
+				}
+				for {
+					ev, ok := e.NextEvent()
+					if !ok {
+						break
+					}
+					if ev.Kind == Message {
+						e.Consume(len(ev.Data))
+					}
+				}
+				if e.NextTimeout() <= now {
+					e.HandleTimeout(now)
+				}
+				if what := e.inconsistency(0); what != "" {
+					t.Fatalf("seed %d, end %d: %s", seed, i, what)
+				}
+			}
+			kept := flying[:0]
+			for _, f := range flying {
+				if f.at > now {
+					kept = append(kept, f)
+					continue
+				}
+				ends[f.to].HandlePacket(now, f.packet)
+				if what := ends[f.to].inconsistency(0); what != "" {
+					t.Fatalf("seed %d, end %d after a packet: %s", seed, f.to, what)
+				}
+			}
+			flying = kept
+			now = now.Add(2 * time.Millisecond)
+		}
+		if a.Stats().MessagesReceived < 50 || a.Stats().ChunksRetransmitted == 0 || a.Stats().MessagesAbandoned == 0 {
+			t.Errorf("seed %d: too little happened: %+v", seed, a.Stats())
+		}
+	}
+}
+
+// FuzzAssociation feeds packets with right tags and checksums to an association in one of its states. The input is a
+// byte for the state and then chunks, each packet after a byte with its number of chunks; a byte of 0 lets time pass
+// until the next timer.
+func FuzzAssociation(f *testing.F) {
+	seed := func(state byte, packets ...[][]byte) {
+		b := []byte{state}
+		for _, p := range packets {
+			b = append(b, byte(len(p)))
+			for _, c := range p {
+				b = append(b, c...)
+			}
+		}
+		f.Add(b)
+	}
+	ack := func(offset int, gaps ...[2]int) []byte {
+		w := &wireEnd{Association: &Association{myTSN: fuzzTSN}}
+		return w.sack(offset, gaps...)
+	}
+	one := func(c ...[]byte) [][]byte { return c }
+	seed(0, one(peersInit()), one(), one())
+	seed(1, one(appendInit(nil, typeInitAck, &initChunk{tag: 9, window: 9999, outgoing: 9, incoming: 9, cookie: []byte("cookie")})), one(), one(appendChunk(nil, typeCookieAck, 0, nil)))
+	seed(2, one(data(0, 2, 0, whole, "hello"), data(2, 2, 1, flagBegin, "x")), one(data(1, 2, 1, flagEnd, "y")), one())
+	seed(2, one(ack(0)), one(ack(1, [2]int{2, 3})), one(ack(1, [2]int{2, 4})), one(ack(1, [2]int{2, 5})), one(), one())
+	seed(2, one(forward(3, [2]int{2, 1}, [2]int{4, 1})), one(resetRequest(0, 3, 2)), one(resetResponse(fuzzTSN, performed)))
+	seed(2, one(appendChunk(nil, typeHeartbeat, 0, []byte{0, 1, 0, 4}), appendChunk(nil, typeError, 0, nil)), one(appendChunk(nil, typeAbort, 0, nil)))
+	seed(3, one(appendChunk(nil, typeShutdown, 0, []byte{0, 0, 0, 1})), one(appendChunk(nil, typeShutdownAck, 0, nil)), one(appendChunk(nil, typeShutdownComplete, 0, nil)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) == 0 || len(b) > 3000 {
+			return
+		}
+		w := fuzzed(t, b[0]%4)
+		r := wire.NewReader(b[1:])
+		for r.Len() > 0 {
+			count := r.Uint8()
+			if count == 0 {
+				if next := w.NextTimeout(); next != mono.Never {
+					w.now = max(w.now, next)
+					w.HandleTimeout(w.now)
+				}
+			}
+			p := appendHeader(nil, 5000, 5000, w.myTag)
+			for range min(count, 8) {
+				c, ok := nextChunk(&r)
+				if !ok {
+					p = append(p, r.Rest()...)
+					break
+				}
+				if c.kind == typeInit {
+					binary.BigEndian.PutUint32(p[4:], 0)
+				}
+				p = append(p, c.whole...)
+				p = wire.AppendZeros(p, wire.Pad4(len(c.whole)))
+			}
+			putChecksum(p)
+			w.HandlePacket(w.now, p)
+			sent := 0
+			for {
+				p := w.AppendPacket(nil, w.now)
+				if len(p) == 0 {
+					break
+				}
+				if sent++; sent > 10_000 || len(p) > w.cfg.MaxPacket {
+					t.Fatalf("packet %d has %d bytes", sent, len(p))
+				}
+			}
+			for {
+				e, ok := w.NextEvent()
+				if !ok {
+					break
+				}
+				if e.Kind == Message {
+					w.Consume(len(e.Data))
+				}
+			}
+			if what := w.inconsistency(0); what != "" {
+				t.Fatal(what)
+			}
+			if next := w.NextTimeout(); next <= w.now {
+				w.HandleTimeout(w.now)
+				if w.NextTimeout() <= w.now {
+					t.Fatal("a timer does not move on")
+				}
+			}
+		}
+	})
+}
+
+// fuzzTSN is the first TSN of the association that is fuzzed.
+const fuzzTSN = 1000
+
+// fuzzed returns an association in one of its states, with messages under way.
+func fuzzed(t *testing.T, state byte) *wireEnd {
+	w := newWireEnd(t, func(cfg *Config) {
+		cfg.MaxMessageSize, cfg.ReceiveBuffer, cfg.SendBuffer, cfg.MaxChannels = 4096, 1<<14, 1<<16, 8
+	})
+	w.myTag, w.myTSN = 1, fuzzTSN
+	w.send.init(fuzzTSN, w.cfg.MaxPacket)
+	w.reset.next = fuzzTSN
+	open := func() {
+		for i, cfg := range []ChannelConfig{{}, {Unordered: true, Reliability: MaxRetransmits}, {Reliability: MaxLifetime, Limit: 500}} {
+			cfg.Negotiated, cfg.ID = true, StreamID(2*i)
+			id, err := w.Open(w.now, cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				w.Send(w.now, id, false, make([]byte, 2000))
+			}
+		}
+	}
+	if state == 0 {
+		return w
+	}
+	if state == 1 {
+		open()
+		w.Connect(w.now)
+		return w
+	}
+	w.hear(0, peersInit())
+	in, _ := parseInit(w.say()[0].value)
+	w.hear(in.tag, appendChunk(nil, typeCookieEcho, 0, in.cookie))
+	open()
+	w.say()
+	if state == 3 {
+		w.Shutdown(w.now)
+	}
+	return w
+}
