@@ -1,4 +1,4 @@
-import type {Peer, Quality} from '../sdk/index.ts';
+import type {Peer} from '../sdk/index.ts';
 import {fill, h, icon} from './dom.ts';
 import {meter, speaker} from './media.ts';
 import type {Media} from './media.ts';
@@ -101,8 +101,6 @@ export interface PeerTile extends Tile {
   route(): void;
 }
 
-const qualityWords: Record<Quality, string> = {good: 'good', fair: 'fair', poor: 'poor'};
-
 export function peerTile(peer: Peer, host: PeerTileHost): PeerTile {
   const tile = frame(peer.id, false);
   const audio = h('audio', {autoplay: false, testid: 'audio'});
@@ -149,7 +147,7 @@ export function peerTile(peer: Peer, host: PeerTileHost): PeerTile {
   const drawPath = () => {
     path.textContent = peer.path ? [peer.path.description, peer.path.roundTrip !== undefined && `${peer.path.roundTrip} ms`].filter(Boolean).join(' · ') : '';
     tile.corner.dataset['quality'] = peer.quality;
-    tile.corner.title = peer.path ? `Connection: ${qualityWords[peer.quality]}, ${path.textContent}` : '';
+    tile.corner.title = peer.path ? `Connection: ${peer.quality}, ${path.textContent}` : '';
   };
   const offs = [
     peer.on('track', attach),
