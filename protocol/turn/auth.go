@@ -84,7 +84,8 @@ func newAccounts(cfg *Config, h *stun.Hasher) accounts {
 
 // Revoke ends the allocations of an account at once and refuses it until the given time, which is that of its last
 // credential's expiry: a seat's credentials die with the seat. The name is the one given to NewCredential. At most
-// 65,536 names are remembered; beyond that the one that ends first is forgotten, and counted as evicted.
+// 65,536 names are remembered; beyond that the one that ends first is forgotten, and counted as evicted. Of shards, each
+// must be told.
 func (s *Server) Revoke(now mono.Time, name string, until time.Time) {
 	if u := s.users[name]; u != nil {
 		for u.first != nil {

@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// Config says whom a Server serves and what it may do for them. The zero value serves STUN alone, to loopback and
-// private networks: TURN needs somebody who may use it and an address to relay from.
+// Config says whom a Server serves and what it may do for them. With nothing but Entropy it serves STUN alone, to loopback
+// and private networks: TURN needs somebody who may use it and an address to relay from.
 type Config struct {
 	// Realm is the realm of the credentials, at most 32 bytes so that a challenge stays below 128; default "parley".
 	Realm string
@@ -65,7 +65,8 @@ type User struct {
 	Limits Limits
 }
 
-// Limits bound what one user may take at a time.
+// Limits bound what one user may take of one engine at a time; with shards, the driver can count over all of them and
+// answer OpenRelay with ErrQuota.
 type Limits struct {
 	// Allocations is the number of relayed addresses; default 64.
 	Allocations int

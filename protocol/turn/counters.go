@@ -16,7 +16,7 @@ const (
 	DropMalformed                // STUN or ChannelData, but broken
 	DropMethod                   // a method or class that a server does not take
 	DropReplyLimit               // an unauthenticated reply too many for the source prefix
-	DropUnauthorized             // no, wrong or stale credentials
+	DropUnauthorized             // wrong credentials
 	DropRequest                  // a request that got another error
 	DropNoAllocation             // data on a 5-tuple without an allocation
 	DropNoChannel                // ChannelData on a channel that is not bound
