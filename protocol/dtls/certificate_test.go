@@ -217,7 +217,7 @@ func TestValidate(t *testing.T) {
 		"MTU":              func(c *Config) { c.MTU = 100 },
 		"Retransmit":       func(c *Config) { c.Retransmit = -1 },
 		"CookieSecret":     func(c *Config) { c.CookieSecret = []byte("short") },
-		"ConnectionID":     func(c *Config) { c.ConnectionID = make([]byte, 33) },
+		"ConnectionID":     func(c *Config) { c.ConnectionID = make([]byte, 65) },
 		"CipherSuites":     func(c *Config) { c.CipherSuites = []CipherSuite{0x002f} },
 		"Groups":           func(c *Config) { c.Groups = []Group{1} },
 		"SRTPProfiles":     func(c *Config) { c.SRTPProfiles = []SRTPProfile{2} },

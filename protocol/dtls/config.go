@@ -16,7 +16,7 @@ const (
 
 	minMTU        = 128
 	maxMTU        = 1 << 14
-	maxCIDLen     = 32
+	maxCIDLen     = 64 // ours, and the peer's: a longer one would leave no room in the smallest MTU
 	minCookieSize = 16
 )
 
@@ -61,7 +61,7 @@ type Config struct {
 	// under ICE, which has made that sure.
 	CookieSecret []byte
 
-	// ConnectionID is what the peer is asked to put in each record that it sends us (RFC 9146); 32 bytes at most. Empty
+	// ConnectionID is what the peer is asked to put in each record that it sends us (RFC 9146); 64 bytes at most. Empty
 	// but not nil: we put the peer's in ours, and want none. nil: connection IDs are not negotiated.
 	ConnectionID []byte
 

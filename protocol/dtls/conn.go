@@ -451,14 +451,15 @@ func (c *Conn) Overhead() int { return c.overhead(c.write()) }
 // AppendDatagram appends the next datagram of the handshake, of acknowledgements or alerts, of at most the MTU; nothing
 // if there is none. Call it until it appends nothing.
 func (c *Conn) AppendDatagram(dst []byte, now mono.Time) []byte {
-	limit := len(dst) + c.pathMTU()
 	if c.farewell != nil {
 		dst = append(dst, c.farewell...)
 		c.farewell = nil
+		return dst
 	}
 	if c.phase == closed {
 		return dst
 	}
+	limit := len(dst) + c.pathMTU()
 	if c.ackNow {
 		dst = c.appendACK(dst, limit)
 	}

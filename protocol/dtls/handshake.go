@@ -271,7 +271,7 @@ func (h *handshake) chooseCommon() (answer extensions, err error) {
 		c.state.ALPN = c.cfg.ALPN[i]
 		answer.alpn = []string{c.state.ALPN}
 	}
-	if offer.connectionID != nil && c.cfg.ConnectionID != nil {
+	if offer.connectionID != nil && c.cfg.ConnectionID != nil && len(offer.connectionID) <= maxCIDLen {
 		c.writeCID = slices.Clone(offer.connectionID)
 		answer.connectionID = c.cfg.ConnectionID
 	} else {
@@ -301,12 +301,15 @@ func (h *handshake) takeCommon(answer *extensions) error {
 	return nil
 }
 
-func (h *handshake) takeConnectionID(answer *extensions) {
-	if answer.connectionID != nil {
-		h.c.writeCID = answer.connectionID
-	} else {
+func (h *handshake) takeConnectionID(answer *extensions) error {
+	switch {
+	case answer.connectionID == nil:
 		h.c.readCID = nil
+	case len(answer.connectionID) > maxCIDLen:
+		return peerError(AlertHandshakeFailure, "the server wants a connection ID of %d bytes in each record", len(answer.connectionID))
 	}
+	h.c.writeCID = answer.connectionID
+	return nil
 }
 
 // takeCertificate reads the peer's chain, in either version.

@@ -52,7 +52,9 @@ func (h *handshake) serverHello12(_ mono.Time, m message, sh *serverHello) error
 		return peerError(AlertHandshakeFailure, "the server takes a first handshake for a renegotiation")
 	}
 	c.negotiated(Version12, sh.suite, 0)
-	h.takeConnectionID(&sh.ext)
+	if err := h.takeConnectionID(&sh.ext); err != nil {
+		return err
+	}
 	if err := h.takeCommon(&sh.ext); err != nil {
 		return err
 	}

@@ -82,7 +82,9 @@ func (h *handshake) serverHello13(_ mono.Time, m message, sh *serverHello) error
 		return peerError(AlertIllegalParameter, "the server changes its mind on the suite after a HelloRetryRequest")
 	}
 	c.negotiated(Version13, sh.suite, share.group)
-	h.takeConnectionID(&sh.ext)
+	if err := h.takeConnectionID(&sh.ext); err != nil {
+		return err
+	}
 	if h.retry == nil {
 		h.transcript.choose(Version13, c.suite.hash)
 	}

@@ -2,6 +2,7 @@ package dtls
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -213,6 +214,37 @@ func TestConnectionID(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// The smallest MTU and the longest connection IDs still leave room, and nothing goes over.
+func TestSmallestMTU(t *testing.T) {
+	for _, v := range []Version{Version12, Version13} {
+		for seed := range uint64(5) {
+			client, server := only(configOf(t, "client", seed), v), only(configOf(t, "server", seed), v)
+			client.MTU, server.MTU = minMTU, minMTU
+			client.ConnectionID, server.ConnectionID = make([]byte, maxCIDLen), make([]byte, maxCIDLen)
+			p := newPair(t, client, server)
+			p.rng, p.link.loss = rand.New(rand.NewPCG(seed, 1)), 0.05
+			p.connect()
+			p.idle(time.Second)
+			p.client.Close(p.now)
+			p.idle(time.Second)
+			if p.client.largest > minMTU || p.server.largest > minMTU {
+				t.Errorf("%v, seed %d: datagrams of %d and %d bytes", v, seed, p.client.largest, p.server.largest)
+			}
+		}
+	}
+	// A client whose ID is longer gets none; a server's is refused.
+	server := configOf(t, "server", 1)
+	server.ConnectionID = []byte("s")
+	client := configOf(t, "client", 1)
+	client.ConnectionID = []byte("c")
+	c, s := mustNew(t, Client, client), mustNew(t, Server, server)
+	c.hs.hello.ext.connectionID = make([]byte, 100)
+	shake(t, c, s, nil)
+	if len(s.writeCID) > 0 || len(s.readCID) > 0 {
+		t.Error("a connection ID of 100 bytes was agreed on")
 	}
 }
 

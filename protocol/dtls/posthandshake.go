@@ -150,6 +150,9 @@ func (c *Conn) handleNewConnectionID(m message) error {
 	if !ok {
 		return errMalformed(m.typ)
 	}
+	if len(first) > maxCIDLen {
+		return peerError(AlertHandshakeFailure, "the peer wants a connection ID of %d bytes in each record", len(first))
+	}
 	if usage == 0 && len(first) > 0 { // cid_immediate; spare ones are for paths that we do not change here
 		c.writeCID = append([]byte(nil), first...)
 	}
