@@ -91,11 +91,10 @@ func TestOwnCertificateIsPickedUp(t *testing.T) {
 	if !shown().Equal(first) {
 		t.Error("the operator's certificate is not shown")
 	}
-	f, err := openCertificate(certFile, keyFile) // of its own: the running one is watched by the server
+	f, err := openCertificate(certFile, keyFile) // not the one that the server watches
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.certs.own = f
 	if changed, err := f.reload(); changed || err != nil {
 		t.Errorf("nothing has changed, but %v, %v", changed, err)
 	}
@@ -108,7 +107,7 @@ func TestOwnCertificateIsPickedUp(t *testing.T) {
 	if changed, err := f.reload(); changed || err != nil {
 		t.Errorf("a broken file is reported again: %v, %v", changed, err)
 	}
-	if !shown().Equal(first) {
+	if !f.current.Load().Leaf.Equal(first) {
 		t.Error("a broken file has replaced the certificate")
 	}
 	if err := os.Remove(keyFile); err != nil {
@@ -121,8 +120,14 @@ func TestOwnCertificateIsPickedUp(t *testing.T) {
 	if changed, err := f.reload(); !changed || err != nil {
 		t.Errorf("a renewed file: %v, %v", changed, err)
 	}
-	if !shown().Equal(second) {
-		t.Error("the renewed certificate is not shown")
+	if !f.current.Load().Leaf.Equal(second) {
+		t.Error("the renewed certificate is not taken")
+	}
+	for deadline := time.Now().Add(10 * lookEvery); !shown().Equal(second); { // the server looks by itself
+		if time.Now().After(deadline) {
+			t.Fatal("the running server goes on showing the old certificate")
+		}
+		<-time.After(lookEvery / 20)
 	}
 }
 
