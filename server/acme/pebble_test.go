@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -43,13 +44,18 @@ func newPebble(t *testing.T, life time.Duration, httpPort, tlsPort int) *pebble 
 		}
 	}
 	dir := t.TempDir()
-	p := &pebble{t: t, roots: x509.NewCertPool(), config: filepath.Join(dir, "pebble.json"), dns: freeAddress(t, "udp")}
+	// An address of loopback that is this authority's alone: a port that was free a moment ago may be taken by another test.
+	var own [3]byte
+	rand.Read(own[:])
+	host := net.IPv4(127, own[0]|1, own[1], own[2]|1)
+	at := func(port int) string { return net.JoinHostPort(host.String(), strconv.Itoa(port)) }
+	p := &pebble{t: t, roots: x509.NewCertPool(), config: filepath.Join(dir, "pebble.json"), dns: at(8053)}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "pebble's own https"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "pebble's own https"}, IPAddresses: []net.IP{host},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
 	}
 	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -62,10 +68,9 @@ func newPebble(t *testing.T, life time.Duration, httpPort, tlsPort int) *pebble 
 	}
 	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
 	p.roots.AppendCertsFromPEM(certPEM)
-	address := freeAddress(t, "tcp")
-	p.directory = "https://" + address + "/dir"
+	p.directory = "https://" + at(14000) + "/dir"
 	config, err := json.Marshal(map[string]any{"pebble": map[string]any{
-		"listenAddress": address, "managementListenAddress": freeAddress(t, "tcp"),
+		"listenAddress": at(14000), "managementListenAddress": at(15000),
 		"certificate": filepath.Join(dir, "cert.pem"), "privateKey": filepath.Join(dir, "key.pem"),
 		"httpPort": httpPort, "tlsPort": tlsPort, "certificateValidityPeriod": int(life.Seconds()),
 	}})
@@ -81,25 +86,6 @@ func newPebble(t *testing.T, life time.Duration, httpPort, tlsPort int) *pebble 
 	}
 	p.run("pebble-challtestsrv", "-dns01", p.dns, "-http01", "", "-https01", "", "-tlsalpn01", "", "-management", "", "-defaultIPv6", "")
 	return p
-}
-
-// freeAddress is one at which nobody listens.
-func freeAddress(t *testing.T, network string) string {
-	t.Helper()
-	if network == "udp" {
-		conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		return conn.LocalAddr().String()
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 // run runs a program until the test ends.
