@@ -209,7 +209,7 @@ func (c *churn) sendTo(b *pkt.Batch, p *opening) bool {
 func TestSocketsThatComeAndGo(t *testing.T) {
 	target, steps := 200, 300
 	if long {
-		target, steps = 5000, 5000
+		target, steps = 5000, 1500
 	}
 	eachPoller(t, func(t *testing.T, w world) {
 		l := start(t, w)
