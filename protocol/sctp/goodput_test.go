@@ -48,7 +48,7 @@ func TestGoodputWithoutLoss(t *testing.T) {
 		least float64 // of the rate
 	}{
 		{2, ms, 0.93}, {2, 50 * ms, 0.93}, {2, 200 * ms, 0.93},
-		{10, ms, 0.93}, {10, 50 * ms, 0.93}, {10, 200 * ms, 0.9},
+		{10, 50 * ms, 0.93}, {10, 200 * ms, 0.9},
 	} {
 		t.Run(fmt.Sprintf("%d Mbit/s, %v", c.mbit, c.rtt), func(t *testing.T) {
 			rate := c.mbit * 1e6
@@ -65,7 +65,7 @@ func TestGoodputWithoutLoss(t *testing.T) {
 // With loss it is what the window of RFC 5681 makes of it, and never a stall.
 func TestGoodputWithLoss(t *testing.T) {
 	for _, loss := range []float64{0.001, 0.01, 0.05} {
-		got := goodput(t, simnet.Path{Delay: 25 * time.Millisecond, Rate: 100e6, Loss: loss}, 5*time.Second, 40*time.Second)
+		got := goodput(t, simnet.Path{Delay: 25 * time.Millisecond, Rate: 100e6, Loss: loss}, 5*time.Second, 20*time.Second)
 		// Mathis and others 1997, with an acknowledgement for every second packet: MSS/RTT * sqrt(3/(4p)).
 		response := 1132 * 8 / 0.05 * math.Sqrt(0.75/loss)
 		if got < 0.5*response {

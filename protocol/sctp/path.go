@@ -60,11 +60,30 @@ func (a *Association) heartbeatTimeout(now mono.Time) {
 		return
 	}
 	if a.send.empty() && a.receive.held == 0 {
-		a.pool.drop() // nobody has used it for a while
+		a.trim()
 	}
 	a.heartbeat = uint64(a.random32())<<32 | uint64(a.random32()) | 1
 	a.due |= dueHeartbeat
 	a.timer[timerHeartbeat] = now.Add(a.path.rto)
+}
+
+// trim frees the memory that is kept to be used again, when nothing has happened for a while.
+func (a *Association) trim() {
+	a.pool.drop()
+	a.control = nil
+	s, rx := &a.send, &a.receive
+	s.chunks, s.head = nil, 0
+	s.ready, s.free, s.freed = nil, nil, 0
+	rx.runs, rx.duplicates = nil, nil
+	if len(rx.gaps) == 0 {
+		rx.gaps = nil
+	}
+	if a.events.head == len(a.events.events) {
+		a.events = eventQueue{}
+	}
+	if len(a.reset.waiting) == 0 {
+		a.reset.waiting = nil
+	}
 }
 
 // appendHeartbeat puts the time into it, so that the answer says how long it took.

@@ -1,0 +1,136 @@
+package sctp
+
+import (
+	"runtime"
+	"testing"
+
+	"github.com/parley-rtc/parley/protocol/mono"
+)
+
+// steady returns a pair that is warm and a function that sends one message of n bytes and delivers it.
+func steady(t testing.TB, n int) func() {
+	a, b := quietPair(t, 10)
+	now := mono.Time(2e9)
+	id, err := a.Open(now, ChannelConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now = settle(t, now, a, b)
+	data := make([]byte, n)
+	buf := make([]byte, 0, 1500)
+	ends := [2]*Association{a, b}
+	once := func() {
+		if err := a.Send(now, id, false, data); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(1e6)
+		for i, e := range ends {
+			for {
+				p := e.AppendPacket(buf, now)
+				if len(p) == 0 {
+					break
+				}
+				ends[1-i].HandlePacket(now, p)
+			}
+			for {
+				ev, ok := ends[1-i].NextEvent()
+				if !ok {
+					break
+				}
+				if ev.Kind == Message {
+					ends[1-i].Consume(len(ev.Data))
+				}
+			}
+			if e.NextTimeout() <= now {
+				e.HandleTimeout(now)
+			}
+		}
+	}
+	for range 500 {
+		once()
+	}
+	return once
+}
+
+func TestMessagesDoNotAllocate(t *testing.T) {
+	for _, n := range []int{1, 64, 200, 1024} {
+		once := steady(t, n)
+		if got := testing.AllocsPerRun(500, once); got != 0 {
+			t.Errorf("a message of %d bytes allocates %v times", n, got)
+		}
+	}
+}
+
+func BenchmarkMessage(b *testing.B) {
+	for _, n := range []int{64, 1024} {
+		b.Run(map[int]string{64: "64B", 1024: "1KiB"}[n], func(b *testing.B) {
+			once := steady(b, n)
+			b.SetBytes(int64(n))
+			b.ReportAllocs()
+			for b.Loop() {
+				once()
+			}
+		})
+	}
+}
+
+// An association that has nothing to do holds little, and a channel next to nothing.
+func TestIdleMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures the heap")
+	}
+	heap := func() int {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	const pairs, channels = 50, 2000
+	var all []*Association
+	before := heap()
+	for range pairs {
+		a, b := quietPair(t, 2*channels)
+		id, err := a.Open(1e9, ChannelConfig{Label: "x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := settle(t, 1e9, a, b)
+		for range 100 {
+			a.Send(now, id, false, make([]byte, 1000))
+		}
+		now = settle(t, now, a, b)
+		for now < 200e9 { // a few heartbeats later
+			now = min(a.NextTimeout(), b.NextTimeout())
+			a.HandleTimeout(now)
+			b.HandleTimeout(now)
+			now = settle(t, now, a, b)
+		}
+		all = append(all, a, b)
+	}
+	each := (heap() - before) / len(all)
+	if each > 4096 {
+		t.Errorf("an idle association holds %d bytes", each)
+	}
+	before = heap()
+	a, b := all[0], all[1]
+	now := mono.Time(300e9)
+	for range channels {
+		if _, err := a.Open(now, ChannelConfig{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now = settle(t, now, a, b)
+	for now < 500e9 {
+		now = min(a.NextTimeout(), b.NextTimeout())
+		a.HandleTimeout(now)
+		b.HandleTimeout(now)
+		now = settle(t, now, a, b)
+	}
+	one := (heap() - before) / (2 * channels)
+	if one > 300 {
+		t.Errorf("an idle channel holds %d bytes", one)
+	}
+	t.Logf("an idle association holds %d bytes, a channel %d", each, one)
+	runtime.KeepAlive(all)
+}
