@@ -1,22 +1,39 @@
 package sctp
 
-import "math"
+import (
+	"math"
+	"time"
 
-// congestion is the window of RFC 9260 section 7.2, with the initial window of RFC 6928.
+	"github.com/parley-rtc/parley/protocol/mono"
+)
+
+// congestion is the window of RFC 9260 section 7.2 with the initial window of RFC 6928 and, in place of halving and of
+// a packet for each round trip, the reaction to loss and the growth of CUBIC (RFC 9438), which fills long fat paths and
+// is never slower than the other. Windows are in bytes.
 type congestion struct {
 	window    int   // cwnd
 	threshold int   // ssthresh
-	partial   int   // partial_bytes_acked
 	packet    int   // PMDCS
 	recovery  int64 // recovery, from a loss or a timeout, ends when this TSN is acknowledged
 	inFast    bool  // fast recovery
 	timedOut  bool  // recovery from a timeout
 	burst     bool  // one packet may go out regardless of the window
+
+	// CUBIC: since epoch the window grows along a cubic that is flat at peak.
+	epoch mono.Time // 0: none has begun
+	peak  float64   // W_max
+	k     float64   // seconds from the epoch to the peak
+	reno  float64   // W_est: the window that a sender without CUBIC would have
+	prior float64   // the window before the last loss
+	grown float64   // parts of a byte by which the window is to grow
 }
 
 const (
 	initialPackets = 10
 	maxWindow      = 64 << 20 // bytes in flight, whatever the peer offers
+
+	cubicC    = 0.4 // in packets
+	cubicBeta = 0.7
 )
 
 func (c *congestion) init(packet int) {
@@ -24,51 +41,84 @@ func (c *congestion) init(packet int) {
 }
 
 // acknowledged lets the window grow by what a SACK acknowledged for the first time; flying is what was outstanding
-// before it.
-func (c *congestion) acknowledged(bytes, flying int) {
+// before it. A window that is not filled does not grow.
+func (c *congestion) acknowledged(now mono.Time, rtt time.Duration, bytes, flying int) {
 	if c.inFast || bytes == 0 {
 		return
 	}
-	if c.window <= c.threshold { // section 7.2.1
-		if flying+c.packet > c.window {
-			c.window += min(bytes, c.packet)
-		}
-	} else { // section 7.2.2
-		full := flying+c.packet > c.window
-		c.partial += bytes
-		if c.partial >= c.window {
-			if full {
-				c.partial -= c.window
-				c.window += c.packet
-			} else {
-				c.partial = c.window
-			}
-		}
+	switch {
+	case flying+c.packet <= c.window:
+		c.epoch = 0 // time in which nothing could be learnt does not count (RFC 9438 section 5.8)
+	case c.window <= c.threshold: // RFC 9260 section 7.2.1
+		c.window += min(bytes, c.packet)
+	default:
+		c.avoid(now, rtt, float64(bytes))
 	}
 	c.window = min(c.window, maxWindow)
 }
 
-// lost is the reaction to a loss that SACKs have shown (sections 7.2.3 and 7.2.4); last is the highest TSN sent. While a
+// avoid is congestion avoidance (RFC 9438 sections 4.2 to 4.5).
+func (c *congestion) avoid(now mono.Time, rtt time.Duration, bytes float64) {
+	window, packet := float64(c.window), float64(c.packet)
+	if c.epoch == 0 {
+		c.epoch, c.reno = now, window
+		if c.peak < window {
+			c.peak = window
+		}
+		c.k = math.Cbrt((c.peak - window) / packet / cubicC)
+	}
+	since := now.Sub(c.epoch).Seconds()
+	cubic := func(t float64) float64 { return cubicC*math.Pow(t-c.k, 3)*packet + c.peak }
+	alpha := 3 * (1 - cubicBeta) / (1 + cubicBeta)
+	if c.reno >= c.prior {
+		alpha = 1
+	}
+	c.reno += alpha * packet * bytes / window
+	if cubic(since) < c.reno { // the Reno-friendly region
+		c.window = max(c.window, int(c.reno))
+		return
+	}
+	target := min(max(cubic(since+rtt.Seconds()), window), 1.5*window)
+	c.grown += (target - window) * bytes / window
+	whole := int(c.grown)
+	c.grown -= float64(whole)
+	c.window += whole
+}
+
+// lost is the reaction to a loss that SACKs have shown (RFC 9260 section 7.2.4); last is the highest TSN sent. While a
 // timeout is being recovered from, losses are those of before it, and the window has been cut for them (as RFC 6582
 // section 3.2 does for TCP).
 func (c *congestion) lost(last int64) (entered bool) {
 	if c.inFast || c.timedOut {
 		return false
 	}
-	c.halve()
+	c.cut()
 	c.window = c.threshold
 	c.inFast, c.burst, c.recovery = true, true, last
 	return true
 }
 
-// timeout is the reaction to T3; last is the highest TSN sent.
+// timeout is the reaction to T3 (RFC 9260 section 6.3.3); last is the highest TSN sent.
 func (c *congestion) timeout(last int64) {
 	if !c.timedOut {
-		c.halve()
+		c.cut()
 	}
 	c.window = c.packet
 	c.inFast, c.burst = false, false
 	c.timedOut, c.recovery = true, last
+}
+
+// cut sets the threshold after a loss (RFC 9438 sections 4.6 and 4.7).
+func (c *congestion) cut() {
+	window := float64(c.window)
+	c.prior = window
+	if window < c.peak { // fast convergence: others want their share
+		c.peak = window * (1 + cubicBeta) / 2
+	} else {
+		c.peak = window
+	}
+	c.threshold = max(int(math.Round(window*cubicBeta)), 4*c.packet)
+	c.epoch, c.grown = 0, 0
 }
 
 // passed ends recovery when everything is acknowledged that was sent before it.
@@ -78,15 +128,11 @@ func (c *congestion) passed(acked int64) {
 	}
 }
 
-// rested is the reaction to a pause of one RTO in sending (section 7.2.1).
+// rested is the reaction to a pause of one RTO in sending (RFC 9260 section 7.2.1).
 func (c *congestion) rested() {
 	if c.threshold == math.MaxInt {
 		c.threshold = c.window
 	}
 	c.window = min(c.window, max(c.window/2, 4*c.packet))
-}
-
-func (c *congestion) halve() {
-	c.threshold = max(c.window/2, 4*c.packet)
-	c.partial = 0
+	c.epoch = 0
 }

@@ -230,7 +230,7 @@ func (a *Association) handleSack(now mono.Time, c chunk) {
 	fresh := a.pass(now, cumulative)
 	more, lost := a.takeGaps(now, &in, advanced)
 	fresh += more
-	s.cc.acknowledged(fresh, before)
+	s.cc.acknowledged(now, a.path.srtt, fresh, before)
 	if lost && s.cc.lost(s.next-1) {
 		a.stats.FastRecoveries++
 	}
@@ -243,7 +243,6 @@ func (a *Association) handleSack(now mono.Time, c chunk) {
 	switch {
 	case s.next == s.acked+1:
 		a.timer[timerRetransmit] = mono.Never
-		s.cc.partial = 0
 	case advanced || a.timer[timerRetransmit] == mono.Never:
 		a.timer[timerRetransmit] = now.Add(a.path.rto)
 	}
