@@ -17,6 +17,8 @@ import (
 const (
 	// codeHTTPSRequired: 403, something that cannot be redirected was sent over plain http.
 	codeHTTPSRequired signaling.Code = "https-required"
+	// codeNoRelay: 404, credentials were asked for and there is no relay.
+	codeNoRelay signaling.Code = "no-relay"
 	// codeLocalOnly: 403, the page is for a person or program on the server's own machine.
 	codeLocalOnly signaling.Code = "local-only"
 
@@ -27,6 +29,7 @@ const (
 var refusalCodes = []signaling.Code{
 	signaling.CodeHostForbidden, signaling.CodeOriginForbidden, signaling.CodeClientForbidden,
 	signaling.CodeForwardedUntrusted, guard.CodeForwardedMalformed, codeHTTPSRequired, codeLocalOnly,
+	signaling.CodePassphraseRequired, signaling.CodePassphraseWrong, signaling.CodeTooManyAttempts,
 }
 
 // handler is everything that is served: first what asks for nobody's leave (an authority's challenge, health), then the
@@ -34,6 +37,7 @@ var refusalCodes = []signaling.Code{
 func (s *server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/api/signal", s.hub)
+	mux.HandleFunc("GET /api/turn", s.serveTURN)
 	(&trust{s.authority, s.reach, s.refuse}).addTo(mux)
 	mux.Handle("/metrics", s.localOnly(s.metrics.handler()))
 	mux.Handle("/debug/pprof/", s.localOnly(profiles()))

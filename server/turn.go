@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -17,6 +18,7 @@ import (
 	"github.com/parley-rtc/parley/server/guard"
 	"github.com/parley-rtc/parley/server/machine"
 	"github.com/parley-rtc/parley/server/relay"
+	"github.com/parley-rtc/parley/server/state"
 	"github.com/parley-rtc/parley/signaling"
 )
 
@@ -58,7 +60,7 @@ func (s *server) openTurn() error {
 	relayed, own := s.relayAddresses()
 	cfg := relay.Config{
 		Turn: turn.Config{
-			Secrets: []string{base64.RawStdEncoding.EncodeToString(key)},
+			Secrets: []string{turnSecret(key)},
 			Users:   users,
 			Relay:   relayed, Own: own,
 			Allow:   s.cfg.RelayAllow,
@@ -187,6 +189,102 @@ func (t *turnService) iceServers(seat signaling.Seat, r *http.Request) []signali
 func (t *turnService) block(host string, trusted bool, username, password string) []signaling.ICEServer {
 	stun, relayed := t.urls(host, trusted)
 	return []signaling.ICEServer{{URLs: stun}, {URLs: relayed, Username: username, Credential: password}}
+}
+
+// TURNCredentials makes an iceServers block for another program, with a credential for name that is good until it expires: what
+// `parley turn-credentials` prints. It is for the server that runs with cfg, which need not run now; default ports that
+// gave way to others are not known here.
+func TURNCredentials(cfg Config, name string, expires time.Time) ([]signaling.ICEServer, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, &ConfigError{err}
+	}
+	if cfg.turnAddress() == off {
+		return nil, &ConfigError{&SettingError{"turn", "is off, so there is no relay to make credentials for"}}
+	}
+	dir, err := state.Open(cfg.stateDir())
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	key, err := dir.Secret(turnKeyFile, 32)
+	if err != nil {
+		return nil, err
+	}
+	username, password, err := turn.NewCredential(turnSecret(key), name, expires, seatLimits)
+	if err != nil {
+		return nil, err
+	}
+	watch := machine.NewWatch(machine.Look)
+	t := &turnService{
+		reach:     &reach{watch: watch, internet: internetNames(&cfg, watch.Here(), nil), https: placeOf(cfg.httpsAddress()), proxied: len(cfg.Proxies) > 0},
+		certified: func(name string) bool { return slices.Contains(canonicalAll(cfg.Domains), name) },
+	}
+	t.at.turn, t.at.turns = placeOf(cfg.turnAddress()), placeOf(cfg.turnsAddress())
+	host := "localhost"
+	if names := append(t.reach.internet, parseableAddrs(watch.Here())...); len(names) > 0 {
+		host = names[0]
+	}
+	return t.block(host, false, username, password), nil
+}
+
+func placeOf(address string) place {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return place{} // off
+	}
+	port, _ := strconv.Atoi(text)
+	return place{host: host, port: port}
+}
+
+// parseableAddrs are the addresses by which others on the local network know this machine, the likeliest first.
+func parseableAddrs(here *machine.Here) (list []string) {
+	for _, a := range here.Addrs {
+		if !a.IsLoopback() && !a.IsLinkLocalUnicast() {
+			list = append(list, a.String())
+		}
+	}
+	return list
+}
+
+func turnSecret(key []byte) string { return base64.RawStdEncoding.EncodeToString(key) }
+
+// apiCredentialLife is how long a credential of GET /api/turn is good.
+const apiCredentialLife = time.Hour
+
+// serveTURN answers GET /api/turn: an iceServers block for another program of the host's, who shows the passphrase as bearer token.
+// On the server's own machine nothing needs to be shown.
+func (s *server) serveTURN(w http.ResponseWriter, r *http.Request) {
+	client := guard.ClientOf(r)
+	if !client.OnThisMachine() {
+		said, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		refusal := &signaling.Error{Code: signaling.CodePassphraseRequired, Message: "send the host's passphrase, as in `Authorization: Bearer ...`"}
+		if ok {
+			refusal = s.hub.CheckPassphrase(client.Addr, said)
+		}
+		if refusal != nil {
+			s.metrics.refused(refusal.Code)
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			signaling.WriteHTTPError(w, http.StatusUnauthorized, refusal)
+			return
+		}
+	}
+	if s.turn == nil {
+		signaling.WriteHTTPError(w, http.StatusNotFound, &signaling.Error{Code: codeNoRelay, Message: "this server has no relay (--turn off)"})
+		return
+	}
+	username, password, err := s.turn.relay.Credential("api", time.Now().Add(apiCredentialLife), seatLimits)
+	if err != nil {
+		s.log.Error("a credential for the relay", "error", err)
+		http.Error(w, "no credential could be made", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	block := map[string]any{
+		"iceServers": s.turn.block(client.Hostname(), false, username, password),
+		"expires":    time.Now().Add(apiCredentialLife).UTC().Format(time.RFC3339),
+	}
+	_ = json.NewEncoder(w).Encode(block) // a client that went away is nobody's error
 }
 
 // gone takes a seat's credential back.

@@ -206,3 +206,106 @@ func TestClouds(t *testing.T) {
 		})
 	}
 }
+
+// The relay's credentials for other programs: without a word on the server's own machine, with the passphrase elsewhere.
+func TestCredentialsForOtherPrograms(t *testing.T) {
+	r := start(t, Config{
+		HTTPS: "off", Domains: []string{"call.example"}, External: []string{"203.0.113.7"},
+		Passphrase: "correct horse", Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")},
+	})
+	ask := func(bearer string) (*http.Response, string) {
+		return r.do("GET", r.http()+"/api/turn", func(req *http.Request) {
+			req.Host = "call.example"
+			req.Header.Set("X-Forwarded-For", "203.0.113.50")
+			req.Header.Set("X-Forwarded-Proto", "https")
+			if bearer != "" {
+				req.Header.Set("Authorization", "Bearer "+bearer)
+			}
+		})
+	}
+	for _, c := range []struct {
+		bearer string
+		status int
+		says   string
+	}{
+		{"", http.StatusUnauthorized, "passphrase-required"},
+		{"wrong", http.StatusUnauthorized, "passphrase-wrong"},
+		{"correct horse", http.StatusOK, `"turn:call.example:`},
+	} {
+		resp, body := ask(c.bearer)
+		if resp.StatusCode != c.status || !strings.Contains(body, c.says) {
+			t.Errorf("with %q: %s, %s; want %d and %s", c.bearer, resp.Status, body, c.status, c.says)
+		}
+	}
+	for range 5 {
+		ask("guess")
+	}
+	if resp, body := ask("correct horse"); resp.StatusCode != http.StatusUnauthorized || !strings.Contains(body, "too-many-attempts") {
+		t.Errorf("after six guesses: %s, %s", resp.Status, body)
+	}
+
+	resp, body := r.do("GET", r.http()+"/api/turn", func(req *http.Request) { req.Host = "localhost" })
+	if resp.StatusCode != http.StatusOK || !strings.Contains(body, `"turn:localhost:`) {
+		t.Errorf("on this machine: %s, %s", resp.Status, body)
+	}
+}
+
+// What the command prints is taken by the server that runs on the same state.
+func TestPrintedCredentialsAreGood(t *testing.T) {
+	r := start(t, Config{})
+	cfg := r.cfg
+	cfg.HTTPS = fmt.Sprintf(":%d", r.reach.https.port)
+	block, err := TURNCredentials(cfg, "robot", time.Now().Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	username, password, err := r.turn.relay.Credential("robot", time.Now().Add(time.Hour), seatLimits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, name, _ := strings.Cut(username, ":")
+	if got := block[1]; !strings.HasSuffix(got.Username, ":"+name) || got.Username == username && got.Credential != password {
+		t.Errorf("printed %+v; the server makes %s %s", got, username, password)
+	}
+	proof := stun.NewCredential(block[1].Username, block[1].Credential)
+	conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", r.turn.at.turn.port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	hasher := stun.NewHasher()
+	for {
+		var id stun.TransactionID
+		rand.Read(id[:])
+		b := stun.NewBuilder(nil, stun.Request, stun.Allocate, id)
+		b.Uint32(stun.AttrRequestedTransport, 99<<24) // no such protocol: refused, but not before the credential was checked
+		if proof.Challenged() {
+			proof.Sign(&b, hasher)
+		}
+		request, err := b.Message()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write(request); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 500)
+		n, err := conn.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := stun.Parse(buf[:n])
+		if err != nil {
+			t.Fatal(err)
+		}
+		code, _, _ := m.ErrorCode()
+		if code == stun.CodeUnauthenticated && !proof.Challenged() && proof.Challenge(hasher, &m) == nil {
+			continue
+		}
+		if code != stun.CodeUnsupportedTransport {
+			t.Fatalf("the credential is answered with %v", code)
+		}
+		return
+	}
+}

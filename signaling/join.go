@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -107,15 +108,7 @@ func (h *Hub) admit(access Access, a *address, j *Join, peer string, open bool, 
 		return nil
 	}
 	if j.Passphrase != "" && h.cfg.Passphrase != "" {
-		rate := float64(h.cfg.PassphraseRate) / 60
-		if w := a.wrong.wait(now, rate, h.cfg.PassphraseRate); w > 0 {
-			return h.refuse(CodeTooManyAttempts, seconds(w), "too many wrong passphrases from this address: wait a little and try again")
-		}
-		if sameSecret(j.Passphrase, h.cfg.Passphrase) {
-			return nil
-		}
-		a.wrong.take(now, rate, h.cfg.PassphraseRate)
-		return h.refuse(CodePassphraseWrong, 0, "this is not the host's passphrase: it was printed when the server was first started")
+		return h.checkPassphrase(a, j.Passphrase, now)
 	}
 	if open && MintedRoomName(j.Room) {
 		return nil
@@ -127,6 +120,27 @@ func (h *Hub) admit(access Access, a *address, j *Join, peer string, open bool, 
 		return h.refuse(CodePassphraseRequired, 0, "from the internet this room needs the host's passphrase")
 	}
 	return h.refuse(CodeRoomNotOpen, 5, "the host is not there yet: wait and try again, or open the room with the host's passphrase")
+}
+
+// checkPassphrase says why something is not the host's passphrase.
+func (h *Hub) checkPassphrase(a *address, said string, now time.Time) *Error {
+	rate := float64(h.cfg.PassphraseRate) / 60
+	if w := a.wrong.wait(now, rate, h.cfg.PassphraseRate); w > 0 {
+		return h.refuse(CodeTooManyAttempts, seconds(w), "too many wrong passphrases from this address: wait a little and try again")
+	}
+	if h.cfg.Passphrase != "" && sameSecret(said, h.cfg.Passphrase) {
+		return nil
+	}
+	a.wrong.take(now, rate, h.cfg.PassphraseRate)
+	return h.refuse(CodePassphraseWrong, 0, "this is not the host's passphrase: it was printed when the server was first started")
+}
+
+// CheckPassphrase returns nil if said is the host's passphrase, for what only hosts may do outside of rooms. Wrong ones count together with
+// those of joins from the same address.
+func (h *Hub) CheckPassphrase(from netip.Addr, said string) *Error {
+	h.mu.Lock()
+	defer h.unlock()
+	return h.checkPassphrase(h.addresses.get(from), said, time.Now())
 }
 
 // sameSecret compares in a time that tells nothing of either.

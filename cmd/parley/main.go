@@ -68,7 +68,7 @@ func newRoot() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newServe(), newConfig(), newVersion())
+	root.AddCommand(newServe(), newConfig(), newTURNCredentials(), newVersion())
 	wrongUse(root)
 	return root
 }
