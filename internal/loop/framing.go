@@ -80,7 +80,7 @@ func (turn) Next(b []byte) (Frame, error) {
 			return Frame{}, errNotTURN
 		}
 		return Frame{0, end, end}, nil
-	case b[0] < 0x50: // RFC 8656 section 12: channels are 0x4000 to 0x4FFF
+	case b[0] < 0x80: // RFC 8656 section 12: channels are 0x4000 to 0x4FFF; RFC 5766 had them up to 0x7FFF
 		if len(b) < 4 {
 			return Frame{}, nil
 		}

@@ -74,10 +74,9 @@ func TestTURNFramingRefusesWhatIsNoFrame(t *testing.T) {
 	badCookie := stunMessage(1, 0)
 	badCookie[4]++
 	for name, b := range map[string][]byte{
-		"HTTP":      []byte("POST / HTTP/1.1"),
 		"TLS":       {22, 3, 1, 0, 100, 1, 0, 0, 96},
 		"RTP":       {0x80, 96, 0, 0},
-		"channel":   {0x50, 0, 0, 0},
+		"channel":   {0x80, 0, 0, 0},
 		"length":    {0, 1, 0, 3, 0x21, 0x12, 0xa4, 0x42},
 		"no cookie": badCookie,
 	} {
