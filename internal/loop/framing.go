@@ -80,7 +80,7 @@ func (turn) Next(b []byte) (Frame, error) {
 			return Frame{}, errNotTURN
 		}
 		return Frame{0, end, end}, nil
-	case b[0] < 0x80: // RFC 8656 section 12: channels are 0x4000 to 0x4FFF; RFC 5766 had them up to 0x7FFF
+	case b[0] < 0x80: // channels end at 0x4FFF, but RFC 5766 had them up to 0x7FFF: whole frames, which the engine discards
 		if len(b) < 4 {
 			return Frame{}, nil
 		}

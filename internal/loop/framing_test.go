@@ -33,7 +33,7 @@ func TestFramingsUndoWhatTheyDo(t *testing.T) {
 		}},
 		{"TURN", TURN, [][]byte{
 			stunMessage(1, 0), stunMessage(0x17, 8), channelData(0x4000, ""), channelData(0x4FFF, "1"), channelData(0x4001, "12"),
-			channelData(0x4001, "123"), channelData(0x4001, "1234"), channelData(0x4001, string(make([]byte, 65535))),
+			channelData(0x4001, "123"), channelData(0x7FFF, "1234"), channelData(0x4001, string(make([]byte, 65535))),
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -201,7 +201,7 @@ func TestHalfAFrameEndsTheStream(t *testing.T) {
 
 func TestGarbageEndsTheStream(t *testing.T) {
 	inBubble(t, TURN, func(t *testing.T, s *adopted) {
-		s.peer.Write(append(stunMessage(1, 0), "POST / HTTP/1.1\r\n\r\n"...))
+		s.peer.Write(append(stunMessage(1, 0), 0x80, 96, 0, 1))
 		s.has(t, func() {
 			if !s.ended || len(s.heard) != 1 {
 				t.Errorf("ended %v, heard %q", s.ended, s.heard)
