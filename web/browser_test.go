@@ -14,7 +14,7 @@ import (
 )
 
 // The tests in src/tests are TypeScript, of the parts of SDK and app that need no other side: bundled as dist is, run in
-// Chromium, and told by the page's title.
+// Chromium, in virtual time, and told by the page's title.
 func TestTypeScript(t *testing.T) {
 	chromium, err := exec.LookPath("chromium")
 	if err != nil {
@@ -41,7 +41,7 @@ func TestTypeScript(t *testing.T) {
 	defer server.Close()
 
 	browser := exec.CommandContext(ctx, chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-		"--disable-background-networking", "--user-data-dir="+t.TempDir(), "--dump-dom", server.URL)
+		"--disable-background-networking", "--virtual-time-budget=30000", "--user-data-dir="+t.TempDir(), "--dump-dom", server.URL)
 	page, err := browser.Output()
 	if err != nil {
 		t.Fatalf("chromium: %v", err)

@@ -7,8 +7,10 @@
 export const maxWaiting = 1024;
 export const maxWaitingBytes = 4 << 20;
 
-/** The largest message, with room for its numbers in the server's 64 KiB. */
-export const maxMessageBytes = (64 << 10) - 64;
+/** The largest frame of a server that has not said another. */
+const maxFrameBytes = 64 << 10;
+/** What a message leaves free in a frame, for its numbers. */
+export const numbersBytes = 64;
 
 /** A receiver acknowledges at once when this many wait for it. */
 export const ackEvery = 32;
@@ -20,6 +22,9 @@ export class Outbox<M extends object> {
   #bytes = 0;
   readonly #waiting: { message: M & { seq: number }; bytes: number }[] = [];
 
+  /** frameBytes is the largest frame that the server takes. */
+  constructor(private readonly frameBytes = maxFrameBytes) {}
+
   /** How many messages wait for acknowledgement. */
   get length(): number {
     return this.#waiting.length;
@@ -29,7 +34,7 @@ export class Outbox<M extends object> {
   push(message: M): (M & {seq: number}) | undefined {
     const text = JSON.stringify({...message, seq: this.#next});
     const bytes = new TextEncoder().encode(text).length;
-    if (bytes > maxMessageBytes || this.#waiting.length >= maxWaiting || this.#bytes + bytes > maxWaitingBytes) return undefined;
+    if (bytes > this.frameBytes - numbersBytes || this.#waiting.length >= maxWaiting || this.#bytes + bytes > maxWaitingBytes) return undefined;
     const numbered = JSON.parse(text) as M & {seq: number}; // a copy: what the caller changes later was not said
     this.#next++;
     this.#bytes += bytes;

@@ -2,11 +2,13 @@ import {openCarrier} from './carrier.ts';
 import type {Carrier, CarrierKind} from './carrier.ts';
 import {Emitter} from './emitter.ts';
 import {ParleyError} from './errors.ts';
+import type {ErrorCode} from './errors.ts';
 import {VERSION} from './protocol.gen.ts';
 import type {
   ClientFrame, ClientMessage, Code, ErrorFrame, JoinFrame, PollRequest, ResumeFrame, ServerFrame, ServerMessage,
   Unnumbered, WelcomeFrame,
 } from './protocol.gen.ts';
+import {retryDelay} from './retry.ts';
 import {Inbox, Outbox, ackEvery} from './sequence.ts';
 
 /** How the way to the server is: on the way for the first time, there, on the way again, or ended. */
@@ -15,8 +17,6 @@ export type ConnectionState = 'connecting' | 'connected' | 'reconnecting' | 'clo
 /** Times of docs/signaling.md, in milliseconds. */
 const ackWithin = 800;
 const deadAfter = 25_000;
-const firstRetry = 250;
-const lastRetry = 5_000;
 /** A carrier that opened but says nothing is blocked by something in between. */
 const silentAfter = 5_000;
 /** The server acknowledges within a second: what waits for longer went nowhere. */
@@ -32,11 +32,9 @@ const lastUpgrade = 3_600_000;
 /** After these, joining again would be refused again. */
 const final: ReadonlySet<Code> = new Set<Code>([
   'unsupported-version', 'invalid', 'passphrase-required', 'passphrase-wrong', 'session-replaced',
-  'host-forbidden', 'origin-forbidden', 'client-forbidden', 'forwarded-untrusted', 'method', 'media-type',
+  'host-forbidden', 'origin-forbidden', 'client-forbidden', 'forwarded-untrusted', 'forwarded-malformed', 'https-required',
+  'method', 'media-type',
 ]);
-
-/** These end a carrier and leave the session. */
-const resumable: ReadonlySet<Code> = new Set<Code>(['rate-limited', 'carrier-replaced', 'draining', 'malformed']);
 
 interface SessionEvents {
   /** A seat was taken: at first, and again whenever the server had forgotten this one. */
@@ -54,6 +52,8 @@ interface SessionEvents {
  */
 export class Session extends Emitter<SessionEvents> {
   state: ConnectionState = 'connecting';
+  /** A call stands still without the server: it is looked for more often. */
+  urgent = false;
   /** What frames travel on at the moment. */
   get carrier(): CarrierKind | undefined {
     return this.#established ? this.#carrier?.kind : undefined;
@@ -105,10 +105,11 @@ export class Session extends Emitter<SessionEvents> {
   leave(): void {
     if (this.state === 'closed') return;
     if (this.#session !== undefined) {
-      const frames = [...this.#outbox.after(0), {type: 'leave'}] as ClientFrame[];
+      // What else waits is of no use to anybody now, and might be more than a beacon takes.
+      const frames: ClientFrame[] = [{type: 'leave'}];
       const body: PollRequest = {session: this.#session, attempt: this.#attempt + 1, ack: this.#inbox.ack, wait: 0, frames};
       const sent = navigator.sendBeacon(this.url, new Blob([JSON.stringify(body)], {type: 'application/json'}));
-      if (!sent) this.#transmit([{type: 'leave'}]);
+      if (!sent) this.#transmit(frames); // a WebSocket sends it before it closes
     }
     this.#end();
   }
@@ -192,7 +193,7 @@ export class Session extends Emitter<SessionEvents> {
     this.#session = frame.session;
     this.#token = frame.token;
     this.#attempt = 0;
-    this.#outbox = new Outbox();
+    this.#outbox = new Outbox(frame.limits.messageSize);
     this.#inbox = new Inbox();
     this.#waitingSince = undefined;
     this.#established = true;
@@ -220,27 +221,32 @@ export class Session extends Emitter<SessionEvents> {
   #refused(error: ErrorFrame): void {
     const first = this.state === 'connecting';
     if (first || final.has(error.code)) return this.#fail(ParleyError.from(error));
-    if (!resumable.has(error.code)) this.#session = undefined; // join again
-    if (error.code === 'token-invalid') this.#token = undefined;
+    const prompt = this.#forget(error.code);
     this.#carrier?.close();
     this.#lost();
-    const prompt = error.code === 'session-unknown' || error.code === 'token-invalid';
-    this.#retry(error.retryAfter !== undefined ? error.retryAfter * 1000 : prompt ? 0 : undefined);
+    this.#retry(prompt ? 0 : error.retryAfter);
+  }
+
+  /** Gives up what the server says is not there. Then joining again at once helps; after any other refusal the session may live, and a resume will tell. */
+  #forget(code: ErrorCode): boolean {
+    const had = code === 'session-unknown' ? this.#session : code === 'token-invalid' ? this.#token : undefined;
+    if (code === 'session-unknown') this.#session = undefined;
+    if (code === 'token-invalid') this.#token = undefined;
+    return had !== undefined;
   }
 
   #dead(error?: ParleyError): void {
     if (error && (this.state === 'connecting' || final.has(error.code as Code))) return this.#fail(error);
-    if (error && !resumable.has(error.code as Code)) this.#session = undefined;
     this.#carrier?.close();
     if (this.#established && Date.now() - this.#openedAt > steadyAfter) this.#failures = 0;
     const blocked = !this.#established;
     this.#lost();
-    if (!blocked) return this.#retry();
+    if (error && this.#forget(error.code)) return this.#retry(0);
+    if (!blocked) return this.#retry(error?.retryAfter);
     // The other carrier may get through. A WebSocket that worked before is more likely down with the server.
     const other = this.#kind === 'websocket' ? 'long-poll' : 'websocket';
     if (other === 'websocket' || !this.#webSocketWorked || this.#failures % 3 === 2) this.#kind = other;
-    const asked = error?.retryAfter !== undefined ? error.retryAfter * 1000 : undefined;
-    this.#retry(this.#kind === 'long-poll' && this.#failures === 0 ? 0 : asked);
+    this.#retry(this.#kind === 'long-poll' && this.#failures === 0 ? 0 : error?.retryAfter);
   }
 
   #lost(): void {
@@ -249,11 +255,10 @@ export class Session extends Emitter<SessionEvents> {
     if (this.state === 'connected') this.#setState('reconnecting');
   }
 
-  /** Tries again after a while: what was asked for, or 0.25 s doubling to 5 s. */
-  #retry(wait?: number): void {
-    const backoff = Math.min(firstRetry * 2 ** this.#failures++, lastRetry) * (0.75 + Math.random() / 2);
+  /** Tries again after a while: so many seconds, if the server asked for them. */
+  #retry(asked?: number): void {
     clearTimeout(this.#retryTimer);
-    this.#retryTimer = setTimeout(() => this.#open(), wait ?? backoff);
+    this.#retryTimer = setTimeout(() => this.#open(), retryDelay(this.#failures++, asked, this.urgent));
     this.#carrier = undefined;
   }
 

@@ -1,7 +1,9 @@
 /** Tests of what needs no browser: web_browser_test.go bundles them, runs them in Chromium and reads the result. */
 import {Emitter} from '../sdk/emitter.ts';
 import {readStats} from '../sdk/path.ts';
-import {Inbox, Outbox, maxMessageBytes, maxWaiting} from '../sdk/sequence.ts';
+import {retryDelay} from '../sdk/retry.ts';
+import {Inbox, Outbox, maxWaiting, numbersBytes} from '../sdk/sequence.ts';
+import {Session} from '../sdk/session.ts';
 import {browser, deviceAdvice, reach} from '../app/help.ts';
 import {mint, roomOf, title} from '../app/rooms.ts';
 import {bestGrid} from '../app/tile.ts';
@@ -36,14 +38,56 @@ function sequence(): void {
   outbox.acknowledge(1026);
   equal('all acknowledged', outbox.length, 0);
   equal('numbers go on', outbox.push({n: 0})?.seq, 1027);
-  equal('a message too large has no number', outbox.push({text: 'ä'.repeat(maxMessageBytes / 2)}), undefined);
+  equal('a message too large has no number', outbox.push({text: 'ä'.repeat(32 << 10)}), undefined);
   equal('and leaves no gap', outbox.push({n: 0})?.seq, 1028);
+
+  const roomy = (bytes: number, frame: number) => new Outbox<{text: string}>(frame).push({text: 'x'.repeat(bytes - '{"text":"","seq":1}'.length)}) !== undefined;
+  equal('the server says how large', [roomy(1024 - numbersBytes, 1024), roomy(1025 - numbersBytes, 1024), roomy(100_000, 1 << 20)], [true, false, true]);
 
   const inbox = new Inbox();
   equal('in order, once, no gap', [1, 2, 2, 1, 4, 3, 4].map((seq) => inbox.take(seq)), ['take', 'take', 'seen', 'seen', 'gap', 'take', 'take']);
   equal('what to acknowledge', [inbox.ack, inbox.unacknowledged], [4, 4]);
   inbox.acknowledged();
   equal('acknowledged', [inbox.ack, inbox.unacknowledged], [4, 0]);
+}
+
+function retries(): void {
+  const delays = (urgent: boolean) => [0, 1, 4, 5, 100].map((failures) => retryDelay(failures, undefined, urgent, 0.5));
+  equal('a quarter of a second, doubling to 5 s', delays(false), [250, 500, 4000, 5000, 5000]);
+  equal('to 2 s while a call stands still', delays(true), [250, 500, 2000, 2000, 2000]);
+  equal('not everybody at once', [0, 1].map((random) => retryDelay(5, undefined, false, random)), [3750, 6250]);
+  equal('never sooner than asked, and then not everybody at once', [0, 0.5, 1].map((random) => retryDelay(0, 2, false, random)), [2000, 2500, 3000]);
+  equal('not much later either', retryDelay(0, 60, true, 1), 65_000);
+  equal('at once is at once', retryDelay(9, 0, false, 1), 0);
+}
+
+/** A session whose WebSockets are forbidden, and whose long-poll is answered by these, one after the other: what it asked. */
+async function session(): Promise<void> {
+  const welcome = (id: string) => [200, {ack: 0, frames: [{type: 'welcome', session: id, token: 't', limits: {messageSize: 65536}}]}] as const;
+  const refused = (status: number, code: string) => [status, {error: {code, message: code, retryAfter: 0}}] as const;
+  const answers = [welcome('one'), refused(429, 'too-many-attempts'), refused(403, 'session-unknown'), welcome('two'), refused(403, 'https-required')];
+  const asked: string[] = [];
+  const {WebSocket, fetch} = globalThis;
+  globalThis.WebSocket = class {
+    constructor() {
+      throw new Error('forbidden');
+    }
+  } as never;
+  globalThis.fetch = ((_: unknown, init: {body: string}) => {
+    const body = JSON.parse(init.body) as {session?: string; attempt?: number; frames?: {type: string}[]};
+    asked.push(body.frames?.[0]?.type ?? `${body.session} ${body.attempt}`);
+    const answer = answers.shift();
+    if (!answer) return new Promise(() => undefined);
+    return Promise.resolve(new Response(JSON.stringify(answer[1]), {status: answer[0]}));
+  }) as never;
+  const states: string[] = [];
+  const tested = new Session(new URL('https://call.example/api/signal'), () => ({room: 'kitchen', name: 'Ada', secret: 's'}));
+  tested.on('state', (state) => states.push(state));
+  const {code} = await tested.once('failed');
+  Object.assign(globalThis, {WebSocket, fetch});
+  equal('only session-unknown gives the seat up; carriers change where one is refused', asked.filter((a, i) => a !== asked[i - 1]),
+    ['join', 'one 0', 'one 1', 'join', 'two 0']);
+  equal('what would be refused again is not tried again', [code, states], ['https-required', ['connected', 'reconnecting', 'connected', 'closed']]);
 }
 
 async function emitter(): Promise<void> {
@@ -135,6 +179,8 @@ function grid(): void {
 }
 
 sequence();
+retries();
+await session();
 await emitter();
 path();
 rooms();
