@@ -171,6 +171,31 @@ func TestBadOpensAndPPIDs(t *testing.T) {
 	}
 }
 
+// RFC 8832 section 5.2: the acknowledgement is one byte; Pion 1.12 sends four.
+func TestAcknowledgementOfAnOpen(t *testing.T) {
+	for _, ack := range []string{"\x02", "\x02\x00\x00\x00"} {
+		w := standing(t)
+		id, err := w.Open(w.now, ChannelConfig{Unordered: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		flags := func() uint8 {
+			w.Send(w.now, id, false, []byte("x"))
+			said := w.say()
+			return said[len(said)-1].flags & flagUnordered
+		}
+		if flags() != 0 {
+			t.Error("before the acknowledgement a message is unordered")
+		}
+		v := wire.AppendUint16(wire.AppendUint32(nil, peersTSN), uint16(id))
+		v = wire.AppendUint32(wire.AppendUint16(v, 0), ppidDCEP)
+		w.hear(w.myTag, appendChunk(nil, typeData, whole, append(v, ack...)))
+		if flags() == 0 || w.stats.DroppedMalformed != 0 {
+			t.Errorf("after the acknowledgement %x a message is ordered", ack)
+		}
+	}
+}
+
 // The W3C counts what was sent and not yet given to the network.
 func TestBufferedAmount(t *testing.T) {
 	d := newDuo(t, simnet.Path{Delay: 10 * time.Millisecond, Rate: 1e6}, func(cfg *Config) { cfg.SendBuffer = 100_000 }).connect()

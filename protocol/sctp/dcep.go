@@ -59,7 +59,7 @@ func (a *Association) handleDCEP(now mono.Time, ch *channel, b []byte) {
 		return
 	}
 	switch {
-	case len(b) == 1 && b[0] == dcepAck:
+	case len(b) > 0 && b[0] == dcepAck: // some send it with three bytes of padding
 		ch.waitsForAck = false
 	case len(b) > 0 && b[0] == dcepOpen:
 		c, ok := parseOpen(b)
