@@ -145,7 +145,7 @@ const (
 type Event struct {
 	Kind         EventKind
 	Certificates [][]byte // DER, the leaf first; the caller's to keep
-	Data         []byte   // borrowed: it lies in the datagram last handed in, and is gone at the next call
+	Data         []byte   // borrowed: it lies in the datagram last handed in; fetch it before that is used again
 	Err          error    // an *Error, or nil
 }
 
@@ -554,7 +554,7 @@ func (c *Conn) fail(_ mono.Time, err error) {
 // shut seals the last alert, if one is due, and forgets everything else.
 func (c *Conn) shut(err *Error, level byte, alert Alert) {
 	received := err != nil && err.Received
-	silent := c.phase == handshaking && len(c.out.messages) == 0 && (c.role == Client || err == nil) // nobody knows of us
+	silent := c.hs != nil && c.hs.flights == 0 && (c.role == Client || err == nil) // nobody knows of us
 	if !received && !silent {
 		c.farewell, _ = c.seal(nil, c.write(), typeAlert, nil, []byte{level, byte(alert)})
 	}

@@ -23,8 +23,10 @@
 //
 // # What can go wrong
 //
-// Bad input is dropped and counted in [Stats]; what anybody on the path may have forged never ends a connection by itself.
-// What does end one is told once, by [Closed] with an [*Error].
+// Bad input is dropped and counted in [Stats]. Once there are keys nobody but the peer can end a connection. Before, what
+// cannot be read is dropped too, and an alert is only a hint; but a hello that can be read and offers nothing we can do, or
+// chooses what was not offered, ends the handshake, as nothing tells it from the peer's. What ends a connection is told
+// once, by [Closed] with an [*Error].
 //
 // # Where things are
 //

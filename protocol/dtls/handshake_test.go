@@ -3,6 +3,7 @@ package dtls
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 )
@@ -19,10 +20,14 @@ func TestHandshakeOverEveryLink(t *testing.T) {
 		{"duplicating", conditions{delay: 20 * time.Millisecond, jitter: 10 * time.Millisecond, dup: 0.5}},
 		{"awful", conditions{delay: 20 * time.Millisecond, jitter: 60 * time.Millisecond, loss: 0.25, dup: 0.25}},
 	}
+	seeds := uint64(8)
+	if os.Getenv("PARLEY_LONG") != "" {
+		seeds = 1000
+	}
 	for _, v := range []Version{Version12, Version13} {
 		for _, mtu := range []int{300, 1200} {
 			for _, l := range links {
-				for seed := range uint64(8) {
+				for seed := range seeds {
 					t.Run(fmt.Sprintf("%v/MTU %d/%s/seed %d", v, mtu, l.name, seed), func(t *testing.T) {
 						client, server := only(configOf(t, "client", seed), v), only(configOf(t, "server", seed), v)
 						client.MTU, server.MTU = mtu, mtu
