@@ -77,6 +77,29 @@ func meet(tabs ...*tab) {
 	}
 }
 
+// stillness follows the frames of the other's video from now on. The function that it returns waits until some have
+// come, and gives the longest time without one, in milliseconds.
+func (p *tab) stillness() func() float64 {
+	p.t.Helper()
+	const video = `document.querySelector('[data-testid="tile"] video')`
+	eval[any](p, "e2e.watchFrames("+video+")")
+	p.seesOn()
+	return func() float64 {
+		p.t.Helper()
+		p.seesOn()
+		gap := eval[float64](p, "e2e.frames("+video+").gap")
+		p.t.Logf("%s saw no frame for %.0f ms at most", p.name, gap)
+		return gap
+	}
+}
+
+// seesOn waits for a second of frames of the other's video, which stillness follows.
+func (p *tab) seesOn() {
+	p.t.Helper()
+	const frames = `e2e.frames(document.querySelector('[data-testid="tile"] video')).frames`
+	p.until("sees on", fmt.Sprintf("%s >= %d", frames, eval[int](p, frames)+sceneRate))
+}
+
 // says writes into the chat.
 func (p *tab) says(words string) {
 	p.t.Helper()

@@ -90,7 +90,7 @@ func newTab(t *testing.T, name string, ctx context.Context, b *chromium, o perso
 	t.Helper()
 	p := &tab{t: t, name: name, ctx: ctx, b: b}
 	if o.width == 0 {
-		o.width, o.height = 1280, 800
+		o.width, o.height = 900, 600 // the less to paint
 	}
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatalf("%s: opening a tab: %v", name, err)

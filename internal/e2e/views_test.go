@@ -1,19 +1,20 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
-
-	"github.com/chromedp/chromedp"
 )
 
-// views shows each view of the app to visit, as one person sees it who calls one other, and then three. It asks for the
-// browser of each of the four.
-func views(t *testing.T, browser func(person int) *chromium, visit func(view string, p *tab)) {
+// views shows each view of the app to visit, as one person sees it who calls one other, and then three. Each of
+// them has a browser and a camera of their own.
+func views(t *testing.T, visit func(view string, p *tab)) {
 	t.Helper()
+	browser := func(person int) *chromium {
+		view := scene{width: 480, height: 270, hue: []float64{0.32, -0.06, 0.12, -0.2}[person]}
+		return launch(t, browserOptions{camera: view.film(t, filepath.Join(t.TempDir(), "Camera.y4m"))})
+	}
 	s := serve(t)
 	ada := browser(0).person(t, "Ada Lovelace", personOptions{})
 	ada.open(s.url)
@@ -47,64 +48,41 @@ func views(t *testing.T, browser func(person int) *chromium, visit func(view str
 	visit("trust", ada)
 }
 
-// axe-core finds nothing serious in any view, light and wide, dark and narrow.
-func TestAccessibility(t *testing.T) {
-	need(t, needChromium, needAxe)
-	axe, err := os.ReadFile(axePath())
-	if err != nil {
-		t.Fatal(err)
-	}
-	views(t, func(int) *chromium { return sharedChromium(t) }, func(view string, p *tab) {
-		eval[chromedp.Void](p, string(axe))
-		for _, look := range []struct {
-			dark  bool
-			width int64
-		}{{false, 1280}, {true, 390}} {
-			p.dark(look.dark)
-			p.resize(look.width, 800)
-			p.settles()
-			found := eval[string](p, `axe.run(document, {resultTypes: ['violations']}).then((r) => JSON.stringify(
-				r.violations.filter((v) => v.impact === 'serious' || v.impact === 'critical')
-					.map((v) => ({id: v.id, impact: v.impact, help: v.help, nodes: v.nodes.map((n) => n.html + ' ' + n.failureSummary)}))))`)
-			var violations []struct {
-				ID, Impact, Help string
-				Nodes            []string
-			}
-			if err := json.Unmarshal([]byte(found), &violations); err != nil {
-				t.Fatal(err)
-			}
-			for _, v := range violations {
-				t.Errorf("%s, dark %t, %d wide: %s (%s): %s\n%q", view, look.dark, look.width, v.ID, v.Impact, v.Help, v.Nodes)
-			}
-		}
-		p.dark(false)
-		p.resize(1280, 800)
-	})
-}
-
-// Pictures of every view, for people to look at. PARLEY_SCREENSHOTS names the folder that they are kept in.
-func TestScreenshots(t *testing.T) {
+// TestViews visits every view. axe-core finds nothing serious in them, light and wide, dark and narrow; nothing is wider
+// than the screen; and pictures of them are made, for people to look at. PARLEY_SCREENSHOTS names the folder for these.
+func TestViews(t *testing.T) {
 	need(t, needChromium)
 	dir := os.Getenv("PARLEY_SCREENSHOTS")
 	if dir == "" {
 		dir = t.ArtifactDir()
 	}
-	cameras := func(person int) *chromium {
-		view := scene{width: 640, height: 360, hue: []float64{0.32, -0.06, 0.12, -0.2}[person]}
-		return launch(t, browserOptions{camera: view.film(t, filepath.Join(t.TempDir(), "Camera.y4m"))})
-	}
-	views(t, cameras, func(view string, p *tab) {
-		for _, scheme := range []string{"light", "dark"} {
-			p.dark(scheme == "dark")
-			for _, size := range [][2]int64{{390, 844}, {1280, 800}} {
-				p.resize(size[0], size[1])
-				p.settles()
-				if over := eval[int](p, "document.documentElement.scrollWidth - innerWidth"); over > 0 {
-					t.Errorf("%s is %d pixels wider than a screen of %d", view, over, size[0])
-				}
-				file := filepath.Join(dir, fmt.Sprintf("%s-%dx%d-%s.png", view, size[0], size[1], scheme))
-				if err := os.WriteFile(file, p.shot(), 0o644); err != nil {
-					t.Fatal(err)
+	axe, _ := os.ReadFile(axePath()) // who does not have it is told at the end
+	var violations []string
+	views(t, func(view string, p *tab) {
+		if axe != nil {
+			eval[any](p, string(axe)+"; 0")
+		}
+		for _, look := range []struct {
+			width, height int64
+			dark          bool
+		}{{1280, 800, false}, {390, 844, false}, {1280, 800, true}, {390, 844, true}} {
+			scheme := "light"
+			if look.dark {
+				scheme = "dark"
+			}
+			name := fmt.Sprintf("%s-%dx%d-%s", view, look.width, look.height, scheme)
+			p.dark(look.dark)
+			p.resize(look.width, look.height)
+			p.settles()
+			if over := eval[int](p, "document.documentElement.scrollWidth - innerWidth"); over > 0 {
+				t.Errorf("%s is %d pixels wider than the screen", name, over)
+			}
+			if err := os.WriteFile(filepath.Join(dir, name+".png"), p.shot(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if axe != nil && look.dark == (look.width < 500) {
+				for _, v := range p.violations() {
+					violations = append(violations, name+": "+v)
 				}
 			}
 		}
@@ -112,4 +90,18 @@ func TestScreenshots(t *testing.T) {
 		p.resize(1280, 800)
 	})
 	t.Logf("screenshots are in %s", dir)
+	t.Run("accessibility", func(t *testing.T) {
+		need(t, needAxe)
+		for _, v := range violations {
+			t.Error(v)
+		}
+	})
+}
+
+// violations is what axe-core finds serious or critical.
+func (p *tab) violations() []string {
+	p.t.Helper()
+	return eval[[]string](p, `axe.run(document, {resultTypes: ['violations']}).then((r) => r.violations
+		.filter((v) => v.impact === 'serious' || v.impact === 'critical')
+		.map((v) => v.id + ' (' + v.impact + '): ' + v.help + ': ' + v.nodes.map((n) => n.html + ' ' + n.failureSummary).join('; ')))`)
 }

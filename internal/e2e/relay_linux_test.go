@@ -1,0 +1,125 @@
+package e2e
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// relayed are the relay and how it is reached, of each connection whose media takes it: "udp", "tcp" or "tls".
+const relayed = `(async () => {
+	const found = [];
+	for (const pc of e2e.connections.filter((pc) => pc.connectionState === 'connected')) {
+		const stats = await pc.getStats();
+		for (const s of stats.values()) {
+			if (s.type !== 'transport' || !s.selectedCandidatePairId) continue;
+			const local = stats.get(stats.get(s.selectedCandidatePairId).localCandidateId);
+			found.push(local.candidateType === 'relay' ? local.relayProtocol + ' ' + local.url : local.candidateType);
+		}
+	}
+	return found.join();
+})()`
+
+// given are the URLs of the relays that the server handed out.
+const given = "[...new Set(e2e.iceHosts())].filter((url) => url.startsWith('turn')).join(' ')"
+
+// callThrough joins a room by the SDK, with camera and microphone, through relays whose URL has something in it.
+func (p *tab) callThrough(base, room, relay string) {
+	p.t.Helper()
+	p.open(base + "/")
+	eval[any](p, fmt.Sprintf(`(async () => {
+		const {join} = await import('/sdk.js');
+		const stream = await navigator.mediaDevices.getUserMedia({audio: true, video: {width: 320, height: 240}});
+		window.room = await join('/r/%s', {name: %q, stream, relayOnly: true, iceServers: (given) => {
+			window.given = given.flatMap((server) => server.urls);
+			return given
+				.map((server) => ({...server, urls: [server.urls].flat().filter((url) => url.includes(%q))}))
+				.filter((server) => server.urls.length > 0);
+		}});
+	})()`, room, p.name, relay))
+}
+
+// seesMedia waits until pictures of the other are decoded: more than before.
+func (p *tab) seesMedia() {
+	p.t.Helper()
+	before := eval[int](p, frames)
+	p.until("sees the other", fmt.Sprintf("%s.then((n) => n >= %d)", frames, before+10))
+}
+
+// frames is how many pictures were decoded, on all connections that live.
+const frames = "e2e.calls().then((calls) => calls.reduce((n, call) => n + call.framesDecoded, 0))"
+
+// Two people through the relay, over everything that it speaks: on the local network, where one has taken the authority
+// from /trust, and the relay over TLS is offered by the server's name because of that.
+func TestRelay(t *testing.T) {
+	need(t, needChromium, needCertutil, needNamespaces)
+	lan := newLAN(t, "192.168.78.10", "192.168.78.11")
+	home, phone := lan[0], lan[1]
+	const base = "https://192.168.78.10:8443"
+	const name = "kitchen-server.local"
+	proc := start(t, home.command(parley(t), "serve", "--name", name, "--state-dir", filepath.Join(t.TempDir(), "state")))
+	proc.ready(home.client(), "http://127.0.0.1:8080")
+
+	profile := t.TempDir()
+	trust(t, profile, authorityOf(t, phone, base))
+	b := launch(t, browserOptions{netns: phone.ns, home: profile, names: "MAP " + name + " 192.168.78.10"})
+	for _, way := range []struct{ name, url, want string }{
+		{"udp", ":3478?transport=udp", "udp turn:192.168.78.10:3478?transport=udp"},
+		{"tcp", ":3478?transport=tcp", "tcp turn:192.168.78.10:3478?transport=tcp"},
+		{"tls on its own port", ":5349", "tls turns:" + name + ":5349?transport=tcp"},
+		{"tls on the https port", ":8443", "tls turns:" + name + ":8443?transport=tcp"},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			ada, bob := b.person(t, "Ada", personOptions{}), b.person(t, "Bob", personOptions{})
+			room := "relay-" + strings.ReplaceAll(way.name, " ", "-")
+			for _, p := range []*tab{ada, bob} {
+				p.callThrough(base, room, way.url)
+			}
+			for _, p := range []*tab{ada, bob} {
+				p.seesMedia()
+				if got := eval[string](p, relayed); got != way.want {
+					t.Errorf("%s's media goes over %q, want %q", p.name, got, way.want)
+				}
+				if sdp := eval[string](p, "e2e.connections.at(-1).localDescription.sdp"); strings.Contains(sdp, phone.addr) {
+					t.Errorf("%s hides her address and tells it:\n%s", p.name, sdp)
+				}
+			}
+		})
+	}
+}
+
+// Who clicked the browser's warning away has a call, and no relay over TLS is offered: the browser would refuse it.
+func TestRelayUntrusted(t *testing.T) {
+	need(t, needChromium, needNamespaces)
+	lan := newLAN(t, "192.168.78.10", "192.168.78.11")
+	home, phone := lan[0], lan[1]
+	const base = "https://192.168.78.10:8443"
+	proc := start(t, home.command(parley(t), "serve", "--name", "kitchen-server.local", "--state-dir", filepath.Join(t.TempDir(), "state")))
+	proc.ready(home.client(), "http://127.0.0.1:8080")
+
+	b := launch(t, browserOptions{netns: phone.ns})
+	ada, bob := b.person(t, "Ada", personOptions{}), b.person(t, "Bob", personOptions{})
+	for _, p := range []*tab{ada, bob} {
+		if err := p.visit(base + "/"); err == nil || !strings.Contains(err.Error(), "ERR_CERT_AUTHORITY_INVALID") {
+			t.Fatalf("%s visits %s: %v, want the warning", p.name, base, err)
+		}
+		p.until("sees the warning", "!!document.querySelector('#details-button')")
+		p.press("thisisunsafe") // as "Advanced", "Proceed"
+		p.sees("new-room")
+	}
+	for _, way := range []string{"udp", "tcp"} {
+		for _, p := range []*tab{ada, bob} {
+			p.callThrough(base, "warned-"+way, "transport="+way)
+			if got := eval[string](p, "window.given.join(' ')"); strings.Contains(got, "turns:") || !strings.Contains(got, "turn:192.168.78.10:3478?transport="+way) {
+				t.Errorf("%s is offered %q: want a relay over %s, and none over TLS", p.name, got, way)
+			}
+		}
+		for _, p := range []*tab{ada, bob} {
+			p.seesMedia()
+			if got := eval[string](p, relayed); !strings.HasPrefix(got, way+" turn:192.168.78.10:3478") {
+				t.Errorf("%s's media goes over %q, want a relay over %s", p.name, got, way)
+			}
+		}
+	}
+}
