@@ -52,7 +52,7 @@ func (c *Conn) handleRepeated(now mono.Time, f fragment, n recordNumber) {
 			c.stats.Retransmissions++
 			c.out.restart()
 		}
-	case c.hs == nil && c.role == Server || c.hs == nil && n.epoch >= 3:
+	case c.hs == nil && c.version == Version13 && (c.role == Server || n.epoch >= 3):
 		c.ackNow = true // RFC 9147 section 5.8.1; noteACK says what for
 	case now >= c.out.sentAt.Add(c.out.timeout/4) && c.out.hasten():
 		c.stats.Retransmissions++

@@ -158,7 +158,7 @@ func (h *handshake) serverHello(now mono.Time, m message) error {
 			return peerError(AlertIllegalParameter, "the server echoes a session ID that was not sent")
 		}
 		if sh.isRetry() {
-			return h.helloRetry13(m, sh)
+			return h.helloRetry13(now, m, sh)
 		}
 		copy(h.random[randomLen:], sh.random[:])
 		return h.serverHello13(now, m, sh)

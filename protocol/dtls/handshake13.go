@@ -35,18 +35,17 @@ type state13 struct {
 // The client's states.
 
 // helloRetry13 gives the server the share or the cookie that it wants (RFC 8446 section 4.1.4).
-func (h *handshake) helloRetry13(m message, sh *serverHello) error {
+func (h *handshake) helloRetry13(now mono.Time, m message, sh *serverHello) error {
 	if h.retry != nil {
 		return peerError(AlertUnexpectedMessage, "a second HelloRetryRequest")
 	}
-	groups := []Group{h.keys[0].group}
-	if len(sh.ext.shares) > 0 {
-		g := sh.ext.shares[0].group
-		if !slices.Contains(h.hello.ext.groups, g) || h.key(g) != nil {
-			return peerError(AlertIllegalParameter, "a HelloRetryRequest for %s, which was not offered or has a share already", g)
+	var wanted []Group
+	for _, s := range sh.ext.shares {
+		if wanted = []Group{s.group}; !slices.Contains(h.hello.ext.groups, s.group) || h.key(s.group) != nil {
+			return peerError(AlertIllegalParameter, "a HelloRetryRequest for %s, which was not offered or has a share already", s.group)
 		}
-		groups[0] = g
-	} else if len(sh.ext.cookie) == 0 {
+	}
+	if len(wanted) == 0 && len(sh.ext.cookie) == 0 {
 		return peerError(AlertIllegalParameter, "a HelloRetryRequest that changes nothing")
 	}
 	h.retry = sh
@@ -54,10 +53,10 @@ func (h *handshake) helloRetry13(m message, sh *serverHello) error {
 	h.transcript.choose(Version13, sh.suite.suite().hash)
 	h.transcript.digest(h.transcript.sum())
 	h.transcript.add(m)
-	if len(sh.ext.shares) == 0 {
-		return h.start(JobKeyGeneration, func() error { return nil }, func(now mono.Time, _ error) error { return h.sendClientHello(now) })
+	if len(wanted) == 0 {
+		return h.sendClientHello(now)
 	}
-	return h.makeShares(groups)
+	return h.makeShares(wanted)
 }
 
 // key returns our key in a group, or nil.

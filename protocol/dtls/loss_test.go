@@ -102,6 +102,20 @@ func TestLostFinalFlight12(t *testing.T) {
 	}
 }
 
+// A Finished of DTLS 1.2 that comes again when all is over is not answered, least of all by an ACK, which is of 1.3.
+func TestLateFinished12(t *testing.T) {
+	p := newConnected(t, Version12, nil)
+	p.exchange(1)
+	sent := p.server.sent
+	m := newMessage(finishedType, 4, make([]byte, verifyDataLen))
+	b, _ := p.client.seal(nil, p.client.write(), typeHandshake, nil, m.full)
+	p.send(p.client, b)
+	p.idle(time.Second)
+	if p.server.sent != sent || p.server.closed > 0 {
+		t.Errorf("%d datagrams in answer; %v", p.server.sent-sent, p.server.err)
+	}
+}
+
 // Timers double from the start that is set, up to their bound; a round-trip time that is known raises the start.
 func TestBackoff(t *testing.T) {
 	for _, c := range []struct {
