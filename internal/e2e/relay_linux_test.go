@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // relayed are the relay and how it is reached, of each connection whose media takes it: "udp", "tcp" or "tls".
@@ -20,9 +21,6 @@ const relayed = `(async () => {
 	}
 	return found.join();
 })()`
-
-// given are the URLs of the relays that the server handed out.
-const given = "[...new Set(e2e.iceHosts())].filter((url) => url.startsWith('turn')).join(' ')"
 
 // callThrough joins a room by the SDK, with camera and microphone, through relays whose URL has something in it.
 func (p *tab) callThrough(base, room, relay string) {
@@ -122,4 +120,80 @@ func TestRelayUntrusted(t *testing.T) {
 			}
 		}
 	}
+}
+
+// goesInHidden goes from the lobby into the call, with one's address hidden.
+func (p *tab) goesInHidden() {
+	p.t.Helper()
+	p.sees("relay-only")
+	if !eval[bool](p, find("relay-only")+".checked") {
+		p.click("relay-only")
+	}
+	p.goesIn()
+}
+
+// The relay dies with the server and comes back with it: two who hide their addresses in the lobby see each other again
+// within 5 s, with nothing done. The server comes back while the browsers have not noticed yet, and long after.
+func TestServerKilledInARelayedCall(t *testing.T) {
+	s := serve(t, "--turn", freePort(t), "--turns", "off")
+	b := sharedChromium(t)
+	ada, bob := b.person(t, "Ada", personOptions{}), b.person(t, "Bob", personOptions{})
+	ada.open(s.url)
+	ada.click("new-room")
+	ada.goesInHidden()
+	bob.open(eval[string](ada, "location.href"))
+	bob.goesInHidden()
+	meet(ada, bob)
+	for _, p := range []*tab{ada, bob} {
+		if got := eval[string](p, relayed); !strings.HasPrefix(got, "udp turn:") {
+			t.Fatalf("%s's media goes over %q, want a relay", p.name, got)
+		}
+	}
+
+	const most = 5 * time.Second
+	for _, noticed := range []bool{false, true} {
+		for try := 1; ; try++ {
+			took := killRelay(s, noticed, ada, bob)
+			t.Logf("server missed: %v; pictures again after %v", noticed, took)
+			if took <= most {
+				break
+			}
+			if try == 3 { // a machine that has too much to do is not three times
+				t.Fatalf("no picture for %v after the server was back; at most %v may pass", took, most)
+			}
+		}
+	}
+	for _, p := range []*tab{ada, bob} {
+		if got := eval[string](p, relayed); !strings.HasPrefix(got, "udp turn:") {
+			t.Errorf("%s's media goes over %q after the restart, want a relay", p.name, got)
+		}
+	}
+
+	// The lobby remembers it.
+	bob.reload()
+	bob.until("finds the choice again", find("relay-only")+"?.checked")
+}
+
+// killRelay kills the server in a call that depends on it, and starts it again: at once when no more pictures come, or
+// when everybody's page says that the call is interrupted. The result is how long it takes until everybody has pictures.
+func killRelay(s *server, noticed bool, people ...*tab) time.Duration {
+	s.t.Helper()
+	s.kill()
+	for _, p := range people {
+		p.until("sees nothing any more", fmt.Sprintf(
+			"%[1]s.then(async (before) => { await new Promise((r) => setTimeout(r, 500)); return await %[1]s === before; })", frames))
+		if noticed {
+			p.until("is told", `document.querySelector('[data-testid="tile"]')?.dataset.state === 'reconnecting'`)
+		}
+	}
+	seen := make([]int, len(people))
+	for i, p := range people {
+		seen[i] = eval[int](p, frames)
+	}
+	s.start()
+	back := time.Now()
+	for i, p := range people {
+		p.until("sees on", fmt.Sprintf("%s.then((n) => n > %d)", frames, seen[i]))
+	}
+	return time.Since(back)
 }
