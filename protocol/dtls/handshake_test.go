@@ -53,3 +53,41 @@ func TestHandshakeOverEveryLink(t *testing.T) {
 		}
 	}
 }
+
+// Retries, cookies, connection IDs, RSA and late verdicts over a link that loses, repeats and reorders.
+func TestVariantsOverAnAwfulLink(t *testing.T) {
+	seeds := uint64(10)
+	if os.Getenv("PARLEY_LONG") != "" {
+		seeds = 1000
+	}
+	for name, change := range map[string]func(client, server *Config){
+		"share asked for":     func(_, s *Config) { s.Groups = []Group{P384} },
+		"1.3 cookie":          func(_, s *Config) { s.CookieSecret = make([]byte, 32) },
+		"1.3 cookie, share":   func(_, s *Config) { s.CookieSecret = make([]byte, 32); s.Groups = []Group{P256} },
+		"1.2 cookie":          func(c, s *Config) { only(c, Version12); s.CookieSecret = make([]byte, 32) },
+		"1.3 connection IDs":  func(c, s *Config) { c.ConnectionID, s.ConnectionID = []byte("cc"), []byte("sssss") },
+		"1.2 connection IDs":  func(c, s *Config) { only(s, Version12); c.ConnectionID, s.ConnectionID = []byte("cc"), []byte("sssss") },
+		"client of 1.2":       func(c, _ *Config) { only(c, Version12) },
+		"ChaCha20":            func(c, _ *Config) { c.CipherSuites = []CipherSuite{ChaCha20Poly1305} },
+		"the smallest MTU":    func(c, s *Config) { c.MTU, s.MTU = minMTU, minMTU; c.Groups = []Group{X25519} },
+		"a slow client's RTT": func(c, _ *Config) { c.Retransmit = time.Second },
+	} {
+		for seed := range seeds {
+			t.Run(fmt.Sprintf("%s/seed %d", name, seed), func(t *testing.T) {
+				client, server := configOf(t, "client", seed), configOf(t, "server", seed)
+				change(client, server)
+				p := newPair(t, client, server)
+				p.rng = rand.New(rand.NewPCG(seed, 77))
+				p.link = conditions{delay: 20 * time.Millisecond, jitter: 60 * time.Millisecond, loss: 0.15, dup: 0.2}
+				p.client.hold = seed%3 == 0
+				if p.client.hold {
+					p.runUntil(10*time.Second, func() bool { return p.client.certs != nil && p.server.connected == 1 })
+					p.client.Accept(p.now)
+				}
+				p.connect()
+				p.checkAgreement()
+				p.exchange(2)
+			})
+		}
+	}
+}
