@@ -31,6 +31,12 @@ const page = `<!DOCTYPE html><script>
 			await post('/stats', {dtlsState: 'connected', ...all.find((s) => s.type === 'transport')});
 		};
 		await pc.setRemoteDescription({type: 'offer', sdp: await (await fetch('/offer')).text()});
+		const canvas = document.createElement('canvas').getContext('2d');
+		setInterval(() => canvas.fillRect(Math.random() * 99, Math.random() * 99, 9, 9), 50);
+		for (const t of pc.getTransceivers()) {
+			t.direction = 'sendonly';
+			await t.sender.replaceTrack(canvas.canvas.captureStream(20).getVideoTracks()[0]);
+		}
 		await pc.setLocalDescription(await pc.createAnswer());
 		await post('/answer', pc.localDescription.sdp);
 	} catch (e) { await post('/error', String(e)); }
@@ -39,25 +45,31 @@ const page = `<!DOCTYPE html><script>
 
 const icePassword = "parleyparleyparleyparley"
 
-// offer describes our end: one data channel, ICE lite, the role in DTLS.
+// offer describes our end: one data channel, one video to receive, ICE lite, the role in DTLS.
 func offer(local netip.AddrPort, setup string, cert *dtls.Certificate) string {
 	return strings.ReplaceAll(fmt.Sprintf(`v=0
 o=- 1 1 IN IP4 127.0.0.1
 s=-
 t=0 0
-a=group:BUNDLE 0
+a=group:BUNDLE 0 1
 a=ice-lite
-m=application 9 UDP/DTLS/SCTP webrtc-datachannel
-c=IN IP4 %[1]s
-a=mid:0
 a=ice-ufrag:parley
 a=ice-pwd:%[2]s
 a=fingerprint:%[3]v
 a=setup:%[4]s
+m=application 9 UDP/DTLS/SCTP webrtc-datachannel
+c=IN IP4 %[1]s
+a=mid:0
 a=sctp-port:5000
 a=max-message-size:262144
 a=candidate:1 1 udp 2130706431 %[1]s %[5]d typ host
 a=end-of-candidates
+m=video 9 UDP/TLS/RTP/SAVPF 96
+c=IN IP4 %[1]s
+a=mid:1
+a=recvonly
+a=rtcp-mux
+a=rtpmap:96 VP8/90000
 `, local.Addr(), icePassword, cert.Fingerprint(), setup, local.Port()), "\n", "\r\n")
 }
 
@@ -212,6 +224,18 @@ func testBrowser(t *testing.T, browser string, open func(t *testing.T, url strin
 			if !ok || !dtls.MatchFingerprint(s.certs[0], []dtls.Fingerprint{{Algorithm: algorithm, Value: value}}) {
 				t.Errorf("the certificate that came is not the one of the answer, %s %s", algorithm, value)
 			}
+			// The keys of DTLS-SRTP are right if they open the browser's media.
+			_, keys, err := s.conn.SRTPKeys()
+			if err != nil {
+				t.Fatal(err)
+			}
+			opened := 0
+			s.media = func(b []byte) {
+				if opensSRTP(t, st.SRTPProfile, keys, b) {
+					opened++
+				}
+			}
+			s.run("media that our SRTP keys open", func() bool { return opened >= 3 })
 			if c.tls == "FEFC" {
 				if err := s.conn.UpdateKeys(true); err != nil {
 					t.Fatal(err)

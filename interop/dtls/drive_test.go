@@ -66,6 +66,7 @@ type session struct {
 	err    error
 
 	stun   func(b []byte, from netip.AddrPort) // for what is no DTLS; nil: nothing else comes
+	media  func(b []byte)                      // for SRTP; nil: it is dropped
 	record *os.File                            // where what comes is written; nil: nowhere
 }
 
@@ -114,6 +115,12 @@ func (s *session) run(what string, done func() bool) {
 			}
 			if s.stun != nil && buf[0] < 4 {
 				s.stun(buf[:n], from)
+				continue
+			}
+			if buf[0] >= 128 {
+				if s.media != nil {
+					s.media(buf[:n])
+				}
 				continue
 			}
 			if s.record != nil {
