@@ -98,6 +98,8 @@ const (
 	timerShutdown          // T2: SHUTDOWN or SHUTDOWN ACK was not answered
 	timerGuard             // T5: the shutdown as a whole
 	timerRetransmit        // T3
+	timerLoss              // what RACK waits for
+	timerProbe             // nothing is heard
 	timerSack
 	timerHeartbeat
 	timerReset
@@ -157,6 +159,7 @@ type Association struct {
 	channels map[StreamID]*channel
 	orphans  []orphan
 	orphaned int // bytes in them
+	labels   int // bytes of labels and protocols
 	lowID    int // no id of ours below it is free
 }
 
@@ -445,6 +448,10 @@ func (a *Association) HandleTimeout(now mono.Time) {
 			a.abort(appendParam(nil, causeUserAbort, []byte("shutdown takes too long")), &Error{Reason: "the shutdown took too long"})
 		case timerRetransmit:
 			a.retransmitTimeout(now)
+		case timerLoss:
+			a.lossTimeout(now)
+		case timerProbe:
+			a.probeTimeout(now)
 		case timerSack:
 			a.due |= dueSack
 		case timerHeartbeat:

@@ -42,6 +42,7 @@ var (
 	ErrClosed     = errors.New("sctp: the association is closing or closed")
 	ErrNoID       = errors.New("sctp: all channel ids are taken")
 	ErrTaken      = errors.New("sctp: the channel id is taken")
+	ErrLabels     = errors.New("sctp: the labels and protocols of all channels are too long together")
 )
 
 // channel is a pair of streams with the same id.
@@ -94,6 +95,9 @@ func (a *Association) Open(now mono.Time, cfg ChannelConfig) (StreamID, error) {
 		return 0, fmt.Errorf("sctp: there is no channel id %d: the highest is %d", cfg.ID, maxStreams-1)
 	}
 	id := cfg.ID
+	if a.labels+cfg.size() > maxLabels {
+		return 0, ErrLabels
+	}
 	if !cfg.Negotiated {
 		var ok bool
 		if id, ok = a.freeID(); !ok {
@@ -158,8 +162,14 @@ func (a *Association) newChannel(id StreamID) *channel {
 	return ch
 }
 
+// maxLabels bounds the labels and protocols of all channels together, in bytes: a peer may choose them.
+const maxLabels = 4 << 20
+
+func (c *ChannelConfig) size() int { return len(c.Label) + len(c.Protocol) }
+
 func (a *Association) claim(ch *channel, cfg *ChannelConfig) {
 	ch.claimed = true
+	a.labels += cfg.size()
 	kept := *cfg
 	ch.cfg = &kept
 }
@@ -326,6 +336,7 @@ func (a *Association) removeChannel(ch *channel, err *Error) {
 		a.lowID = min(a.lowID, int(ch.id))
 	}
 	if ch.cfg != nil {
+		a.labels -= ch.cfg.size()
 		e := Event{Kind: ChannelClosed, Stream: ch.id}
 		if err != nil {
 			e.Err = err

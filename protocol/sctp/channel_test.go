@@ -355,6 +355,30 @@ func TestMaxChannels(t *testing.T) {
 	}
 }
 
+// Labels are the peer's choice, and bounded all together.
+func TestLabelsAreBounded(t *testing.T) {
+	d := newDuo(t, lan).connect()
+	long := strings.Repeat("x", 65535)
+	opened := 0
+	for ; ; opened++ {
+		if _, err := d.a.Open(d.a.now(), ChannelConfig{Label: long, Protocol: long}); errors.Is(err, ErrLabels) {
+			break
+		} else if err != nil || opened > 100 {
+			t.Fatalf("%d were opened: %v", opened, err)
+		}
+	}
+	d.b.labels = maxLabels - 65535*5 // as if it had others
+	d.a.driver.Poll()
+	d.until("refused", func() bool { return len(d.a.channels) == 2 })
+	for _, id := range []StreamID{0, 2} {
+		d.a.closes(id)
+	}
+	d.until("closed", func() bool { return len(d.a.channels)+len(d.b.channels) == 0 })
+	if opened != maxLabels/(2*65535) || d.a.labels != 0 || d.b.labels != maxLabels-65535*5 {
+		t.Errorf("%d were opened, and %d and %d bytes are counted after all", opened, d.a.labels, d.b.labels)
+	}
+}
+
 // The peer offers fewer streams than we have channels.
 func TestFewStreams(t *testing.T) {
 	w := newWireEnd(t)

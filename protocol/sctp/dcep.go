@@ -74,6 +74,8 @@ func (a *Association) handleDCEP(now mono.Time, ch *channel, b []byte) {
 		case !ok:
 			a.stats.DroppedMalformed++
 			a.closeWithError(now, ch.id, "the peer opened a channel in a way that makes no sense")
+		case a.labels+c.size() > maxLabels:
+			a.closeWithError(now, ch.id, "the peer's labels and protocols are too long together")
 		default:
 			a.claim(ch, &c)
 			a.enqueue(now, ch, ppidDCEP, []byte{dcepAck}, true)

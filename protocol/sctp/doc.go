@@ -14,4 +14,7 @@
 // Streams are many and cheap; their messages take turns by the priority of their channels. A message's fragments follow
 // each other, as RFC 9260 demands, so a large message delays what is sent on other channels for as long as it takes to
 // send; messages are not interleaved (RFC 8260), and the path's MTU is what the Config says.
+//
+// The window of congestion is that of CUBIC (RFC 9438), beginning with ten packets. Losses are found by gap reports, by
+// time as RACK does, and by a probe before the timer T3 (RFC 8985). Packets are not paced.
 package sctp

@@ -12,9 +12,10 @@ type outChunk struct {
 	size   int
 	flags  uint8
 	fate   fate
-	misses uint8  // SACKs that showed later ones arrive
-	fast   bool   // was retransmitted because of them
-	sends  uint32 // how often it was sent
+	misses uint8     // SACKs that showed later ones arrive
+	fast   bool      // was retransmitted because of them
+	sends  uint32    // how often it was sent
+	sentAt mono.Time // the last time
 }
 
 // fate is what became of a chunk.
@@ -31,6 +32,7 @@ const (
 type sender struct {
 	sendQueue
 	cc          congestion
+	rack        rack
 	chunks      []outChunk // of TSN acked+1 to next-1, from head on
 	head        int
 	acked       int64 // the cumulative TSN that the peer acknowledged
@@ -145,6 +147,7 @@ func (a *Association) appendNew(b []byte, m *outMessage, n int, now mono.Time) [
 		s.timed, s.timedAt = tsn, now
 	}
 	b = a.appendChunkData(b, tsn, s.at(tsn), now)
+	a.armProbe(now)
 	if !m.internal {
 		a.unbuffer(m.ch, n)
 	}
@@ -199,6 +202,7 @@ func (a *Association) appendChunkData(b []byte, tsn int64, c *outChunk, now mono
 	b = append(b, c.m.data[c.from:c.from+c.size]...)
 	b = wire.AppendZeros(b, wire.Pad4(c.size))
 	c.sends++
+	c.sentAt = now
 	a.send.outstanding += c.size
 	a.send.peerWindow = max(0, a.send.peerWindow-c.size)
 	a.stats.BytesSent += uint64(c.size)
@@ -231,8 +235,8 @@ func (a *Association) handleSack(now mono.Time, c chunk) {
 	more, lost := a.takeGaps(now, &in, advanced)
 	fresh += more
 	s.cc.acknowledged(now, a.path.srtt, fresh, before)
-	if lost && s.cc.lost(s.next-1) {
-		a.stats.FastRecoveries++
+	if a.detectLoss(now) || lost {
+		a.enterRecovery()
 	}
 	s.cc.passed(s.acked)
 	s.peerWindow = max(0, int(in.window)-s.outstanding)
@@ -243,9 +247,11 @@ func (a *Association) handleSack(now mono.Time, c chunk) {
 	switch {
 	case s.next == s.acked+1:
 		a.timer[timerRetransmit] = mono.Never
+		a.timer[timerLoss] = mono.Never
 	case advanced || a.timer[timerRetransmit] == mono.Never:
 		a.timer[timerRetransmit] = now.Add(a.path.rto)
 	}
+	a.armProbe(now)
 	a.afterAck(now)
 }
 
@@ -260,6 +266,7 @@ func (a *Association) acknowledgeUpTo(now mono.Time, tsn uint32) {
 	a.alive()
 	if s.next == s.acked+1 {
 		a.timer[timerRetransmit] = mono.Never
+		a.timer[timerLoss], a.timer[timerProbe] = mono.Never, mono.Never
 	}
 	a.afterAck(now)
 }
@@ -279,9 +286,11 @@ func (a *Association) pass(now mono.Time, cumulative int64) (fresh int) {
 		case flying:
 			s.outstanding -= c.size
 			fresh += c.size
+			s.rack.delivered(now, c)
 		case missing:
 			s.missing--
 			fresh += c.size
+			s.rack.delivered(now, c)
 		case arrived:
 			s.arrived--
 		}
@@ -340,6 +349,7 @@ func (a *Association) takeGaps(now mono.Time, in *sackChunk, advanced bool) (fre
 			}
 			c.fate = arrived
 			s.arrived++
+			s.rack.delivered(now, c)
 			fresh += c.size
 			newest = tsn
 			if tsn == s.timed {
@@ -406,6 +416,7 @@ func (a *Association) retransmitTimeout(now mono.Time) {
 		return
 	}
 	s.cc.timeout(s.next - 1)
+	a.timer[timerLoss], a.timer[timerProbe] = mono.Never, mono.Never
 	a.path.backOff()
 	s.timed = 0
 	for tsn := s.acked + 1; tsn < s.next; tsn++ {

@@ -66,7 +66,7 @@ func (a *Association) finish(err *Error) {
 	a.receive.drop()
 	a.reset = resetter{}
 	clear(a.channels)
-	a.orphans, a.orphaned = nil, 0
+	a.orphans, a.orphaned, a.labels = nil, 0, 0
 	a.pool.drop()
 	e := Event{Kind: Closed}
 	if err != nil {
