@@ -10,7 +10,8 @@ import (
 var plainHost = regexp.MustCompile(`^[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?$`)
 
 // ContentSecurityPolicy is the policy of Parley's own pages: everything from this host, nothing from any other, no
-// inline script or style, no frame around it, and no string may become markup (Trusted Types).
+// inline script or style, no frame around it, and no string may become markup or code, but for the address of the one
+// service worker (Trusted Types, policy parley).
 //
 // host is the request's Host. Older browsers do not take 'self' to cover WebSockets of the same host, so it is named.
 func ContentSecurityPolicy(host string) string {
@@ -24,9 +25,10 @@ func ContentSecurityPolicy(host string) string {
 		"; img-src 'self' data:" +
 		"; media-src 'self' blob:" +
 		"; manifest-src 'self'" +
+		"; worker-src 'self'" +
 		"; connect-src " + connect +
 		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'" +
-		"; require-trusted-types-for 'script'; trusted-types 'none'"
+		"; require-trusted-types-for 'script'; trusted-types parley"
 }
 
 // Secure sets the headers that every page of Parley's has. A room's name is all that a guest needs to come in, so no

@@ -21,7 +21,7 @@ import (
 	"strings"
 )
 
-//go:generate go tool esbuild app=src/app/main.ts app=src/app/app.css sdk=src/sdk/index.ts index=src/app/index.html icon=src/app/icon.svg manifest=src/app/manifest.webmanifest --bundle --format=esm --target=es2022,chrome100,firefox105,safari16 --minify --charset=utf8 --legal-comments=none --loader:.html=copy --loader:.svg=copy --loader:.webmanifest=copy --outdir=dist --log-level=warning
+//go:generate go tool esbuild app=src/app/main.ts app=src/app/app.css sdk=src/sdk/index.ts sw=src/sdk/sw.ts index=src/app/index.html icon=src/app/icon.svg manifest=src/app/manifest.webmanifest --bundle --format=esm --target=es2022,chrome100,firefox105,safari16 --minify --charset=utf8 --legal-comments=none --loader:.html=copy --loader:.svg=copy --loader:.webmanifest=copy --outdir=dist --log-level=warning
 
 //go:embed dist
 var dist embed.FS

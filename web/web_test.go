@@ -40,6 +40,7 @@ func TestPaths(t *testing.T) {
 		"/r/abcd-efgh-2345-mnop?v=none": {200, "text/html; charset=utf-8"},
 		"/app.js":                       {200, "text/javascript; charset=utf-8"},
 		"/sdk.js":                       {200, "text/javascript; charset=utf-8"},
+		"/sw.js":                        {200, "text/javascript; charset=utf-8"},
 		"/app.css":                      {200, "text/css; charset=utf-8"},
 		"/icon.svg":                     {200, "image/svg+xml"},
 		"/manifest.webmanifest":         {200, "application/manifest+json"},

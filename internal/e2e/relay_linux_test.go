@@ -135,10 +135,18 @@ func (p *tab) goesInHidden() {
 // The relay dies with the server and comes back with it: two who hide their addresses in the lobby see each other again
 // within 5 s, with nothing done. The server comes back while the browsers have not noticed yet, and long after.
 func TestServerKilledInARelayedCall(t *testing.T) {
-	s := serve(t, "--turn", freePort(t), "--turns", "off")
-	b := sharedChromium(t)
+	need(t, needChromium, needNamespaces)
+	home := newLAN(t, "192.168.78.10")[0] // udp goes by an address of a local network
+	state := filepath.Join(t.TempDir(), "state")
+	var proc *process
+	run := func() {
+		proc = start(t, home.command(parley(t), "serve", "--state-dir", state))
+		proc.ready(home.client(), "http://127.0.0.1:8080")
+	}
+	run()
+	b := launch(t, browserOptions{netns: home.ns})
 	ada, bob := b.person(t, "Ada", personOptions{}), b.person(t, "Bob", personOptions{})
-	ada.open(s.url)
+	ada.open("http://localhost:8080")
 	ada.click("new-room")
 	ada.goesInHidden()
 	bob.open(eval[string](ada, "location.href"))
@@ -153,7 +161,8 @@ func TestServerKilledInARelayedCall(t *testing.T) {
 	const most = 5 * time.Second
 	for _, noticed := range []bool{false, true} {
 		for try := 1; ; try++ {
-			took := killRelay(s, noticed, ada, bob)
+			proc.kill()
+			took := seeAgain(run, noticed, ada, bob)
 			t.Logf("server missed: %v; pictures again after %v", noticed, took)
 			if took <= most {
 				break
@@ -174,23 +183,22 @@ func TestServerKilledInARelayedCall(t *testing.T) {
 	bob.until("finds the choice again", find("relay-only")+"?.checked")
 }
 
-// killRelay kills the server in a call that depends on it, and starts it again: at once when no more pictures come, or
-// when everybody's page says that the call is interrupted. The result is how long it takes until everybody has pictures.
-func killRelay(s *server, noticed bool, people ...*tab) time.Duration {
-	s.t.Helper()
-	s.kill()
+// seeAgain starts the server, which was killed in a call that depends on it: at once when no more pictures come, or when
+// everybody's page says that the call is interrupted. The result is how long it takes until everybody has pictures again.
+func seeAgain(startServer func(), noticed bool, people ...*tab) time.Duration {
+	const still = "%[1]s.then(async (before) => { await new Promise((r) => setTimeout(r, 500)); return await %[1]s === before; })"
 	for _, p := range people {
-		p.until("sees nothing any more", fmt.Sprintf(
-			"%[1]s.then(async (before) => { await new Promise((r) => setTimeout(r, 500)); return await %[1]s === before; })", frames))
+		p.t.Helper()
+		p.until("sees nothing any more", fmt.Sprintf(still, frames))
 		if noticed {
 			p.until("is told", `document.querySelector('[data-testid="tile"]')?.dataset.state === 'reconnecting'`)
 		}
 	}
-	seen := make([]int, len(people))
-	for i, p := range people {
-		seen[i] = eval[int](p, frames)
+	var seen []int
+	for _, p := range people {
+		seen = append(seen, eval[int](p, frames))
 	}
-	s.start()
+	startServer()
 	back := time.Now()
 	for i, p := range people {
 		p.until("sees on", fmt.Sprintf("%s.then((n) => n > %d)", frames, seen[i]))

@@ -1,4 +1,4 @@
-import {ParleyError, join} from '../sdk/index.ts';
+import {ParleyError, isTrusted, join} from '../sdk/index.ts';
 import type {Kind, Room} from '../sdk/index.ts';
 import {announce, fill, h, icon, mark, memory, show} from './dom.ts';
 import type {IconName} from './icons.ts';
@@ -71,6 +71,10 @@ export function lobbyPage(room: string, media: Media, exit: LobbyExit): () => vo
   const name = h('input', {
     id: 'name', testid: 'name', type: 'text', maxLength: 64, autocomplete: 'name', value: memory.get('name'), placeholder: 'What the others see',
   });
+  const relayOnly = h('input', {
+    id: 'relay-only', testid: 'relay-only', type: 'checkbox', checked: memory.get('relay-only') === 'on', 'aria-describedby': 'relay-only-hint',
+    onchange: () => memory.set('relay-only', relayOnly.checked ? 'on' : ''),
+  });
   const state = h('div.join-state', {testid: 'join-state'});
   const form = h('form.lobby-form', {
     onsubmit: (event: Event) => {
@@ -82,7 +86,10 @@ export function lobbyPage(room: string, media: Media, exit: LobbyExit): () => vo
     state,
     h('details.devices', {testid: 'devices', open: matchMedia('(min-width: 820px)').matches},
       h('summary', {}, icon('settings'), 'Camera, microphone, loudspeaker'),
-      devicePicker(media, signal)));
+      devicePicker(media, signal)),
+    h('div.choice', {}, relayOnly,
+      h('label', {htmlFor: 'relay-only'}, 'Relay only, hide my address'),
+      h('p.hint', {id: 'relay-only-hint'}, 'Sound and picture go through this server, so the others do not see your network address; it takes a little longer.')));
 
   let passphrase: string | undefined;
   let attempt: AbortController | undefined;
@@ -101,6 +108,7 @@ export function lobbyPage(room: string, media: Media, exit: LobbyExit): () => vo
         name: name.value.trim(),
         stream,
         presence: {audio: media.has('audio'), video: media.has('video')},
+        relayOnly: relayOnly.checked,
         signal: mine.signal,
         ...(passphrase !== undefined && {passphrase}),
       });
@@ -186,6 +194,7 @@ export function lobbyPage(room: string, media: Media, exit: LobbyExit): () => vo
   draw();
   (name.value ? state.querySelector('button') : name)?.focus();
 
+  void isTrusted(); // joining wants to know
   // Where the browser is not going to ask, there is nothing to explain.
   opening = (async () => {
     if (media.tracks.audio || media.tracks.video) return;

@@ -7,6 +7,8 @@ export type ErrorCode =
   | 'unreachable'
   /** the address or the room's name cannot be one */
   | 'bad-address'
+  /** only a relay was wanted, and the server has none */
+  | 'no-relay'
   /** more was said than can wait for a channel to open */
   | 'too-much-waiting'
   /** what was called needs a room that was not left */

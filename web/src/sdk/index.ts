@@ -8,6 +8,7 @@
  */
 export {join} from './room.ts';
 export {ParleyError} from './errors.ts';
+export {isTrusted} from './trust.ts';
 export type {CarrierKind} from './carrier.ts';
 export type {ErrorCode} from './errors.ts';
 export type {Kind} from './link.ts';

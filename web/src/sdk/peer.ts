@@ -167,7 +167,7 @@ export class Peer extends Emitter<PeerEvents> {
     clearTimeout(this.#awayTimer);
     this.#link.configure(this.host.configuration);
     if (forgotten) this.#link.resend();
-    this.refresh(false);
+    this.refresh(forgotten && this.path?.kind === 'relayed'); // its relay, or its credentials, are of the seat that is gone
   }
 
   /** The server does not have this peer, though it did not leave: media goes on for as long as it does. @internal */

@@ -7,6 +7,7 @@ import type {ChatMessage, PeerHost, Presence} from './peer.ts';
 import {randomText} from './random.ts';
 import type {Reason, ServerMessage, WelcomeFrame} from './protocol.gen.ts';
 import {Session} from './session.ts';
+import {isTrusted} from './trust.ts';
 import type {CarrierKind} from './carrier.ts';
 import type {ConnectionState} from './session.ts';
 
@@ -19,6 +20,10 @@ export interface JoinOptions {
   presence?: Presence;
   /** The host's, to open a room from the internet. */
   passphrase?: string;
+  /** Media goes through the server's relay only: the others see its address in place of this device's. */
+  relayOnly?: boolean;
+  /** Chooses among the STUN and TURN servers that were given, or names others. Asked at every seat, also after a restart of the server. */
+  iceServers?: (given: RTCIceServer[]) => RTCIceServer[];
   /** Gives up when aborted. */
   signal?: AbortSignal;
 }
@@ -51,6 +56,9 @@ const maxVideo = 2_000_000;
 
 /** How long join tries to reach the server. */
 const joinWithin = 15_000;
+
+const noRelay =
+  'The server has no relay, so a call would show your address. Join without “relay only”, or ask whoever runs the server to switch the relay on.';
 
 const unreachable = 'The server does not answer. Check that this device has a network and that the server runs, then try again.';
 
@@ -105,7 +113,7 @@ export class Room extends Emitter<RoomEvents> {
   readonly ready: Promise<void>;
 
   /** @internal */
-  constructor(url: URL, name: string, options: JoinOptions) {
+  constructor(url: URL, name: string, private readonly options: JoinOptions) {
     super();
     this.name = name;
     this.self = {id: '', name: options.name ?? '', presence: {...options.presence}};
@@ -129,7 +137,7 @@ export class Room extends Emitter<RoomEvents> {
         return self.id;
       },
       get signaling() {
-        return session.state === 'connected';
+        return session.carrier !== undefined;
       },
       get videoLimit() {
         const n = Math.max(1, peers.size);
@@ -138,7 +146,10 @@ export class Room extends Emitter<RoomEvents> {
       send: (message) => session.send(message),
       onChat: (peer, text) => this.emit('chat', {peer, text}),
       onMessage: (peer, data) => this.emit('message', {peer, data}),
-      onPath: (peer, path) => this.connection.tellPath(peer, path),
+      onPath: (peer, path) => {
+        this.#dependOnServer();
+        this.connection.tellPath(peer, path);
+      },
       onLeft: (peer, reason) => this.#remove(peer, reason),
       onInterrupted: () => session.check(),
     };
@@ -146,7 +157,10 @@ export class Room extends Emitter<RoomEvents> {
     session.on('message', (message) => this.#message(message));
     session.on('state', (state) => state === 'connected' && this.#refresh());
     this.ready = new Promise((resolve, reject) => {
-      session.on('welcome', () => resolve());
+      session.on('welcome', () => {
+        if (options.relayOnly && !hasRelay(this.#host.configuration)) reject(new ParleyError('no-relay', noRelay));
+        else resolve();
+      });
       session.on('failed', (error) => {
         if (this.self.id === '') reject(error);
         else this.emit('refused', error);
@@ -217,7 +231,11 @@ export class Room extends Emitter<RoomEvents> {
     this.self.id = frame.self.id;
     this.link = frame.link;
     this.capacity = frame.limits.peersPerRoom;
-    this.#host.configuration = {iceServers: frame.iceServers, bundlePolicy: 'max-bundle'};
+    this.#host.configuration = {
+      iceServers: this.options.iceServers?.(frame.iceServers) ?? frame.iceServers,
+      iceTransportPolicy: this.options.relayOnly ? 'relay' : 'all',
+      bundlePolicy: 'max-bundle',
+    };
     const present = new Set(frame.peers.map((info) => info.id));
     for (const peer of [...this.#peers.values()]) if (!present.has(peer.id)) peer.away('unknown');
     for (const info of frame.peers) {
@@ -264,11 +282,17 @@ export class Room extends Emitter<RoomEvents> {
   #remove(peer: Peer, reason: Reason): void {
     this.#peers.delete(peer.id);
     this.#shareUplink();
+    this.#dependOnServer();
     this.emit('left', {peer, reason});
   }
 
   #shareUplink(): void {
     for (const peer of this.#peers.values()) peer.limitVideo();
+  }
+
+  /** The relay went with the server, and comes back with it. */
+  #dependOnServer(): void {
+    this.#session.urgent = [...this.#peers.values()].some((peer) => peer.path?.kind === 'relayed');
   }
 
   #networkChanged(): void {
@@ -297,8 +321,10 @@ export async function join(address: string | URL, options: JoinOptions = {}): Pr
   if (!name) {
     throw new ParleyError('bad-address', 'A room is addressed as /r/ and its name: 1 to 64 of a-z, 0-9 and -, not beginning or ending with -.');
   }
+  const signaling = new URL('/api/signal', url);
+  if (url.origin === location.origin && (await isTrusted())) signaling.searchParams.set('trusted', '1'); // for relays over TLS
   options.signal?.throwIfAborted();
-  const room = new Room(new URL('/api/signal', url), name, options);
+  const room = new Room(signaling, name, options);
   let timer: number | undefined;
   try {
     await Promise.race([
@@ -315,6 +341,10 @@ export async function join(address: string | URL, options: JoinOptions = {}): Pr
     clearTimeout(timer);
   }
   return room;
+}
+
+function hasRelay({iceServers}: RTCConfiguration): boolean {
+  return iceServers?.some(({urls}) => [urls].flat().some((url) => /^turns?:/i.test(url))) ?? false;
 }
 
 /** Calls changed when the device goes from one kind of network to another, where the browser tells. */

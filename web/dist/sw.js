@@ -1,0 +1,1 @@
+var e=self;e.addEventListener("activate",()=>{e.registration.unregister()});
