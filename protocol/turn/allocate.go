@@ -21,6 +21,9 @@ const (
 
 var errNoAnswer = errors.New("turn: the driver did not answer OpenRelay")
 
+// coturnAdditionalAddressFamily is coturn's number for ADDITIONAL-ADDRESS-FAMILY, from before it had one of its own.
+const coturnAdditionalAddressFamily stun.AttrType = 0x8032
+
 // handleAllocate goes through the checks of section 7.2, numbered as there, and asks for sockets:
 //
 //	Allocate request -> checks -> OpenRelay, one or two -> RelayOpened, RelayFailed -> answered
@@ -119,6 +122,9 @@ func (s *Server) readWish(d *pkt.Datagram, m *stun.Message) (w wish, code stun.C
 	even, hasEven := m.Get(stun.AttrEvenPort)
 	requested, hasRequested := m.Get(stun.AttrRequestedAddressFamily)
 	additional, hasAdditional := m.Get(stun.AttrAdditionalAddressFamily)
+	if !hasAdditional && s.cfg.CoturnClients {
+		additional, hasAdditional = m.Get(coturnAdditionalAddressFamily)
+	}
 	life, hasLife := m.Get(stun.AttrLifetime)
 	if hasToken && len(token) != 8 || hasEven && len(even) != 1 || hasRequested && len(requested) != 4 ||
 		hasAdditional && len(additional) != 4 || hasLife && len(life) != 4 {

@@ -42,9 +42,9 @@ type Config struct {
 	MinPort, MaxPort uint16
 	// DontFragment says that the driver honours pkt.Transmit.Unfragmented. Without it DONT-FRAGMENT is refused.
 	DontFragment bool
-	// LegacyChannels also takes the channel numbers 0x5000 to 0x7FFF, which RFC 5766 allowed and RFC 8656 reserves: coturn's
-	// test client draws from them.
-	LegacyChannels bool
+	// CoturnClients also takes what coturn's test client sends and RFC 8656 has otherwise: channel numbers up to 0x7FFF, as
+	// RFC 5766 had them, and ADDITIONAL-ADDRESS-FAMILY by the number 0x8032.
+	CoturnClients bool
 	// Shards says that the server consists of several engines, each with clients of its own. See Hairpin and OpenRelay.
 	Shards bool
 

@@ -30,7 +30,7 @@ func FrameLen(head [4]byte) (n int, ok bool) {
 
 // isChannel reports whether a first byte is that of a channel number (section 12).
 func (s *Server) isChannel(first byte) bool {
-	return first >= firstChannel>>8 && (first <= lastChannel>>8 || s.cfg.LegacyChannels && first <= lastLegacyChannel>>8)
+	return first >= firstChannel>>8 && (first <= lastChannel>>8 || s.cfg.CoturnClients && first <= lastLegacyChannel>>8)
 }
 
 // outcome is what became of a datagram on the fast path.

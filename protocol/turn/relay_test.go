@@ -411,8 +411,8 @@ func TestChannelBind(t *testing.T) {
 
 // RFC 5766 section 11: "0x4000 through 0x7FFF: These values are the allowed channel numbers". Its clients are served where
 // the operator wants it; DTLS, QUIC and RTP stay what they are.
-func TestLegacyChannels(t *testing.T) {
-	r, c := allocated(t, func(c *turn.Config) { c.LegacyChannels = true })
+func TestChannelsOfRFC5766(t *testing.T) {
+	r, c := allocated(t, func(c *turn.Config) { c.CoturnClients = true })
 	for i, number := range []uint16{0x4000, 0x4FFF, 0x5000, 0x6ABC, 0x7FFF} {
 		peer := netip.AddrPortFrom(peer4.Addr(), uint16(5000+i))
 		c.expect(0, stun.ChannelBind, binding(number, peer))

@@ -1,0 +1,189 @@
+package relay_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"math/big"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/parley-rtc/parley/protocol/turn"
+	"github.com/parley-rtc/parley/server/relay"
+)
+
+// An independent client, coturn's turnutils_uclient with turnutils_peer as what it sends to: everything comes back.
+func TestCoturnsClientLosesNothing(t *testing.T) {
+	for _, program := range []string{"turnutils_uclient", "turnutils_peer"} {
+		if _, err := exec.LookPath(program); err != nil {
+			const need = "needs coturn's client; on Debian: apt-get install coturn"
+			if os.Getenv("CI") != "" {
+				t.Fatal(need)
+			}
+			t.Skip(need)
+		}
+	}
+	four, six := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")
+	r := start(t, func(cfg *relay.Config) {
+		cfg.Turn.Allow = []netip.Prefix{netip.PrefixFrom(four, 8), netip.PrefixFrom(six, 128)}
+		cfg.Turn.Users = []turn.User{{Name: "ada", Password: "lovelace"}}
+		cfg.Turn.Relay = []netip.Addr{four, six}
+		cfg.Turn.CoturnClients = true
+	})
+	udpPort := r.Ports()[0].Port()
+	tcpPort := serveStreams(t, r, nil)
+	tlsPort := serveStreams(t, r, selfSigned(t))
+
+	peerPort := freePort(t)
+	peer := exec.Command("turnutils_peer", "-L", "127.0.0.1", "-L", "::1", "-p", strconv.Itoa(peerPort))
+	if err := peer.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer peer.Wait()
+	defer peer.Process.Kill()
+	waitForEcho(t, fmt.Sprintf("127.0.0.1:%d", peerPort))
+	waitForEcho(t, fmt.Sprintf("[::1]:%d", peerPort))
+
+	received := regexp.MustCompile(`tot_send_msgs=(\d+), tot_recv_msgs=(\d+)`)
+	for _, c := range []struct {
+		name  string
+		port  uint16
+		peer  string
+		flags []string
+	}{
+		{"udp, channels, even ports", udpPort, "127.0.0.1", nil},
+		{"udp, indications", udpPort, "127.0.0.1", []string{"-s"}},
+		{"udp, don't fragment", udpPort, "127.0.0.1", []string{"-g", "-c"}},
+		{"udp, IPv6 relay", udpPort, "::1", []string{"-x", "-c"}},
+		{"udp, dual family", udpPort, "127.0.0.1", []string{"-Z"}},
+		{"udp, extra requests", udpPort, "127.0.0.1", []string{"-G"}},
+		{"udp, client to client", udpPort, "127.0.0.1", []string{"-y"}},
+		{"tcp, channels, even ports", tcpPort, "127.0.0.1", []string{"-t"}},
+		{"tcp, indications", tcpPort, "127.0.0.1", []string{"-t", "-s"}},
+		{"tcp, dual family", tcpPort, "127.0.0.1", []string{"-t", "-Z"}},
+		{"tls, channels, even ports", tlsPort, "127.0.0.1", []string{"-t", "-S"}},
+		{"tls, indications", tlsPort, "127.0.0.1", []string{"-t", "-S", "-s"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			// Over TLS this client takes what it reads for one message, and loses the second of two that come in one record, as
+			// they do when the machine is busy. So it sends slowly there, and may try again.
+			tries, load := 1, []string{"-m", "4", "-n", "25", "-z", "20"}
+			if slices.Contains(c.flags, "-S") {
+				tries, load = 5, []string{"-m", "1", "-n", "10", "-z", "100"}
+			}
+			args := slices.Concat(c.flags, load, []string{"-u", "ada", "-w", "lovelace", "-p", strconv.Itoa(int(c.port)),
+				"-e", c.peer, "-r", strconv.Itoa(peerPort), "127.0.0.1"})
+			for try := 1; ; try++ {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				out, err := exec.CommandContext(ctx, "turnutils_uclient", args...).CombinedOutput()
+				cancel()
+				if err != nil {
+					t.Fatalf("turnutils_uclient %v: %v\n%s", args, err, out)
+				}
+				all := received.FindAllStringSubmatch(string(out), -1)
+				if len(all) > 0 && all[len(all)-1][1] != "0" && all[len(all)-1][1] == all[len(all)-1][2] {
+					t.Logf("%s messages sent, %[1]s came back", all[len(all)-1][1])
+					return
+				}
+				if try == tries {
+					t.Fatalf("turnutils_uclient %v\n%s", args, out)
+				}
+			}
+		})
+	}
+}
+
+// serveStreams accepts clients on tcp, or with a certificate on tls, and hands them to the relay.
+func serveStreams(t *testing.T, r *relay.Relay, config *tls.Config) (port uint16) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			if config == nil {
+				r.Adopt(conn)
+				continue
+			}
+			go func() {
+				secure := tls.Server(conn, config)
+				if secure.Handshake() != nil {
+					conn.Close()
+					return
+				}
+				r.Adopt(secure)
+			}()
+		}
+	}()
+	return ln.Addr().(*net.TCPAddr).AddrPort().Port()
+}
+
+func selfSigned(t *testing.T) *tls.Config {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert}, PrivateKey: key}}}
+}
+
+// freePort is one that nobody has on udp, nor the one above it, which turnutils_peer takes too.
+func freePort(t *testing.T) int {
+	t.Helper()
+	for range 20 {
+		a, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := a.LocalAddr().(*net.UDPAddr).Port
+		b, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port + 1})
+		a.Close()
+		if err == nil {
+			b.Close()
+			return port
+		}
+	}
+	t.Fatal("no two free ports beside each other")
+	return 0
+}
+
+// waitForEcho returns when a peer sends back what it gets.
+func waitForEcho(t *testing.T, address string) {
+	t.Helper()
+	conn, err := net.Dial("udp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	buf := make([]byte, 10)
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+		_, _ = conn.Write([]byte("hello")) // refused until the peer listens
+		_ = conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		if n, err := conn.Read(buf); err == nil && n == 5 {
+			return
+		}
+	}
+	t.Fatalf("turnutils_peer does not answer at %s", address)
+}
