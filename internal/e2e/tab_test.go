@@ -166,14 +166,25 @@ func sel(id string) chromedp.CSS {
 	return chromedp.CSS(fmt.Sprintf("[data-testid=%q]", id))
 }
 
-func (p *tab) open(url string) { p.t.Helper(); p.run("opening "+url, chromedp.Navigate(url)) }
-func (p *tab) reload()         { p.t.Helper(); p.run("reloading", chromedp.Reload()) }
+func (p *tab) open(url string) {
+	p.t.Helper()
+	if err := p.visit(url); err != nil {
+		p.t.Fatalf("%s: opening %s: %v", p.name, url, err)
+	}
+}
 
-// visit opens a page that perhaps cannot be opened.
+func (p *tab) reload() { p.t.Helper(); p.run("reloading", chromedp.Reload()) }
+
+// visit opens a page that perhaps cannot be opened. Where the network changes meanwhile, it begins anew.
 func (p *tab) visit(url string) error {
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
-	return chromedp.Do(ctx, chromedp.Navigate(url))
+	for {
+		err := chromedp.Do(ctx, chromedp.Navigate(url))
+		if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "ERR_NETWORK_CHANGED") {
+			return err
+		}
+	}
 }
 
 func (p *tab) click(id string) {
