@@ -67,8 +67,14 @@ func TestGoodputWithLoss(t *testing.T) {
 	for _, c := range []struct {
 		loss float64
 		rtt  time.Duration
-	}{{0.0001, 200 * time.Millisecond}, {0.001, 50 * time.Millisecond}, {0.01, 50 * time.Millisecond}, {0.05, 20 * time.Millisecond}} {
-		got := goodput(t, simnet.Path{Delay: c.rtt / 2, Rate: 100e6, Queue: 4 << 20, Loss: c.loss}, 10*time.Second, 40*time.Second)
+		over time.Duration
+	}{
+		{0.0001, 200 * time.Millisecond, 20 * time.Second},
+		{0.001, 50 * time.Millisecond, 10 * time.Second},
+		{0.01, 50 * time.Millisecond, 10 * time.Second},
+		{0.05, 20 * time.Millisecond, 10 * time.Second},
+	} {
+		got := goodput(t, simnet.Path{Delay: c.rtt / 2, Rate: 100e6, Queue: 4 << 20, Loss: c.loss}, 10*time.Second, c.over)
 		packets := 1.054 * math.Pow(c.rtt.Seconds()/c.loss, 0.75) // the average window
 		if want := packets * 1132 * 8 / c.rtt.Seconds(); got < 0.8*want {
 			t.Errorf("loss %v, round trip %v: %.2f Mbit/s, the response function is %.2f", c.loss, c.rtt, got/1e6, want/1e6)
