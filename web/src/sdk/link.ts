@@ -55,6 +55,7 @@ export class Link {
   #waitsForCall: boolean;
   #wantsOffer = false;
   #incoming: Promise<void> = Promise.resolve();
+  #watched = false;
   #closed = false;
 
   constructor(private readonly config: LinkConfig) {
@@ -62,7 +63,10 @@ export class Link {
     const pc = (this.pc = new RTCPeerConnection(config.configuration));
     pc.onnegotiationneeded = () => void this.#offer();
     pc.onicecandidate = ({candidate}) => candidate && config.onSignal({candidate: candidate.toJSON()});
-    pc.onconnectionstatechange = () => config.onState();
+    pc.onconnectionstatechange = () => {
+      if (this.connected) this.#watchPath();
+      config.onState();
+    };
     pc.ontrack = ({track, receiver}) => config.onTrack(track, receiver);
     this.#channel = pc.createDataChannel(channelLabel, {negotiated: true, id: channelId, ordered: true});
     this.#channel.onopen = () => config.onChannel();
@@ -95,6 +99,23 @@ export class Link {
     if (!sender || !parameters?.encodings?.[0] || parameters.encodings[0].maxBitrate === maxBitrate) return;
     for (const encoding of parameters.encodings) Object.assign(encoding, {maxBitrate, scaleResolutionDownBy});
     await sender.setParameters(parameters).catch(() => undefined); // not negotiated yet, or overtaken: the next call does it
+  }
+
+  /** What was on the old path is lost. Without a whole picture the other side would wait for seconds until it asks for one. */
+  #watchPath(): void {
+    if (this.#watched) return;
+    this.#watched = true;
+    const ice = this.#senders.get('video')?.transport?.iceTransport;
+    if (ice) ice.onselectedcandidatepairchange = () => void this.#wholePicture();
+  }
+
+  async #wholePicture(): Promise<void> {
+    const sender = this.#senders.get('video');
+    const parameters = sender?.getParameters();
+    if (!sender || !parameters?.encodings?.[0] || this.#closed) return;
+    const options = {encodingOptions: parameters.encodings.map(() => ({keyFrame: true}))}; // webrtc-extensions, section 6.1
+    const set = sender.setParameters as (parameters: RTCRtpSendParameters, options: object) => Promise<void>;
+    await set.call(sender, parameters, options).catch(() => undefined); // it comes when it is asked for
   }
 
   /** Sends a text to the other side; false while the channel cannot take it. */
