@@ -314,8 +314,8 @@ func (p *tab) autopsy() {
 	if text, err := chromedp.Run(ctx, chromedp.Evaluate[string]("location.href + '\\n' + document.body.innerText")); err == nil {
 		p.t.Logf("%s sees: %s", p.name, text)
 	}
-	if calls, err := chromedp.Run(ctx, chromedp.Evaluate[string]("e2e.calls().then(JSON.stringify)", chromedp.EvalAwaitPromise)); err == nil {
-		p.t.Logf("%s's connections: %s", p.name, calls)
+	if state, err := chromedp.Run(ctx, chromedp.Evaluate[string]("e2e.autopsy().then(JSON.stringify)", chromedp.EvalAwaitPromise)); err == nil {
+		p.t.Logf("%s's connections and elements: %s", p.name, state)
 	}
 	if png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot()); err == nil {
 		file := filepath.Join(p.t.ArtifactDir(), strings.ReplaceAll(p.name, " ", "-")+".png")

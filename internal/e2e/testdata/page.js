@@ -74,6 +74,15 @@
       });
     },
 
+    // What there is to know after a failure.
+    async autopsy() {
+      const elements = [...document.querySelectorAll('video, audio')].map((e) => ({
+        of: e.closest('[aria-label]')?.ariaLabel, kind: e.localName, paused: e.paused, muted: e.muted, time: e.currentTime, ready: e.readyState,
+        tracks: e.srcObject?.getTracks().map((t) => `${t.kind} ${t.readyState}${t.muted ? ' muted' : ''}`),
+      }));
+      return {calls: await e2e.calls(), marked: marked && [...marked.calls.values()], elements};
+    },
+
     // Whether no sound arrives for so many milliseconds. The comfort of a call is not absolute silence.
     async silent(ms) {
       const energy = async () => (await e2e.calls()).reduce((sum, call) => sum + call.audioEnergy, 0);
