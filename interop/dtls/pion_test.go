@@ -33,8 +33,8 @@ func pionClient(conn net.PacketConn, remote net.Addr, options []pion.Option) (*p
 	return pion.ClientWithOptions(conn, remote, list...)
 }
 
-func pionServer(conn net.PacketConn, remote net.Addr, options []pion.Option, more ...pion.ServerOption) (*pion.Conn, error) {
-	list := append(more, pion.WithClientAuth(pion.RequireAnyClientCert))
+func pionServer(conn net.PacketConn, remote net.Addr, options []pion.Option) (*pion.Conn, error) {
+	list := []pion.ServerOption{pion.WithClientAuth(pion.RequireAnyClientCert)}
 	for _, o := range options {
 		list = append(list, o)
 	}
