@@ -84,12 +84,12 @@ export function lobbyPage(room: string, media: Media, exit: LobbyExit): () => vo
   },
     h('div.field', {}, h('label', {htmlFor: 'name'}, 'Your name'), name),
     state,
-    h('details.devices', {testid: 'devices', open: matchMedia('(min-width: 820px)').matches},
-      h('summary', {}, icon('settings'), 'Camera, microphone, loudspeaker'),
-      devicePicker(media, signal)),
     h('div.choice', {}, relayOnly,
       h('label', {htmlFor: 'relay-only'}, 'Relay only, hide my address'),
-      h('p.hint', {id: 'relay-only-hint'}, 'Sound and picture go through this server, so the others do not see your network address; it takes a little longer.')));
+      h('p.hint', {id: 'relay-only-hint'}, 'Sound and picture go through this server, a little slower, and the others do not see your network address.')),
+    h('details.devices', {testid: 'devices', open: matchMedia('(min-width: 820px)').matches},
+      h('summary', {}, icon('settings'), 'Camera, microphone, loudspeaker'),
+      devicePicker(media, signal)));
 
   let passphrase: string | undefined;
   let attempt: AbortController | undefined;
