@@ -55,8 +55,8 @@
       return Array.from(c.getImageData(0, 0, canvas.width, canvas.height).data);
     },
 
-    // mark remembers how far each connection and each video has come; progressed tells whether there are exactly n
-    // connections and videos, and all of them have come further since: more frames, other pixels, more sound.
+    // mark remembers how far each connection and each video has come; progressed is true if there are exactly n
+    // connections and videos, and all of them have come further since: more frames, other pixels, more sound. Else it throws why not.
     async mark(videos) {
       marked = {calls: new Map(), pixels: new Map()};
       for (const call of await e2e.calls()) marked.calls.set(call.pc, call);
@@ -64,14 +64,18 @@
     },
     async progressed(videos, n) {
       const calls = await e2e.calls();
-      if (calls.length !== n || videos.length !== n) return false;
-      return calls.every((call) => {
+      if (calls.length !== n || videos.length !== n) throw new Error(`${calls.length} connections and ${videos.length} videos, not ${n}`);
+      for (const call of calls) {
         const before = marked.calls.get(call.pc) ?? {framesDecoded: 0, audioEnergy: 0};
-        return call.state === 'connected' && call.framesDecoded >= before.framesDecoded + 10 && call.audioEnergy > before.audioEnergy;
-      }) && videos.every((video) => {
+        if (call.state !== 'connected' || call.framesDecoded < before.framesDecoded + 10 || call.audioEnergy <= before.audioEnergy) {
+          throw new Error(`${JSON.stringify(call)} has not come further than ${JSON.stringify(before)}`);
+        }
+      }
+      for (const video of videos) {
         const before = marked.pixels.get(video);
-        return before === undefined || e2e.pixels(video).some((v, i) => Math.abs(v - before[i]) > 16);
-      });
+        if (before && !e2e.pixels(video).some((v, i) => Math.abs(v - before[i]) > 16)) throw new Error('a video stands still');
+      }
+      return true;
     },
 
     // What there is to know after a failure.
