@@ -54,7 +54,7 @@ function sequence(): void {
 function retries(): void {
   const delays = (urgent: boolean) => [0, 1, 4, 5, 100].map((failures) => retryDelay(failures, undefined, urgent, 0.5));
   equal('a quarter of a second, doubling to 5 s', delays(false), [250, 500, 4000, 5000, 5000]);
-  equal('to 2 s while a call stands still', delays(true), [250, 500, 2000, 2000, 2000]);
+  equal('to 1 s while a call stands still', delays(true), [250, 500, 1000, 1000, 1000]);
   equal('not everybody at once', [0, 1].map((random) => retryDelay(5, undefined, false, random)), [3750, 6250]);
   equal('never sooner than asked, and then not everybody at once', [0, 0.5, 1].map((random) => retryDelay(0, 2, false, random)), [2000, 2500, 3000]);
   equal('not much later either', retryDelay(0, 60, true, 1), 65_000);
