@@ -52,6 +52,12 @@ func privilegeHelp(setting string) string {
 	if err != nil {
 		program = "parley"
 	}
+	if strings.Contains(program, "go-build") { // of `go run`: what is given to that file is lost with the next build
+		return "Ports below 1024 need a privilege. Build the program and give it that (and again after each build):\n" +
+			"  go build -o parley ./cmd/parley && sudo setcap cap_net_bind_service=+ep parley\n" +
+			"or let systemd give it: docs/deploy.md, \"As a service\"\n" +
+			"or choose another port, as --" + setting + " :8443, if something leads the internet's port there."
+	}
 	return "Ports below 1024 need a privilege. Give it to the program once (and again after each update of it):\n" +
 		"  sudo setcap cap_net_bind_service=+ep " + program + "\n" +
 		"or let systemd give it, in the unit:\n" +

@@ -180,7 +180,11 @@ func (s *server) run(ctx context.Context) (err error) {
 func (s *server) drain(ctx context.Context) {
 	s.draining.Store(true)
 	wait := s.cfg.drain()
-	s.log.Info("draining: nobody new may join", "at_most", wait.String(), "peers", s.hub.Stats().Peers)
+	peers := s.hub.Stats().Peers
+	s.log.Info("draining: nobody new may join", "at_most", wait.String(), "peers", peers)
+	if s.cfg.Terminal != nil && peers > 0 {
+		fmt.Fprintf(s.cfg.Terminal, "\n  Waiting for %d in calls to leave, at most %v. Ctrl-C again stops at once.\n", peers, wait)
+	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	if err := s.hub.Drain(ctx); err != nil {

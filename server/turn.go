@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +20,6 @@ import (
 	"github.com/parley-rtc/parley/server/guard"
 	"github.com/parley-rtc/parley/server/machine"
 	"github.com/parley-rtc/parley/server/relay"
-	"github.com/parley-rtc/parley/server/state"
 	"github.com/parley-rtc/parley/signaling"
 )
 
@@ -131,7 +132,7 @@ func (t *turnService) describe() string {
 	text := fmt.Sprintf("works: TURN on %d (udp, tcp)", t.at.turn.port)
 	var tls []string
 	for _, p := range []place{t.at.turns, t.reach.https} {
-		if p.on() {
+		if p.on() && !t.reach.proxied { // behind a proxy there is no certificate that browsers trust
 			tls = append(tls, strconv.Itoa(p.port))
 		}
 	}
@@ -150,7 +151,7 @@ func (s *server) portsToOpen() string {
 		udp = append(udp, strconv.Itoa(s.turn.at.turn.port), s.cfg.relayPortText())
 	}
 	for _, p := range list {
-		if p.on() {
+		if p.everywhere() {
 			tcp = append(tcp, strconv.Itoa(p.port))
 		}
 	}
@@ -192,8 +193,8 @@ func (t *turnService) block(host string, trusted bool, username, password string
 }
 
 // TURNCredentials makes an iceServers block for another program, with a credential for name that is good until it expires: what
-// `parley turn-credentials` prints. It is for the server that runs with cfg, which need not run now; default ports that
-// gave way to others are not known here.
+// `parley turn-credentials` prints. It is for the server that runs with cfg, which need not run now but must have made its
+// keys; default ports that gave way to others are not known here.
 func TURNCredentials(cfg Config, name string, expires time.Time) ([]signaling.ICEServer, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, &ConfigError{err}
@@ -201,14 +202,10 @@ func TURNCredentials(cfg Config, name string, expires time.Time) ([]signaling.IC
 	if cfg.turnAddress() == off {
 		return nil, &ConfigError{&SettingError{"turn", "is off, so there is no relay to make credentials for"}}
 	}
-	dir, err := state.Open(cfg.stateDir())
+	key, err := os.ReadFile(filepath.Join(cfg.stateDir(), turnKeyFile))
 	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	key, err := dir.Secret(turnKeyFile, 32)
-	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the server's key cannot be read (%w): start the server once, or name its state folder; for the service that packaging/parley.service makes: "+
+			"sudo parley turn-credentials --config /etc/parley/parley.yaml --state-dir /var/lib/parley", err)
 	}
 	username, password, err := turn.NewCredential(turnSecret(key), name, expires, seatLimits)
 	if err != nil {
@@ -221,7 +218,7 @@ func TURNCredentials(cfg Config, name string, expires time.Time) ([]signaling.IC
 	}
 	t.at.turn, t.at.turns = placeOf(cfg.turnAddress()), placeOf(cfg.turnsAddress())
 	host := "localhost"
-	if names := append(t.reach.internet, parseableAddrs(watch.Here())...); len(names) > 0 {
+	if names := append(t.reach.internet, localAddrs(watch.Here())...); len(names) > 0 {
 		host = names[0]
 	}
 	return t.block(host, false, username, password), nil
@@ -236,10 +233,10 @@ func placeOf(address string) place {
 	return place{host: host, port: port}
 }
 
-// parseableAddrs are the addresses by which others on the local network know this machine, the likeliest first.
-func parseableAddrs(here *machine.Here) (list []string) {
+// localAddrs are the addresses by which others on the local network know this machine, the likeliest first.
+func localAddrs(here *machine.Here) (list []string) {
 	for _, a := range here.Addrs {
-		if !a.IsLoopback() && !a.IsLinkLocalUnicast() {
+		if machine.IsNear(a) && !a.IsLoopback() && !a.IsLinkLocalUnicast() {
 			list = append(list, a.String())
 		}
 	}

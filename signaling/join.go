@@ -46,7 +46,7 @@ func (h *Hub) sit(access Access, j *Join, kind carrierKind) (*seat, *carrier, []
 		return nil, nil, nil, h.refuse(CodeTooManyAttempts, seconds(w), "too many joins from this address within a minute: wait a little and try again")
 	}
 	if h.draining {
-		return nil, nil, nil, h.refuse(CodeDraining, drainRetry, "the server is being restarted: try again in a moment")
+		return nil, nil, nil, h.refuse(CodeDraining, drainRetry, "the server is stopping: try again in a moment")
 	}
 	r := h.rooms[j.Room]
 	peer := Peer{ID: PeerID(j.Room, j.Secret), Name: j.Name, State: j.State}
@@ -132,7 +132,7 @@ func (h *Hub) checkPassphrase(a *address, said string, now time.Time) *Error {
 		return nil
 	}
 	a.wrong.take(now, rate, h.cfg.PassphraseRate)
-	return h.refuse(CodePassphraseWrong, 0, "this is not the host's passphrase: it was printed when the server was first started")
+	return h.refuse(CodePassphraseWrong, 0, "this is not the host's passphrase: the server shows it at start, and keeps it in the file passphrase of its state folder")
 }
 
 // CheckPassphrase returns nil if said is the host's passphrase, for what only hosts may do outside of rooms. Wrong ones count together with

@@ -62,6 +62,7 @@ func newRoot() *cobra.Command {
 		Short: "Video calls from your own machine",
 		Long: "Parley is WebRTC, whole: web app, signaling and everything that calls need, in one program.\n\n" +
 			"`parley serve` with no flags serves this machine and its local network.",
+		Version:       server.ReadBuild().Version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,

@@ -22,8 +22,9 @@ func newTURNCredentials() *cobra.Command {
 		Short: "Print an iceServers block for another WebRTC program",
 		Long: "Print an iceServers block, with a credential for this server's relay, to paste into any WebRTC program: JSON, as\n" +
 			"RTCPeerConnection's configuration takes it. It takes the flags of `parley serve`, to know addresses and the state folder;\n" +
-			"the server may run or not.\n\n" +
-			"A program can ask a running server for the same: GET /api/turn, with the host's passphrase as bearer token.",
+			"the server may run or not. If the server said that a port was taken, say the one it got, as --turn :3480.\n\n" +
+			"A program can ask a running server for the same: GET /api/turn, from elsewhere than its own machine with the host's\n" +
+			"passphrase as bearer token.",
 		Example: "  parley turn-credentials\n" +
 			"  parley turn-credentials --domain call.example --for 720h\n" +
 			"  curl -H \"Authorization: Bearer $PASSPHRASE\" https://call.example/api/turn",
