@@ -85,7 +85,7 @@ func outsideAddress(t *testing.T) net.IP {
 			return n.IP
 		}
 	}
-	t.Skip("this machine has no IPv4 address but loopback")
+	t.Skip("this machine has no IPv4 address but loopback, from which browsers do not send: connect it to a network")
 	return nil
 }
 
@@ -94,7 +94,7 @@ type stats struct{ TLSVersion, DTLSCipher, SRTPCipher, DTLSState, DTLSRole strin
 func TestChromium(t *testing.T) {
 	program, err := exec.LookPath("chromium")
 	if err != nil {
-		t.Skip("chromium is not installed")
+		t.Skip("chromium is not installed: apt-get install chromium")
 	}
 	testBrowser(t, "chromium", func(t *testing.T, url string) {
 		launch(t, "", program, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--user-data-dir="+t.TempDir(), url)
@@ -105,7 +105,7 @@ func TestFirefox(t *testing.T) {
 	program, err := exec.LookPath("firefox")
 	if err != nil {
 		if program, err = exec.LookPath("firefox-esr"); err != nil {
-			t.Skip("firefox is not installed")
+			t.Skip("firefox is not installed: apt-get install firefox-esr")
 		}
 	}
 	const prefs = `user_pref("browser.aboutwelcome.enabled", false);

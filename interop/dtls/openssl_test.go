@@ -19,7 +19,7 @@ func openssl(t *testing.T) string {
 	t.Helper()
 	path, err := exec.LookPath("openssl")
 	if err != nil {
-		t.Skip("openssl is not installed")
+		t.Skip("openssl is not installed: apt-get install openssl")
 	}
 	return path
 }

@@ -17,7 +17,7 @@ func wolfssl(t *testing.T) (sources, programs string) {
 	t.Helper()
 	sources, programs = os.Getenv("PARLEY_WOLFSSL_SOURCE"), os.Getenv("PARLEY_WOLFSSL_BUILD")
 	if sources == "" || programs == "" {
-		t.Skip("PARLEY_WOLFSSL_SOURCE and PARLEY_WOLFSSL_BUILD are not set; see README.md")
+		t.Skip("wolfSSL is not there: build its programs as README.md says, and set PARLEY_WOLFSSL_SOURCE and PARLEY_WOLFSSL_BUILD")
 	}
 	return sources, programs
 }

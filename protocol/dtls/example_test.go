@@ -10,7 +10,7 @@ import (
 )
 
 // Two ends in one program: each one's datagrams are handed to the other. Over a network the same calls stand around a
-// socket, and HandleTimeout is called at NextTimeout.
+// socket, and HandleTimeout is called at NextTimeout: the program in examples/dtls-echo does that.
 func Example() {
 	newEnd := func(role dtls.Role) *dtls.Conn {
 		cert, err := dtls.GenerateCertificate(rand.Reader, time.Now(), time.Now().AddDate(0, 1, 0))
