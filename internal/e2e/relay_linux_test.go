@@ -140,6 +140,22 @@ func (p *tab) goesInHidden() {
 	p.goesIn()
 }
 
+// Who wants to hide her address from a server without a relay is told so, before anybody learns it.
+func TestNoRelay(t *testing.T) {
+	need(t, needChromium)
+	s := serve(t, "--turn", "off", "--turns", "off")
+	ada := sharedChromium(t).person(t, "Ada", personOptions{})
+	ada.open(s.url)
+	ada.click("new-room")
+	ada.fill("name", ada.name)
+	ada.click("relay-only")
+	ada.click("join")
+	ada.reads("[data-code=no-relay]", "has no relay")
+	ada.click("relay-only")
+	ada.click("try-again")
+	ada.sees("stage")
+}
+
 // The relay dies with the server and comes back with it: two who hide their addresses in the lobby see each other again
 // within 5 s, with nothing done. The server comes back while the browsers have not noticed yet, and long after.
 func TestServerKilledInARelayedCall(t *testing.T) {
