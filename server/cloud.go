@@ -34,7 +34,7 @@ const (
 func askCloud(ctx context.Context, base string) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, cloudTime)
 	defer cancel()
-	client := &http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}}
+	client := &http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	answers := make(chan netip.Addr, len(metadata))
 	for i, m := range metadata {
 		go func() {

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,7 +17,7 @@ import (
 
 // A ListenError says that a port could not be had, and what to do about it.
 type ListenError struct {
-	Setting string // "http" or "https"
+	Setting string // as in Settings
 	Address string
 	Err     error
 }
@@ -52,13 +54,12 @@ func privilegeHelp(setting string) string {
 	if err != nil {
 		program = "parley"
 	}
+	build := ""
 	if strings.Contains(program, "go-build") { // of `go run`: what is given to that file is lost with the next build
-		return "Ports below 1024 need a privilege. Build the program and give it that (and again after each build):\n" +
-			"  go build -o parley ./cmd/parley && sudo setcap cap_net_bind_service=+ep parley\n" +
-			"or let systemd give it: docs/deploy.md, \"As a service\"\n" +
-			"or choose another port, as --" + setting + " :8443, if something leads the internet's port there."
+		build, program = "  go build -o parley ./cmd/parley\n", "parley"
 	}
 	return "Ports below 1024 need a privilege. Give it to the program once (and again after each update of it):\n" +
+		build +
 		"  sudo setcap cap_net_bind_service=+ep " + program + "\n" +
 		"or let systemd give it, in the unit:\n" +
 		"  [Service]\n" +
@@ -157,14 +158,62 @@ func isAddrInUse(err error) bool {
 	return errors.Is(err, syscall.EADDRINUSE) || err != nil && strings.Contains(err.Error(), "Only one usage of each socket address")
 }
 
-// maxConnections bounds what the server holds open on all its ports: four for each seat that the hub has. More are closed
-// at once. (The system's limit of open files, where it is lower, comes first.)
-const maxConnections = 16384
+const (
+	// maxConnections bounds what the server holds open on all its ports: four for each seat that the hub has. (The system's
+	// limit of open files, where it is lower, comes first.) maxConnectionsPerAddr bounds those of one address (IPv6: one /64),
+	// so that nobody can keep out everybody else. More are closed at once.
+	maxConnections        = 16384
+	maxConnectionsPerAddr = 512
+)
 
-// limited is a listener that shares a number of places with others.
+// places are what may be had by many at a time, but not all of it by one. This machine, and proxies, who speak for many, may
+// have all.
+type places struct {
+	most, each int
+	exempt     []netip.Prefix
+
+	mu    sync.Mutex
+	taken int
+	by    map[netip.Prefix]int
+}
+
+func newPlaces(most, each int, exempt []netip.Prefix) *places {
+	return &places{most: most, each: each, exempt: exempt, by: map[netip.Prefix]int{}}
+}
+
+// take takes a place for a client, if there is one, and returns what gives it back.
+func (p *places) take(remote net.Addr) (leave func(), ok bool) {
+	addr := netip.Addr{}
+	if a, ok := remote.(*net.TCPAddr); ok {
+		addr = a.AddrPort().Addr().Unmap().WithZone("")
+	}
+	bits := 64
+	if addr.Is4() {
+		bits = 32
+	}
+	key, _ := addr.Prefix(bits) // what has no address shares the zero prefix
+	counts := !addr.IsLoopback() && !slices.ContainsFunc(p.exempt, func(e netip.Prefix) bool { return e.Contains(addr) })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.taken >= p.most || counts && p.by[key] >= p.each {
+		return nil, false
+	}
+	p.taken++
+	p.by[key]++
+	return sync.OnceFunc(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.taken--
+		if p.by[key]--; p.by[key] == 0 {
+			delete(p.by, key)
+		}
+	}), true
+}
+
+// limited is a listener whose connections need a place.
 type limited struct {
 	net.Listener
-	places chan struct{}
+	places *places
 }
 
 func (l limited) Accept() (net.Conn, error) {
@@ -173,12 +222,10 @@ func (l limited) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		select {
-		case l.places <- struct{}{}:
-			return &placed{Conn: conn, leave: sync.OnceFunc(func() { <-l.places })}, nil
-		default:
-			conn.Close()
+		if leave, ok := l.places.take(conn.RemoteAddr()); ok {
+			return &placed{Conn: conn, leave: leave}, nil
 		}
+		conn.Close()
 	}
 }
 

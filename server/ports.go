@@ -16,11 +16,11 @@ type ports struct {
 	http, https, turn, turns []net.Listener
 	at                       struct{ http, https, turns place }
 	moved                    []string // what has given way, in words
-	places                   chan struct{}
+	places                   *places
 }
 
 func openPorts(cfg *Config) (_ *ports, err error) {
-	p := &ports{places: make(chan struct{}, maxConnections)}
+	p := &ports{places: newPlaces(maxConnections, maxConnectionsPerAddr, cfg.Proxies)}
 	defer func() {
 		if err != nil {
 			p.close()

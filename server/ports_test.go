@@ -94,7 +94,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	bounded := limited{ln, make(chan struct{}, 1)}
+	bounded := limited{ln, newPlaces(1, 1, nil)}
 	accepted := make(chan net.Conn)
 	go func() {
 		for {

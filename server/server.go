@@ -333,9 +333,11 @@ type errorLog struct{ log *slog.Logger }
 
 func (e *errorLog) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(string(line))
-	if before, after, ok := strings.Cut(text, " from "); ok {
-		if _, reason, ok := strings.Cut(after, ": "); ok {
-			text = before + ": " + reason
+	for _, word := range []string{" from ", " serving "} { // an address comes behind them
+		if before, after, ok := strings.Cut(text, word); ok {
+			if _, reason, ok := strings.Cut(after, ": "); ok {
+				text = before + ": " + reason
+			}
 		}
 	}
 	level := slog.LevelDebug

@@ -14,8 +14,10 @@ import (
 const (
 	// firstByte is how long a connection may stay silent, and a TLS handshake may take, before it is closed.
 	firstByte = 10 * time.Second
-	// maxUndecided bounds connections that have not said yet what they want; more are closed at once.
-	maxUndecided = 1024
+	// maxUndecided bounds connections that have not said yet what they want, maxUndecidedPerAddr those of one address; more are
+	// closed at once.
+	maxUndecided        = 1024
+	maxUndecidedPerAddr = 64
 	// tlsHandshake is the first byte of every TLS connection (RFC 8446, section 5.1).
 	tlsHandshake = 22
 	// firstAboveSTUN: the first byte of a STUN message is below it (RFC 7983, section 7).
@@ -34,7 +36,7 @@ type switchboard struct {
 	accept    []net.Listener
 	tls       *tls.Config    // nil: no TLS here
 	stun      func(net.Conn) // takes clients of the relay; nil: there is none
-	undecided chan struct{}
+	undecided *places
 	open      context.Context
 	shut      context.CancelFunc
 	log       *slog.Logger
@@ -55,7 +57,7 @@ func newSwitchboard(lns []net.Listener, config *tls.Config, stun func(net.Conn),
 
 // newSTUNSwitchboard makes a switchboard for STUN alone.
 func newSTUNSwitchboard(lns []net.Listener, config *tls.Config, stun func(net.Conn), log *slog.Logger) *switchboard {
-	b := &switchboard{accept: lns, tls: config, stun: stun, undecided: make(chan struct{}, maxUndecided), log: log}
+	b := &switchboard{accept: lns, tls: config, stun: stun, undecided: newPlaces(maxUndecided, maxUndecidedPerAddr, nil), log: log}
 	b.open, b.shut = context.WithCancel(context.Background())
 	return b
 }
@@ -93,18 +95,17 @@ func (b *switchboard) acceptFrom(ln net.Listener) {
 			continue
 		}
 		pause = 0
-		select {
-		case b.undecided <- struct{}{}:
-			go b.decide(conn)
-		default:
+		if leave, ok := b.undecided.take(conn.RemoteAddr()); ok {
+			go b.decide(conn, leave)
+		} else {
 			conn.Close()
 		}
 	}
 }
 
 // decide finds out what a connection is for, and hands it on.
-func (b *switchboard) decide(accepted net.Conn) {
-	defer func() { <-b.undecided }()
+func (b *switchboard) decide(accepted net.Conn, decided func()) {
+	defer decided()
 	stop := context.AfterFunc(b.open, func() { accepted.Close() })
 	defer stop()
 	_ = accepted.SetDeadline(time.Now().Add(firstByte)) // fails only on a closed connection, which peek notices
@@ -123,7 +124,7 @@ func (b *switchboard) decide(accepted net.Conn) {
 func (b *switchboard) decideTLS(conn net.Conn) {
 	secure := tls.Server(conn, b.tls)
 	if err := secure.HandshakeContext(b.open); err != nil {
-		b.log.Debug("TLS handshake", "error", err)
+		b.log.Debug("TLS handshake", "error", withoutAddresses(err))
 		conn.Close()
 		return
 	}
@@ -146,6 +147,14 @@ func (b *switchboard) decideTLS(conn net.Conn) {
 		return
 	}
 	b.hand(&unwrapped{peeked, &state}, first, b.silent)
+}
+
+// withoutAddresses is an error of a connection without who was at its ends.
+func withoutAddresses(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err
+	}
+	return err
 }
 
 // hand passes a connection on by its first byte.

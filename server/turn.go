@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -212,8 +213,15 @@ func TURNCredentials(cfg Config, name string, expires time.Time) ([]signaling.IC
 		return nil, err
 	}
 	watch := machine.NewWatch(machine.Look)
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTime)
+	defer cancel()
+	external, _ := externalAddresses(ctx, &cfg, watch.Here()) // without one, the names have to do
+	internet := internetNames(&cfg, watch.Here(), external)
+	if len(cfg.Domains) == 0 && len(external) > 0 {
+		internet = append([]string{external[0].String()}, internet...)
+	}
 	t := &turnService{
-		reach:     &reach{watch: watch, internet: internetNames(&cfg, watch.Here(), nil), https: placeOf(cfg.httpsAddress()), proxied: len(cfg.Proxies) > 0},
+		reach:     &reach{watch: watch, internet: internet, https: placeOf(cfg.httpsAddress()), proxied: len(cfg.Proxies) > 0},
 		certified: func(name string) bool { return slices.Contains(canonicalAll(cfg.Domains), name) },
 	}
 	t.at.turn, t.at.turns = placeOf(cfg.turnAddress()), placeOf(cfg.turnsAddress())
@@ -253,6 +261,11 @@ const apiCredentialLife = time.Hour
 func (s *server) serveTURN(w http.ResponseWriter, r *http.Request) {
 	client := guard.ClientOf(r)
 	if !client.OnThisMachine() {
+		if s.passphrase == "" {
+			s.refuse(w, r, &guard.Refusal{Status: http.StatusForbidden, Code: codeLocalOnly,
+				Message: "With --open there is no passphrase to show: ask on the server's own machine, or run `parley turn-credentials` there."})
+			return
+		}
 		said, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		refusal := &signaling.Error{Code: signaling.CodePassphraseRequired, Message: "send the host's passphrase, as in `Authorization: Bearer ...`"}
 		if ok {
@@ -261,7 +274,11 @@ func (s *server) serveTURN(w http.ResponseWriter, r *http.Request) {
 		if refusal != nil {
 			s.metrics.refused(refusal.Code)
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			signaling.WriteHTTPError(w, http.StatusUnauthorized, refusal)
+			status := http.StatusUnauthorized
+			if refusal.Code == signaling.CodeTooManyAttempts {
+				status = http.StatusTooManyRequests
+			}
+			signaling.WriteHTTPError(w, status, refusal)
 			return
 		}
 	}
@@ -269,7 +286,7 @@ func (s *server) serveTURN(w http.ResponseWriter, r *http.Request) {
 		signaling.WriteHTTPError(w, http.StatusNotFound, &signaling.Error{Code: codeNoRelay, Message: "this server has no relay (--turn off)"})
 		return
 	}
-	username, password, err := s.turn.relay.Credential("api", time.Now().Add(apiCredentialLife), seatLimits)
+	username, password, err := s.turn.relay.Credential("api-"+rand.Text(), time.Now().Add(apiCredentialLife), seatLimits)
 	if err != nil {
 		s.log.Error("a credential for the relay", "error", err)
 		http.Error(w, "no credential could be made", http.StatusInternalServerError)
@@ -291,7 +308,7 @@ func (t *turnService) gone(seat signaling.Seat) {
 	}
 }
 
-// follow tells the relay of changes to the machine's addresses.
+// updateRelay tells the relay of changes to the machine's addresses.
 func (s *server) updateRelay() {
 	if s.turn == nil {
 		return

@@ -240,7 +240,7 @@ func TestCredentialsForOtherPrograms(t *testing.T) {
 	for range 5 {
 		ask("guess")
 	}
-	if resp, body := ask("correct horse"); resp.StatusCode != http.StatusUnauthorized || !strings.Contains(body, "too-many-attempts") {
+	if resp, body := ask("correct horse"); resp.StatusCode != http.StatusTooManyRequests || !strings.Contains(body, "too-many-attempts") {
 		t.Errorf("after six guesses: %s, %s", resp.Status, body)
 	}
 

@@ -211,7 +211,8 @@ func (r *Room) begin(w *Welcome) error {
 	if !again {
 		return nil // Dial tells
 	}
-	return r.emit(w)
+	event := *w // ours goes on to change
+	return r.emit(&event)
 }
 
 // apply keeps the list of peers, and passes the event on.

@@ -51,7 +51,7 @@ const (
 	CodeCarrierReplaced Code = "carrier-replaced"
 	// CodeNoSuchPeer: `to` is not in the room; `ref`, nothing else happens.
 	CodeNoSuchPeer Code = "no-such-peer"
-	// CodeTooSlow: too much waits for the client's acknowledgement; the session ends.
+	// CodeTooSlow: too much waits for the client's acknowledgement; the session ends. With `ref`: too much waits for the receiver of that message.
 	CodeTooSlow Code = "too-slow"
 	// CodeDraining: the server is stopping; the join is refused or the carrier ends, try after `retryAfter`.
 	CodeDraining Code = "draining"

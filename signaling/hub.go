@@ -342,7 +342,9 @@ func (h *Hub) deliver(s *seat, in incoming, body []byte) *Error {
 	case *Presence:
 		s.peer.Name, s.peer.State = f.Name, f.State
 		for _, o := range s.room.others(s) {
-			h.pushBody(o, in.Type, body)
+			if o.takes(len(body)) { // one that is so far behind gets the newest with the next, or when it joins again
+				h.pushBody(o, in.Type, body)
+			}
 		}
 		return nil
 	case *Description:
@@ -356,6 +358,9 @@ func (h *Hub) deliver(s *seat, in incoming, body []byte) *Error {
 	target := s.room.find(to)
 	if target == nil {
 		return h.refuse(CodeNoSuchPeer, 0, "the participant has left the room")
+	}
+	if !target.takes(len(body)) {
+		return h.refuse(CodeTooSlow, 0, "more waits for the participant than the server keeps: its connection is too slow, or down; try again in a moment")
 	}
 	h.pushBody(target, in.Type, body)
 	return nil

@@ -421,6 +421,22 @@ func TestTooSlow(t *testing.T) {
 			}
 			synctest.Wait()
 		}
+		// "What peers say to one another may take half of that: a message that finds no room is answered by too-slow with its ref".
+		if e := until[*Error](t, ann); e.Code != CodeTooSlow || e.Ref == 0 {
+			t.Errorf("one message too many for the slow peer was answered %+v", e)
+		}
+		if n := w.hub.Stats().Peers; n != 3 {
+			t.Errorf("what Ann sent has put somebody out: %d peers are left", n)
+		}
+		refused := w.hub.Stats().Refusals[CodeTooSlow]
+		w.hub.mu.Lock()
+		for range maxWaiting {
+			w.hub.push(w.hub.sessions[session], &Draining{})
+			if w.hub.sessions[session] == nil {
+				break
+			}
+		}
+		w.hub.unlock()
 		if l := until[*Left](t, ann); l.Reason != ReasonEnded {
 			t.Errorf("the slow peer %s", l.Reason)
 		}
@@ -430,7 +446,7 @@ func TestTooSlow(t *testing.T) {
 		if f := again.hear(); f.Code != CodeSessionUnknown {
 			t.Errorf("its resume was answered %+v", f)
 		}
-		if n := w.hub.Stats().Refusals[CodeTooSlow]; n != 1 {
+		if n := w.hub.Stats().Refusals[CodeTooSlow] - refused; n != 1 {
 			t.Errorf("counted %d times", n)
 		}
 		w.hub.mu.Lock()

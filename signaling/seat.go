@@ -131,6 +131,12 @@ func (h *Hub) onTimer(s *seat) {
 	}
 }
 
+// takes reports whether a seat may be sent one more message by another peer. Half of what may wait for it is for the hub's own
+// words, so that no peer can have another one put out by talking to it.
+func (s *seat) takes(size int) bool {
+	return len(s.waiting) < maxWaiting/2 && s.bytes+size < maxWaitingBytes/2
+}
+
 // push queues a message for a seat. If too much waits already, the seat ends.
 func (h *Hub) push(s *seat, f Frame) {
 	body, err := encodeBody(f)

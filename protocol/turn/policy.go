@@ -1,6 +1,9 @@
 package turn
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // denied are the addresses that nothing is relayed to unless the operator allows it: all of the IANA special-purpose
 // registries (RFC 6890), multicast, what is not assigned, and what clouds hide behind. A relay that reaches them is a
@@ -47,6 +50,7 @@ var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 // local are the networks whose clients are served without Config.Public.
 var local = []netip.Prefix{
 	netip.MustParsePrefix("10.0.0.0/8"),
+	netip.MustParsePrefix("100.64.0.0/10"), // overlay networks
 	netip.MustParsePrefix("127.0.0.0/8"),
 	netip.MustParsePrefix("169.254.0.0/16"),
 	netip.MustParsePrefix("172.16.0.0/12"),
@@ -91,6 +95,13 @@ func (p *policy) judge(a netip.Addr) verdict {
 		return refuse
 	}
 	allowed := contains(p.allow, a)
+	if slices.Contains(p.own, a) && !slices.Contains(p.relay, a) {
+		// This machine is in the networks that the operator allows, but not meant by that.
+		if slices.Contains(p.allow, netip.PrefixFrom(a, a.BitLen())) {
+			return forward
+		}
+		return refuse
+	}
 	for _, r := range p.relay {
 		if r == a {
 			if allowed {
@@ -101,11 +112,6 @@ func (p *policy) judge(a netip.Addr) verdict {
 	}
 	if allowed {
 		return forward
-	}
-	for _, o := range p.own {
-		if o == a {
-			return refuse
-		}
 	}
 	if nat64.Contains(a) {
 		b := a.As16()

@@ -24,6 +24,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/publicsuffix"
+
 	"github.com/parley-rtc/parley/server/machine"
 	"github.com/parley-rtc/parley/server/state"
 )
@@ -80,7 +82,7 @@ func newAuthority(names []string, now time.Time) ([]byte, error) {
 	}
 	permitted := []string{"local", "localhost"}
 	for _, name := range names {
-		if isName(name) && !slices.Contains(permitted, name) {
+		if isName(name) && !isSuffix(name) && !slices.Contains(permitted, name) {
 			permitted = append(permitted, name)
 		}
 	}
@@ -112,6 +114,13 @@ func newAuthority(names []string, now time.Time) ([]byte, error) {
 		return nil, err
 	}
 	return encode(der, key)
+}
+
+// isSuffix reports whether strangers have names below this one: a constraint permits those as well, so an authority for a
+// machine that is called app would be one for all of .app.
+func isSuffix(name string) bool {
+	suffix, icann := publicsuffix.PublicSuffix(name)
+	return suffix == name && (icann || strings.Contains(name, "."))
 }
 
 func parseAuthority(data []byte) (*Authority, error) {

@@ -65,7 +65,7 @@ func verify(a *Authority, der []byte, name string, now time.Time) error {
 
 // Whoever has the authority's key can sign what they like; the constraints have to make it worthless.
 func TestConstraints(t *testing.T) {
-	a := authority(t, stateDir(t), start, "kitchen", "kitchen.local")
+	a := authority(t, stateDir(t), start, "kitchen", "kitchen.local", "app") // a machine may be called as a domain of the internet is
 	for name, permitted := range map[string]bool{
 		"localhost":         true,
 		"app.localhost":     true,
@@ -82,6 +82,8 @@ func TestConstraints(t *testing.T) {
 		"fd00::5":           true,
 		"fe80::5":           true,
 		"www.example.com":   false,
+		"login.cash.app":    false,
+		"app":               false,
 		"example.com":       false,
 		"local.example.com": false,
 		"notlocal":          false,

@@ -44,7 +44,10 @@ func Ask(ctx context.Context, server netip.AddrPort) (netip.AddrPort, error) {
 		for time.Now().Before(deadline) {
 			n, err := conn.Read(buf)
 			if err != nil {
-				break // the deadline, or an ICMP error that may pass
+				if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
+					break
+				}
+				continue // an ICMP error, which may pass
 			}
 			if m, err := stun.Parse(buf[:n]); err == nil && m.ID() == id && m.Class() == stun.Success {
 				return m.XORAddress(stun.AttrXORMappedAddress)

@@ -58,7 +58,7 @@ export type Code =
   | 'carrier-replaced'
   /** `to` is not in the room; `ref`, nothing else happens. */
   | 'no-such-peer'
-  /** too much waits for the client's acknowledgement; the session ends. */
+  /** too much waits for the client's acknowledgement; the session ends. With `ref`: too much waits for the receiver of that message. */
   | 'too-slow'
   /** the server is stopping; the join is refused or the carrier ends, try after `retryAfter`. */
   | 'draining'
