@@ -8,6 +8,10 @@ const speakingFrom = 0.02;
 /** The ring stays for this long after a word, in milliseconds. */
 const speakingFor = 400;
 
+/** A picture that stands still for this long, in milliseconds, is attached anew; then half as often each time, down to slowest. */
+const stillFor = 2000;
+const stillSlowest = 60_000;
+
 /** A Tile shows one participant. */
 export interface Tile {
   readonly element: HTMLElement;
@@ -130,7 +134,33 @@ export function peerTile(peer: Peer, host: PeerTileHost): PeerTile {
     play();
     draw();
   };
+  // Chromium may go on showing the last picture from before a change of network, while new ones are decoded: it keeps to the clock
+  // of the stream as it was. Attached anew, the element begins with a clock of its own.
+  const attachAnew = () => {
+    tile.video.srcObject = null;
+    attach();
+  };
+  let seen = 0;
+  let moved = performance.now();
+  let patience = stillFor;
+  const watch = (now: number) => {
+    const frames = tile.video.getVideoPlaybackQuality().totalVideoFrames;
+    const expected = peer.state === 'connected' && tile.element.dataset['video'] === 'true' && document.visibilityState === 'visible';
+    if (frames !== seen || !expected) {
+      if (frames > seen) patience = stillFor;
+      seen = frames;
+      moved = now;
+    } else if (now - moved > patience) {
+      patience = Math.min(2 * patience, stillSlowest);
+      seen = 0;
+      moved = now;
+      attachAnew();
+    }
+  };
+  let state = peer.state;
   const drawState = () => {
+    if (state === 'reconnecting' && peer.state === 'connected') attachAnew();
+    state = peer.state;
     tile.element.dataset['state'] = peer.state;
     const name = peer.name || 'this guest';
     switch (peer.state) {
@@ -164,7 +194,10 @@ export function peerTile(peer: Peer, host: PeerTileHost): PeerTile {
     element: tile.element,
     play,
     route: () => void speaker.apply(audio),
-    tick: (now) => tile.speaks(peer.presence.audio === false ? 0 : peer.audioLevel, now),
+    tick: (now) => {
+      tile.speaks(peer.presence.audio === false ? 0 : peer.audioLevel, now);
+      watch(now);
+    },
     remove: () => {
       for (const off of offs) off();
       tile.video.srcObject = audio.srcObject = null;
