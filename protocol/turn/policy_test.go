@@ -313,14 +313,14 @@ func TestTunneledClientsGetNoAllocation(t *testing.T) {
 // Without Config.Public nobody from outside gets an answer, not even to STUN.
 func TestOnlyLocalClientsUnlessPublic(t *testing.T) {
 	r := newRig(t, func(c *turn.Config) { c.Public = false })
-	for _, from := range []string{"127.0.0.1:1", "10.1.1.1:1", "172.31.0.1:1", "192.168.0.1:1", "169.254.1.1:1", "[::1]:1", "[fd12::1]:1", "[fe80::1]:1", "[fe80::1%eth0]:1"} {
+	for _, from := range []string{"127.0.0.1:1", "10.1.1.1:1", "172.31.0.1:1", "192.168.0.1:1", "169.254.1.1:1", "100.64.0.1:1", "100.127.0.1:1", "[::1]:1", "[fd12::1]:1", "[fe80::1]:1", "[fe80::1%eth0]:1"} {
 		c := r.client(from, "ada")
 		if m := c.exchange(c.build(stun.Binding, nil)); m.Class() != stun.Success {
 			t.Errorf("%s gets %v", from, m.Class())
 		}
 		c.allocate()
 	}
-	for _, from := range []string{"5.9.0.1:1", "100.64.0.1:1", "172.32.0.1:1", "[2a01:4f8::1]:1"} {
+	for _, from := range []string{"5.9.0.1:1", "100.63.0.1:1", "100.128.0.1:1", "172.32.0.1:1", "[2a01:4f8::1]:1"} {
 		c := r.client(from, "ada")
 		for _, method := range []stun.Method{stun.Binding, stun.Allocate} {
 			r.dropped(turn.DropNotLocal, func() { c.deliver(c.path, c.build(method, udp)) })

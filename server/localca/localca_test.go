@@ -65,12 +65,12 @@ func verify(a *Authority, der []byte, name string, now time.Time) error {
 
 // Whoever has the authority's key can sign what they like; the constraints have to make it worthless.
 func TestConstraints(t *testing.T) {
-	a := authority(t, stateDir(t), start, "kitchen", "kitchen.local", "app") // a machine may be called as a domain of the internet is
+	a := authority(t, stateDir(t), start, "pantry", "pantry.local", "app") // a machine may be called as a domain of the internet is
 	for name, permitted := range map[string]bool{
 		"localhost":         true,
 		"app.localhost":     true,
-		"kitchen":           true,
-		"kitchen.local":     true,
+		"pantry":            true,
+		"pantry.local":      true,
 		"other.local":       true,
 		"127.0.0.1":         true,
 		"10.1.2.3":          true,
@@ -87,7 +87,7 @@ func TestConstraints(t *testing.T) {
 		"example.com":       false,
 		"local.example.com": false,
 		"notlocal":          false,
-		"kitchens":          false,
+		"pantries":          false,
 		"8.8.8.8":           false,
 		"172.32.0.1":        false,
 		"192.169.1.1":       false,
@@ -119,7 +119,7 @@ func errText(err error) string {
 }
 
 func TestAuthorityCertificate(t *testing.T) {
-	a := authority(t, stateDir(t), start, "kitchen", "kitchen.local", "bad name", "")
+	a := authority(t, stateDir(t), start, "pantry", "pantry.local", "bad name", "")
 	c := a.Certificate()
 	if !c.PermittedDNSDomainsCritical || !c.IsCA || c.MaxPathLen != 0 || !c.MaxPathLenZero {
 		t.Errorf("constraints critical %v, CA %v, path length %d", c.PermittedDNSDomainsCritical, c.IsCA, c.MaxPathLen)
@@ -139,7 +139,7 @@ func TestAuthorityCertificate(t *testing.T) {
 	if !slices.Equal(c.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}) {
 		t.Errorf("usages %v", c.ExtKeyUsage)
 	}
-	if want := []string{"kitchen", "kitchen.local"}; !slices.Equal(a.OwnNames(), want) {
+	if want := []string{"pantry", "pantry.local"}; !slices.Equal(a.OwnNames(), want) {
 		t.Errorf("own names %q, want %q", a.OwnNames(), want)
 	}
 	block, rest := pem.Decode(a.PEM())
@@ -155,7 +155,7 @@ func TestAuthorityCertificate(t *testing.T) {
 
 func TestAuthorityIsKept(t *testing.T) {
 	dir := stateDir(t)
-	first := authority(t, dir, start, "kitchen")
+	first := authority(t, dir, start, "pantry")
 	again := authority(t, dir, start.AddDate(9, 0, 0), "pantry")
 	if !first.cert.Equal(again.cert) || !first.key.Equal(again.key) {
 		t.Error("a restart has made another authority")
@@ -194,8 +194,8 @@ func leaf(t *testing.T, dir *state.Dir, a *Authority, h *machine.Here, now time.
 
 func TestLeaf(t *testing.T) {
 	dir := stateDir(t)
-	a := authority(t, dir, start, "kitchen", "kitchen.local", "call.home.example")
-	l, left := leaf(t, dir, a, here("kitchen", "192.168.1.5", "fd00::5", "203.0.113.7", "fe80::5"), start, "call.home.example", "elsewhere.example")
+	a := authority(t, dir, start, "pantry", "pantry.local", "call.home.example")
+	l, left := leaf(t, dir, a, here("pantry", "192.168.1.5", "fd00::5", "203.0.113.7", "fe80::5"), start, "call.home.example", "elsewhere.example")
 	if !slices.Equal(left, []string{"elsewhere.example"}) {
 		t.Errorf("left out %q", left)
 	}
@@ -203,7 +203,7 @@ func TestLeaf(t *testing.T) {
 	if life := cert.Leaf.NotAfter.Sub(cert.Leaf.NotBefore); life > 398*24*time.Hour || life < 300*24*time.Hour {
 		t.Errorf("it lives for %v", life)
 	}
-	for _, name := range []string{"localhost", "kitchen", "kitchen.local", "call.home.example", "127.0.0.1", "::1", "192.168.1.5", "fd00::5", "fe80::5"} {
+	for _, name := range []string{"localhost", "pantry", "pantry.local", "call.home.example", "127.0.0.1", "::1", "192.168.1.5", "fd00::5", "fe80::5"} {
 		if err := verify(a, cert.Certificate[0], name, start); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -215,8 +215,8 @@ func TestLeaf(t *testing.T) {
 
 func TestLeafFollowsTheMachine(t *testing.T) {
 	dir := stateDir(t)
-	a := authority(t, dir, start, "kitchen")
-	home := here("kitchen", "192.168.1.5")
+	a := authority(t, dir, start, "pantry")
+	home := here("pantry", "192.168.1.5")
 	l, _ := leaf(t, dir, a, home, start)
 	first := l.Certificate()
 
@@ -228,7 +228,7 @@ func TestLeafFollowsTheMachine(t *testing.T) {
 		return l.Certificate()
 	}
 	update(home, start.AddDate(0, 6, 0), false)
-	moved := update(here("kitchen", "10.0.0.7"), start, true)
+	moved := update(here("pantry", "10.0.0.7"), start, true)
 	if moved.Leaf.VerifyHostname("10.0.0.7") != nil || moved.Leaf.VerifyHostname("192.168.1.5") == nil {
 		t.Errorf("after the move it is for %v", moved.Leaf.IPAddresses)
 	}
@@ -236,16 +236,16 @@ func TestLeafFollowsTheMachine(t *testing.T) {
 		t.Error("the key has changed")
 	}
 	late := moved.Leaf.NotAfter.AddDate(0, 0, -29)
-	if renewed := update(here("kitchen", "10.0.0.7"), late, true); !renewed.Leaf.NotAfter.After(late.AddDate(1, 0, 0)) {
+	if renewed := update(here("pantry", "10.0.0.7"), late, true); !renewed.Leaf.NotAfter.After(late.AddDate(1, 0, 0)) {
 		t.Errorf("renewed until %v", renewed.Leaf.NotAfter)
 	}
 	// A restart finds the same certificate; another authority needs another one.
-	again, _ := leaf(t, dir, a, here("kitchen", "10.0.0.7"), late)
+	again, _ := leaf(t, dir, a, here("pantry", "10.0.0.7"), late)
 	if !again.Certificate().Leaf.Equal(l.Certificate().Leaf) {
 		t.Error("a restart has made another certificate")
 	}
-	other := authority(t, stateDir(t), start, "kitchen")
-	if signed, _ := leaf(t, dir, other, here("kitchen", "10.0.0.7"), late); verify(other, signed.Certificate().Certificate[0], "10.0.0.7", late) != nil {
+	other := authority(t, stateDir(t), start, "pantry")
+	if signed, _ := leaf(t, dir, other, here("pantry", "10.0.0.7"), late); verify(other, signed.Certificate().Certificate[0], "10.0.0.7", late) != nil {
 		t.Error("the certificate of another authority was kept")
 	}
 }
