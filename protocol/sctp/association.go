@@ -36,6 +36,9 @@ type Config struct {
 	ReceiveBuffer int
 	// MaxChannels is how many channels there may be at a time. Default 2048, at most 65535.
 	MaxChannels int
+	// NoInterleaving says not to offer that messages are interleaved (RFC 8260): a large message then delays what is
+	// sent on other channels.
+	NoInterleaving bool
 	// ZeroChecksum says that DTLS is below, so that checksums need not be computed if the peer agrees (RFC 9653).
 	ZeroChecksum bool
 }
@@ -371,7 +374,7 @@ func (a *Association) handleChunk(now mono.Time, tag uint32, c chunk, hadData *b
 		if standing || a.state == stateCookieEchoed {
 			a.answer(appendChunk(nil, typeHeartbeatAck, 0, c.value))
 		}
-	case typeData:
+	case typeData, typeIData:
 		if standing && a.handleData(now, c) {
 			*hadData = true
 		}
@@ -383,7 +386,7 @@ func (a *Association) handleChunk(now mono.Time, tag uint32, c chunk, hadData *b
 		if standing {
 			a.handleHeartbeatAck(now, c)
 		}
-	case typeForwardTSN:
+	case typeForwardTSN, typeIForwardTSN:
 		if standing && a.handleForwardTSN(now, c) {
 			*hadData = true
 		}

@@ -57,13 +57,15 @@ type channel struct {
 	low         int         // the threshold of BufferedAmountLow
 	pass        uint64      // its turn; see sendQueue
 	place       int32       // in the heap, plus one
-	ssn         uint16      // the next
+	numbers     [2]uint32   // the next, SSN or MID, and the next MID of what is unordered
 	waitsForAck bool        // of DCEP: until then everything is ordered (RFC 8832 section 6)
 	waiting     bool        // for the association, to be told of
 
 	// Receiving.
-	expected uint16 // the next SSN
+	expected uint32 // the next number of what is ordered; 16 bits of it are compared with an SSN
+	floor    uint32 // MIDs of unordered messages below it will not come
 	early    []inMessage
+	partial  []*partial // in the order of what is unordered or not, and of MIDs
 
 	// Closing.
 	closing      bool // nothing more is taken from the program
@@ -72,6 +74,16 @@ type channel struct {
 	err          *Error
 
 	cfg *ChannelConfig
+}
+
+// take returns the number of the next message on the stream.
+func (ch *channel) take(unordered bool) uint32 {
+	i := 0
+	if unordered {
+		i = 1
+	}
+	ch.numbers[i]++
+	return ch.numbers[i] - 1
 }
 
 func (ch *channel) priority() uint16 {
@@ -296,6 +308,8 @@ func (a *Association) beginClosing(now mono.Time, ch *channel) {
 	a.resetDrained(now)
 }
 
+const tooLarge = "a message is larger than the maximum that was announced"
+
 // closeWithError closes a channel on which the peer did what it must not.
 func (a *Association) closeWithError(now mono.Time, id StreamID, why string) {
 	ch := a.channels[id]
@@ -308,6 +322,7 @@ func (a *Association) closeWithError(now mono.Time, id StreamID, why string) {
 		return
 	}
 	ch.err = &Error{Remote: true, Reason: why}
+	a.forgetIncoming(ch)
 	a.beginClosing(now, ch)
 }
 
@@ -318,7 +333,10 @@ func (a *Association) removeChannel(ch *channel, err *Error) {
 	for m := ch.first; m != nil; {
 		next := m.next
 		if !m.internal {
-			s.buffered -= len(m.data)
+			s.buffered -= len(m.data) - m.cut
+		}
+		if m.cut > 0 {
+			s.begun -= len(m.data)
 		}
 		if m.pooled {
 			a.pool.put(m.data)
@@ -327,10 +345,7 @@ func (a *Association) removeChannel(ch *channel, err *Error) {
 		m = next
 	}
 	ch.first, ch.last = nil, nil
-	for _, m := range ch.early {
-		a.forget(m)
-	}
-	ch.early = nil
+	a.forgetIncoming(ch)
 	delete(a.channels, ch.id)
 	if a.ours(ch.id) {
 		a.lowID = min(a.lowID, int(ch.id))
@@ -343,6 +358,18 @@ func (a *Association) removeChannel(ch *channel, err *Error) {
 		}
 		a.tell(e)
 	}
+}
+
+// forgetIncoming throws away what has come on ch and cannot be delivered.
+func (a *Association) forgetIncoming(ch *channel) {
+	for _, m := range ch.early {
+		a.forget(m)
+	}
+	ch.early = nil
+	for _, p := range ch.partial {
+		a.freeFragments(p)
+	}
+	ch.partial = nil
 }
 
 // orphan is a message on a stream that nobody has claimed: a negotiated channel that this end has not opened yet.
@@ -383,7 +410,7 @@ func (a *Association) deliver(now mono.Time, ch *channel, m inMessage) {
 	}
 	if len(m.data) > a.cfg.MaxMessageSize {
 		a.forget(m)
-		a.closeWithError(now, ch.id, "a message is larger than the maximum that was announced")
+		a.closeWithError(now, ch.id, tooLarge)
 		return
 	}
 	ch.waitsForAck = false // RFC 8832 section 6: data is as good as an acknowledgement

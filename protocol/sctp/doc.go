@@ -1,6 +1,6 @@
 // Package sctp is the association under WebRTC's data channels, and the channels themselves: SCTP (RFC 9260) over a
 // datagram channel (RFC 8261), partial reliability (RFC 3758 with the policies of RFC 7496), stream reset (RFC 6525),
-// zero checksums over DTLS (RFC 9653), and data channels with their establishment protocol (RFC 8831 and 8832).
+// interleaved messages (RFC 8260), zero checksums over DTLS (RFC 9653), and data channels with their establishment protocol (RFC 8831 and 8832).
 //
 // An [Association] is told the time and never asks, as every engine here: packets go in by HandlePacket and come out of
 // AppendPacket, timers are NextTimeout and HandleTimeout, and what happens comes out of NextEvent. It lives inside a
@@ -11,9 +11,9 @@
 // it returns [ErrBufferFull] where the buffer's limit is. What is received counts against the window that the peer is
 // given until Consume says that a program has read it, so not calling Consume is how a slow reader slows the sender.
 //
-// Streams are many and cheap; their messages take turns by the priority of their channels. A message's fragments follow
-// each other, as RFC 9260 demands, so a large message delays what is sent on other channels for as long as it takes to
-// send; messages are not interleaved (RFC 8260), and the path's MTU is what the Config says.
+// Streams are many and cheap; they share by the priority of their channels (weighted fair queuing, RFC 8831 section 6.4).
+// If both ends can, messages are interleaved (RFC 8260), so a large message does not delay what is sent on other
+// channels. If not, a message's fragments follow each other, and turns are taken at the boundaries of messages.
 //
 // The window of congestion is that of CUBIC (RFC 9438), beginning with ten packets. Losses are found by gap reports, by
 // time as RACK does, and by a probe before the timer T3 (RFC 8985). Packets are not paced.

@@ -3,6 +3,7 @@ package sctp
 import (
 	"encoding/binary"
 
+	"github.com/parley-rtc/parley/internal/seqnum"
 	"github.com/parley-rtc/parley/internal/wire"
 	"github.com/parley-rtc/parley/protocol/mono"
 )
@@ -15,8 +16,11 @@ func (a *Association) abandon(now mono.Time, m *outMessage) {
 	s := &a.send
 	a.stats.MessagesAbandoned++
 	if m.chunks > 0 {
-		for tsn := max(m.first, s.acked+1); tsn < s.next && s.at(tsn).m == m; tsn++ {
+		for tsn := max(m.first, s.acked+1); tsn <= m.last; tsn++ {
 			c := s.at(tsn)
+			if c.m != m {
+				continue // messages are interleaved
+			}
 			switch c.fate {
 			case flying:
 				s.outstanding -= c.size
@@ -32,10 +36,11 @@ func (a *Association) abandon(now mono.Time, m *outMessage) {
 		if !m.internal {
 			a.unbuffer(m.ch, rest)
 		}
-		s.done()
+		s.done(m)
 		m.data = m.data[:m.cut]
 		if m.cut > 0 { // a TSN for the end that will not come, so that the peer hears of it
 			s.chunks = append(s.chunks, outChunk{m: m, flags: flagEnd, fate: abandoned})
+			m.last = s.next
 			s.next++
 			m.chunks++
 		}
@@ -60,7 +65,8 @@ func (a *Association) proceedForward(now mono.Time) {
 	}
 }
 
-// appendForward appends a FORWARD TSN with the last number of each ordered stream that is skipped.
+// appendForward appends a FORWARD TSN with the last number of each ordered stream that is skipped, or an I-FORWARD-TSN
+// with those of what is unordered too (RFC 8260 section 2.3.1).
 func (a *Association) appendForward(b []byte, limit int, now mono.Time) []byte {
 	a.due &^= dueForward
 	s := &a.send
@@ -68,25 +74,28 @@ func (a *Association) appendForward(b []byte, limit int, now mono.Time) []byte {
 		return b
 	}
 	start := len(b)
-	b = append(b, byte(typeForwardTSN), 0, 0, 0)
+	kind, size := typeForwardTSN, 4
+	if s.interleave {
+		kind, size = typeIForwardTSN, 8
+	}
+	b = append(b, byte(kind), 0, 0, 0)
 	b = wire.AppendUint32(b, 0)
 	list := len(b)
 	last := s.acked
 	for tsn := s.acked + 1; tsn <= s.advanced; tsn++ {
 		m := s.at(tsn).m
-		if !m.unordered {
+		if !m.unordered || s.interleave {
 			at := list
-			for at < len(b) && binary.BigEndian.Uint16(b[at:]) != uint16(m.ch.id) {
-				at += 4
+			for at < len(b) && !m.namedBy(b[at:at+size]) {
+				at += size
 			}
 			if at == len(b) {
-				if len(b)+4 > limit {
+				if len(b)+size > limit {
 					break
 				}
-				b = wire.AppendUint16(b, uint16(m.ch.id))
-				b = wire.AppendUint16(b, 0)
+				b = wire.AppendZeros(b, size)
 			}
-			binary.BigEndian.PutUint16(b[at+2:], m.ssn)
+			m.name(b[at : at+size])
 		}
 		last = tsn
 	}
@@ -100,12 +109,38 @@ func (a *Association) appendForward(b []byte, limit int, now mono.Time) []byte {
 	return b
 }
 
+// name writes the entry that says that m is skipped.
+func (m *outMessage) name(entry []byte) {
+	binary.BigEndian.PutUint16(entry, uint16(m.ch.id))
+	if len(entry) == 4 {
+		binary.BigEndian.PutUint16(entry[2:], uint16(m.number))
+		return
+	}
+	if entry[3] = 0; m.unordered {
+		entry[3] = 1
+	}
+	binary.BigEndian.PutUint32(entry[4:], m.number)
+}
+
+// namedBy reports whether an entry is for m's stream, and for what is unordered if m is.
+func (m *outMessage) namedBy(entry []byte) bool {
+	return binary.BigEndian.Uint16(entry) == uint16(m.ch.id) && (len(entry) == 4 || entry[3] == 1 == m.unordered)
+}
+
 // handleForwardTSN moves on to where the peer says (section 3.6), and returns whether it counts as data.
 func (a *Association) handleForwardTSN(now mono.Time, c chunk) bool {
 	in := wire.NewReader(c.value)
 	rx := &a.receive
 	tsn := near(rx.cumulative, in.Uint32())
-	if !in.OK() || in.Len()%4 != 0 {
+	size := 4
+	if c.kind == typeIForwardTSN {
+		size = 8
+	}
+	if (size == 8) != a.send.interleave { // RFC 8260 section 2.3.1
+		a.violate("what is skipped is not told in the way that was agreed on")
+		return false
+	}
+	if !in.OK() || in.Len()%size != 0 {
 		a.stats.DroppedMalformed++
 		return false
 	}
@@ -121,13 +156,29 @@ func (a *Association) handleForwardTSN(now mono.Time, c chunk) bool {
 	rx.moveTo(tsn)
 	a.dropRuns(tsn)
 	for in.Len() > 0 {
-		id, ssn := StreamID(in.Uint16()), in.Uint16()
+		id, number, unordered := StreamID(in.Uint16()), uint32(in.Uint16()), false
+		if size == 8 {
+			unordered = number&1 != 0
+			number = in.Uint32()
+		}
 		ch := a.channels[id]
 		if ch == nil {
-			ch = a.newChannel(id) // what comes on it later begins after ssn
+			ch = a.newChannel(id) // what comes on it later begins after number
 		}
-		if ch != nil {
-			a.skipTo(now, ch, ssn)
+		switch {
+		case ch == nil:
+		case unordered:
+			a.dropPartial(ch, true, number)
+			if seqnum.Before(ch.floor, number+1) {
+				ch.floor = number + 1
+			}
+		default:
+			if size == 4 {
+				number = ch.extend(number)
+			} else {
+				a.dropPartial(ch, false, number)
+			}
+			a.skipTo(now, ch, number)
 		}
 	}
 	a.pendingResetMayGoOn(now)

@@ -21,7 +21,7 @@ func (a *Association) inconsistency(unread int) string {
 		return ""
 	}
 	outstanding, lost, held := 0, 0, 0
-	buffered := 0
+	buffered, begun := 0, 0
 	for tsn := s.acked + 1; tsn < s.next; tsn++ {
 		c := s.at(tsn)
 		switch c.fate {
@@ -43,11 +43,14 @@ func (a *Association) inconsistency(unread int) string {
 		sum := 0
 		for m := ch.first; m != nil; m = m.next {
 			if !m.internal {
-				sum += len(m.data)
+				sum += len(m.data) - m.cut
 			}
-		}
-		if m := s.current; m != nil && m.ch == ch && !m.internal {
-			sum += len(m.data) - m.cut
+			if m.cut > 0 {
+				begun += len(m.data)
+				if m != ch.first {
+					return "a message was begun that is not the first"
+				}
+			}
 		}
 		if sum != ch.buffered {
 			return fmt.Sprintf("channel %d has buffered %d bytes and says %d", ch.id, sum, ch.buffered)
@@ -55,12 +58,24 @@ func (a *Association) inconsistency(unread int) string {
 		buffered += sum
 		for i, m := range ch.early {
 			unread += cost(len(m.data))
-			if i > 0 && m.ssn == ch.early[i-1].ssn {
+			if i > 0 && m.number == ch.early[i-1].number {
 				return "two early messages have the same number"
 			}
 		}
 	}
+	for _, ch := range a.channels {
+		for _, p := range ch.partial {
+			for i, f := range p.parts {
+				unread += cost(len(f.data))
+				if i > 0 && f.number <= p.parts[i-1].number {
+					return "the parts of a message are not in order"
+				}
+			}
+		}
+	}
 	switch {
+	case begun != s.begun:
+		return fmt.Sprintf("%d bytes of messages were begun, not %d", begun, s.begun)
 	case outstanding != s.outstanding:
 		return fmt.Sprintf("%d bytes are flying, %d are said to be outstanding", outstanding, s.outstanding)
 	case lost != s.missing || held != s.arrived:

@@ -40,7 +40,10 @@ func (a *Association) offer() *initChunk {
 		outgoing: maxStreams, incoming: maxStreams,
 	}
 	if a.cfg.ZeroChecksum {
-		c.ext = extZeroChecksum
+		c.ext |= extZeroChecksum
+	}
+	if !a.cfg.NoInterleaving {
+		c.ext |= extIData | extIForwardTSN
 	}
 	return c
 }
@@ -143,6 +146,14 @@ func (a *Association) adopt(tsn, window uint32, incoming uint16, ext extensions)
 	a.send.peerWindow = int(window)
 	a.outStreams = min(maxStreams, int(incoming)) // section 5.1.1
 	a.ext = ext
+	// RFC 8260 sections 2.2.1 and 2.3.1: messages are interleaved if both can, and then it is I-FORWARD-TSN that counts.
+	a.send.interleave = ext&extIData != 0 && !a.cfg.NoInterleaving
+	if a.send.interleave && ext&extIForwardTSN == 0 {
+		a.ext &^= extForwardTSN
+	} else if a.send.interleave {
+		a.ext |= extForwardTSN
+	}
+	a.send.mayBegin = int(window) / 2
 	a.reset.expected = tsn
 }
 

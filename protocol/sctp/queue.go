@@ -14,10 +14,12 @@ type outMessage struct {
 	pooled    bool
 	ppid      uint32
 	unordered bool
-	internal  bool // of DCEP: not counted as buffered
-	ssn       uint16
+	internal  bool      // of DCEP: not counted as buffered
+	number    uint32    // SSN, of which 16 bits are sent, or MID
 	cut       int       // bytes that are in chunks already
+	fragments uint32    // chunks that were cut
 	first     int64     // TSN of the first chunk
+	last      int64     // and of the last one so far
 	chunks    int       // chunks that the peer has not acknowledged for good
 	most      uint32    // retransmissions of a chunk, after which the message is abandoned
 	expires   mono.Time // when it is
@@ -25,16 +27,20 @@ type outMessage struct {
 
 const noLimit = math.MaxUint32
 
-// The queue of messages that wait. It takes turns between channels message by message, because the fragments of one
-// message must follow each other; a channel that has had its share waits until the others have had theirs, where the
-// shares are as the priorities (RFC 8831 section 6.4).
+// The queue of messages that wait: weighted fair queuing between channels (RFC 8260 section 3.6), where the shares are
+// as the priorities (RFC 8831 section 6.4). A channel that has had its share waits until the others have had theirs; one
+// that had nothing to send gains nothing by it, but comes next. Turns are taken chunk by chunk if messages may be
+// interleaved. Else the fragments of one message must follow each other, and turns are taken message by message.
 type sendQueue struct {
-	ready    []*channel // a heap with the channel first that has had the least of its share
-	current  *outMessage
-	passed   uint64 // the turn of the channel that was served last
-	buffered int    // bytes of all channels that were never sent
-	free     *outMessage
-	freed    int
+	ready      []*channel // a heap of those with messages; first the channel that has had the least of its share
+	interleave bool
+	current    *channel // whose message must go on, if they may not be interleaved
+	passed     uint64   // the turn of the channel that was served last
+	begun      int      // bytes of messages of which a part is in chunks, and a part is not
+	mayBegin   int      // how many there may be, so that the peer has room to finish one
+	buffered   int      // bytes of all channels that were never sent
+	free       *outMessage
+	freed      int
 }
 
 const maxFreed = 64
@@ -63,13 +69,11 @@ func (q *sendQueue) add(m *outMessage) {
 	ch := m.ch
 	if ch.last == nil {
 		ch.first = m
+		q.enter(ch)
 	} else {
 		ch.last.next = m
 	}
 	ch.last = m
-	if ch.place == 0 && (q.current == nil || q.current.ch != ch) {
-		q.enter(ch)
-	}
 }
 
 func (q *sendQueue) enter(ch *channel) {
@@ -79,38 +83,73 @@ func (q *sendQueue) enter(ch *channel) {
 	q.up(len(q.ready) - 1)
 }
 
-// pick returns the message to cut the next chunk from; nil if there is none. It stays the same until it is done.
-func (q *sendQueue) pick() *outMessage {
-	if q.current == nil && len(q.ready) > 0 {
-		ch := q.ready[0]
-		q.leave(ch)
-		m := ch.first
-		ch.first = m.next
-		if ch.first == nil {
-			ch.last = nil
-		}
-		m.next = nil
-		q.passed = ch.pass
-		q.current = m
+// pick returns the message to cut the next chunk from, of which whole bytes would make it a single chunk; nil if there
+// is none.
+func (q *sendQueue) pick(whole int) *outMessage {
+	if q.current != nil {
+		return q.current.first
 	}
-	return q.current
+	if len(q.ready) == 0 {
+		return nil
+	}
+	m := q.ready[0].first
+	if q.begun > 0 && m.cut == 0 && len(m.data) > whole && q.begun+len(m.data) > q.mayBegin {
+		// The peer holds all parts until a message is whole. Were more begun than it has room for, none would ever be.
+		m = nil
+		for _, ch := range q.ready {
+			if ch.first.cut > 0 && (m == nil || q.before(ch, m.ch)) {
+				m = ch.first
+			}
+		}
+	}
+	return m
 }
 
-// done: all of the current message is in chunks, or it will never be.
-func (q *sendQueue) done() {
-	m := q.current
-	q.current = nil
-	const overhead = 64 // so that tiny messages count too
-	m.ch.pass += uint64(len(m.data)+overhead) << 10 / uint64(m.ch.priority())
-	if m.ch.first != nil {
-		q.enter(m.ch)
+// cut takes note that the next n bytes of m are in a chunk; m is the first of its channel.
+func (q *sendQueue) cut(m *outMessage, n int) {
+	ch := m.ch
+	if m.cut == 0 {
+		q.begun += len(m.data)
 	}
+	m.cut += n
+	m.fragments++
+	q.passed = max(q.passed, ch.pass)
+	const overhead = 64 // so that tiny messages count too
+	ch.pass += uint64(n+overhead) << 10 / uint64(ch.priority())
+	if m.cut == len(m.data) {
+		q.done(m)
+		return
+	}
+	if !q.interleave {
+		q.current = ch
+	}
+	q.down(int(ch.place) - 1)
+}
+
+// done takes m, the first of its channel, out of the queue: all of it is in chunks, or will never be.
+func (q *sendQueue) done(m *outMessage) {
+	ch := m.ch
+	if m.cut > 0 {
+		q.begun -= len(m.data)
+	}
+	q.current = nil
+	ch.first = m.next
+	m.next = nil
+	if ch.first == nil {
+		ch.last = nil
+		q.leave(ch)
+		return
+	}
+	q.down(int(ch.place) - 1)
 }
 
 // leave takes ch out of the heap, wherever it is.
 func (q *sendQueue) leave(ch *channel) {
 	if ch.place == 0 {
 		return
+	}
+	if q.current == ch {
+		q.current = nil
 	}
 	i, last := int(ch.place)-1, len(q.ready)-1
 	ch.place = 0
@@ -126,7 +165,13 @@ func (q *sendQueue) leave(ch *channel) {
 }
 
 func (q *sendQueue) before(a, b *channel) bool {
-	return a.pass < b.pass || a.pass == b.pass && a.id < b.id
+	switch {
+	case a.pass != b.pass:
+		return a.pass < b.pass
+	case a.priority() != b.priority():
+		return a.priority() > b.priority()
+	}
+	return a.id < b.id
 }
 
 func (q *sendQueue) swap(i, j int) {

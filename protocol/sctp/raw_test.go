@@ -120,6 +120,7 @@ func name(k chunkType) string {
 		typeHeartbeatAck: "HEARTBEAT-ACK", typeAbort: "ABORT", typeShutdown: "SHUTDOWN", typeShutdownAck: "SHUTDOWN-ACK",
 		typeError: "ERROR", typeCookieEcho: "COOKIE-ECHO", typeCookieAck: "COOKIE-ACK",
 		typeShutdownComplete: "SHUTDOWN-COMPLETE", typeReconfig: "RE-CONFIG", typeForwardTSN: "FORWARD-TSN",
+		typeIData: "I-DATA", typeIForwardTSN: "I-FORWARD-TSN",
 	}
 	if s := known[k]; s != "" {
 		return s

@@ -14,7 +14,7 @@ type run struct {
 	unordered    bool
 	tooLarge     bool // its parts were thrown away, the channel is being closed
 	stream       StreamID
-	ssn          uint16
+	number       uint32 // SSN
 	ppid         uint32
 	size         int
 	parts        []part
@@ -27,7 +27,7 @@ type part struct {
 
 // inMessage is a whole message that waits for its turn.
 type inMessage struct {
-	ssn    uint16
+	number uint32
 	ppid   uint32
 	data   []byte
 	pooled bool
@@ -39,19 +39,23 @@ func (a *Association) reassemble(now mono.Time, tsn int64, d *dataChunk) {
 	data, pooled := a.pool.copyOf(d.payload)
 	rx.held += cost(len(data))
 	if d.flags&(flagBegin|flagEnd) == flagBegin|flagEnd {
-		a.complete(now, d.stream, d.flags&flagUnordered != 0, inMessage{d.ssn, d.ppid, data, pooled})
+		a.complete(now, d.stream, d.flags&flagUnordered != 0, inMessage{d.number, d.ppid, data, pooled})
+		return
+	}
+	if a.send.interleave {
+		a.gather(now, d, part{data, pooled})
 		return
 	}
 	r := run{
 		from: tsn, to: tsn, begins: d.flags&flagBegin != 0, ends: d.flags&flagEnd != 0,
-		unordered: d.flags&flagUnordered != 0, stream: d.stream, ssn: d.ssn, ppid: d.ppid,
+		unordered: d.flags&flagUnordered != 0, stream: d.stream, number: d.number, ppid: d.ppid,
 		size: len(data),
 	}
 	i, _ := slices.BinarySearchFunc(rx.runs, tsn, func(r run, t int64) int { return int(r.to - t) })
 	// What ended abruptly before a beginning was given up by the peer; what does not fit its neighbour never will.
 	if i > 0 && rx.runs[i-1].to == tsn-1 && !rx.runs[i-1].ends && !r.begins {
 		left := &rx.runs[i-1]
-		if left.stream != r.stream || left.unordered != r.unordered || left.ssn != r.ssn && !r.unordered {
+		if left.stream != r.stream || left.unordered != r.unordered || left.number != r.number && !r.unordered {
 			a.violate("fragments of different messages follow each other")
 			return
 		}
@@ -64,7 +68,7 @@ func (a *Association) reassemble(now mono.Time, tsn int64, d *dataChunk) {
 	}
 	if me := &rx.runs[i]; i+1 < len(rx.runs) && rx.runs[i+1].from == tsn+1 && !me.ends && !rx.runs[i+1].begins {
 		right := &rx.runs[i+1]
-		if right.stream != me.stream || right.unordered != me.unordered || right.ssn != me.ssn && !me.unordered {
+		if right.stream != me.stream || right.unordered != me.unordered || right.number != me.number && !me.unordered {
 			a.violate("fragments of different messages follow each other")
 			return
 		}
@@ -77,7 +81,7 @@ func (a *Association) reassemble(now mono.Time, tsn int64, d *dataChunk) {
 	if me.size > a.cfg.MaxMessageSize || me.tooLarge {
 		me.tooLarge = true
 		a.freeParts(me)
-		a.closeWithError(now, me.stream, "a message is larger than the maximum that was announced")
+		a.closeWithError(now, me.stream, tooLarge)
 	}
 	if me.begins && me.ends {
 		a.assemble(now, i)
@@ -103,7 +107,7 @@ func (a *Association) assemble(now mono.Time, i int) {
 	if r.tooLarge {
 		a.freeParts(&r)
 		if ch := a.channels[r.stream]; ch != nil && !r.unordered {
-			a.skipTo(now, ch, r.ssn)
+			a.skipTo(now, ch, ch.extend(r.number))
 		}
 		return
 	}
@@ -113,7 +117,7 @@ func (a *Association) assemble(now mono.Time, i int) {
 	}
 	a.freeParts(&r)
 	rx.held += cost(r.size)
-	a.complete(now, r.stream, r.unordered, inMessage{r.ssn, r.ppid, data, false})
+	a.complete(now, r.stream, r.unordered, inMessage{r.number, r.ppid, data, false})
 }
 
 // complete delivers a whole message now, or keeps it for its turn.
@@ -126,15 +130,27 @@ func (a *Association) complete(now mono.Time, id StreamID, unordered bool, m inM
 			return
 		}
 	}
+	if ch.err != nil || ch.incomingDone {
+		a.stats.DroppedUnknownChannel++
+		a.forget(m)
+		return
+	}
 	if unordered {
+		const within = 1 << 30 // so that a floor of long ago does not seem to be ahead
+		if seqnum.Diff(m.number, ch.floor) > within {
+			ch.floor = m.number - within
+		}
 		a.deliver(now, ch, m)
 		return
 	}
-	if m.ssn != ch.expected {
-		i, found := slices.BinarySearchFunc(ch.early, m.ssn, func(e inMessage, ssn uint16) int {
-			return int(seqnum.Diff(e.ssn, ssn))
+	if !a.send.interleave {
+		m.number = ch.extend(m.number)
+	}
+	if m.number != ch.expected {
+		i, found := slices.BinarySearchFunc(ch.early, m.number, func(e inMessage, n uint32) int {
+			return int(seqnum.Diff(e.number, n))
 		})
-		if found || seqnum.Before(m.ssn, ch.expected) {
+		if found || seqnum.Before(m.number, ch.expected) {
 			a.forget(m) // the peer has used a number twice
 			return
 		}
@@ -146,34 +162,38 @@ func (a *Association) complete(now mono.Time, id StreamID, unordered bool, m inM
 	a.deliverEarly(now, ch)
 }
 
+// extend returns the number that an SSN stands for, the one nearest to what is expected.
+func (ch *channel) extend(ssn uint32) uint32 {
+	return ch.expected + uint32(seqnum.Diff(uint16(ssn), uint16(ch.expected)))
+}
+
 // deliverEarly delivers what was waiting and has its turn now.
 func (a *Association) deliverEarly(now mono.Time, ch *channel) {
-	n := 0
-	for n < len(ch.early) && ch.early[n].ssn == ch.expected {
+	for len(ch.early) > 0 && ch.early[0].number == ch.expected {
 		ch.expected++
-		m := ch.early[n]
-		n++
-		a.deliver(now, ch, m)
-	}
-	if n = min(n, len(ch.early)); n > 0 {
-		ch.early = slices.Delete(ch.early, 0, n)
-	}
-	if len(ch.early) == 0 {
-		ch.early = nil
+		a.deliver(now, ch, ch.takeEarly())
 	}
 }
 
+// takeEarly takes the first of what is waiting.
+func (ch *channel) takeEarly() inMessage {
+	m := ch.early[0]
+	ch.early[0] = inMessage{}
+	if ch.early = ch.early[1:]; len(ch.early) == 0 {
+		ch.early = nil
+	}
+	return m
+}
+
 // skipTo delivers what waits on ch up to a number that will not come, and goes on after it.
-func (a *Association) skipTo(now mono.Time, ch *channel, ssn uint16) {
-	if seqnum.Before(ssn, ch.expected) {
+func (a *Association) skipTo(now mono.Time, ch *channel, number uint32) {
+	if seqnum.Before(number, ch.expected) {
 		return
 	}
-	for len(ch.early) > 0 && !seqnum.Before(ssn, ch.early[0].ssn) {
-		m := ch.early[0]
-		ch.early = slices.Delete(ch.early, 0, 1)
-		a.deliver(now, ch, m)
+	for len(ch.early) > 0 && !seqnum.Before(number, ch.early[0].number) {
+		a.deliver(now, ch, ch.takeEarly())
 	}
-	ch.expected = ssn + 1
+	ch.expected = number + 1
 	a.deliverEarly(now, ch)
 }
 

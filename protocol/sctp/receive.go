@@ -91,10 +91,14 @@ func (rx *receiver) moveTo(tsn int64) {
 	rx.absorb()
 }
 
-// handleData takes a DATA chunk (RFC 9260 section 6.2) and returns whether there is something to acknowledge.
+// handleData takes a DATA or I-DATA chunk (RFC 9260 section 6.2) and returns whether there is something to acknowledge.
 func (a *Association) handleData(now mono.Time, c chunk) bool {
 	if a.state == stateShutdownReceived || a.state == stateShutdownAckSent {
 		return false // the peer has said that there is no more
+	}
+	if (c.kind == typeIData) != a.send.interleave { // RFC 8260 section 2.2.3
+		a.violate("the chunks of data are not of the kind that was agreed on")
+		return false
 	}
 	d, ok := parseData(c)
 	if !ok {

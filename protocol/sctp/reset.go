@@ -148,7 +148,7 @@ func (a *Association) resetDone(now mono.Time) {
 			continue
 		}
 		ch.outgoingDone = true
-		ch.ssn = 0
+		ch.numbers = [2]uint32{} // RFC 8260 section 2.3.2
 		if ch.incomingDone || a.ext&extReconfig == 0 {
 			a.removeChannel(ch, ch.err)
 		}
@@ -259,11 +259,8 @@ func (a *Association) incomingReset(now mono.Time, ch *channel) {
 	if ch.incomingDone {
 		return
 	}
-	ch.expected = 0
-	for _, m := range ch.early {
-		a.forget(m)
-	}
-	ch.early = nil
+	ch.expected, ch.floor = 0, 0
+	a.forgetIncoming(ch)
 	ch.incomingDone = true
 	switch {
 	case ch.outgoingDone:

@@ -7,15 +7,16 @@ import (
 
 // outChunk is a DATA chunk that was sent.
 type outChunk struct {
-	m      *outMessage
-	from   int // in the message
-	size   int
-	flags  uint8
-	fate   fate
-	misses uint8     // SACKs that showed later ones arrive
-	fast   bool      // was retransmitted because of them
-	sends  uint32    // how often it was sent
-	sentAt mono.Time // the last time
+	m        *outMessage
+	from     int // in the message
+	size     int
+	fragment uint32 // FSN
+	flags    uint8
+	fate     fate
+	misses   uint8     // SACKs that showed later ones arrive
+	fast     bool      // was retransmitted because of them
+	sends    uint32    // how often it was sent
+	sentAt   mono.Time // the last time
 }
 
 // fate is what became of a chunk.
@@ -61,7 +62,15 @@ func (s *sender) drop() {
 func (s *sender) at(tsn int64) *outChunk { return &s.chunks[s.head+int(tsn-s.acked-1)] }
 
 // empty reports whether everything was acknowledged and nothing waits.
-func (s *sender) empty() bool { return s.next == s.acked+1 && s.current == nil && len(s.ready) == 0 }
+func (s *sender) empty() bool { return s.next == s.acked+1 && len(s.ready) == 0 }
+
+// chunkHeader returns the size of the header of a chunk of data.
+func (s *sender) chunkHeader() int {
+	if s.interleave {
+		return iDataHeader
+	}
+	return dataHeader
+}
 
 // mayGrowFlight reports whether the window of congestion lets size more bytes out. One chunk more than fits is allowed
 // (section 6.1, rule B).
@@ -81,7 +90,7 @@ func (a *Association) appendData(b []byte, limit int, now mono.Time) []byte {
 			return b // rule C: what is new waits
 		}
 	}
-	if s.current == nil && len(s.ready) == 0 {
+	if len(s.ready) == 0 {
 		return b
 	}
 	if s.outstanding == 0 && a.lastSent != 0 && now.Sub(a.lastSent) >= a.path.rto {
@@ -90,7 +99,8 @@ func (a *Association) appendData(b []byte, limit int, now mono.Time) []byte {
 		}
 	}
 	for s.outstanding < s.cc.window {
-		m := s.pick()
+		room := (limit - len(b) - s.chunkHeader()) &^ 3
+		m := s.pick(s.cc.packet - s.chunkHeader())
 		if m == nil {
 			break
 		}
@@ -100,7 +110,6 @@ func (a *Association) appendData(b []byte, limit int, now mono.Time) []byte {
 				continue
 			}
 		}
-		room := (limit - len(b) - dataHeader) &^ 3
 		n := min(len(m.data)-m.cut, room)
 		const crumb = 256 // no fragment is cut smaller to fill a packet
 		if n <= 0 || n < len(m.data)-m.cut && n < crumb {
@@ -117,25 +126,24 @@ func (a *Association) appendData(b []byte, limit int, now mono.Time) []byte {
 // appendNew cuts the next chunk off m.
 func (a *Association) appendNew(b []byte, m *outMessage, n int, now mono.Time) []byte {
 	s := &a.send
-	c := outChunk{m: m, from: m.cut, size: n}
+	c := outChunk{m: m, from: m.cut, size: n, fragment: m.fragments}
 	if m.cut == 0 {
 		c.flags |= flagBegin
 		m.first = s.next
 		m.unordered = m.unordered && !m.ch.waitsForAck
-		if !m.unordered {
-			m.ssn = m.ch.ssn
-			m.ch.ssn++
-		}
+		m.number = m.ch.take(m.unordered)
 	}
 	if m.unordered {
 		c.flags |= flagUnordered
 	}
-	m.cut += n
-	m.chunks++
-	if m.cut == len(m.data) {
+	if m.cut+n == len(m.data) {
 		c.flags |= flagEnd
+		a.stats.MessagesSent++
 	}
+	s.cut(m, n)
+	m.chunks++
 	tsn := s.next
+	m.last = tsn
 	s.next++
 	if s.head > 64 && s.head > len(s.chunks)/2 {
 		left := copy(s.chunks, s.chunks[s.head:])
@@ -150,10 +158,6 @@ func (a *Association) appendNew(b []byte, m *outMessage, n int, now mono.Time) [
 	a.armProbe(now)
 	if !m.internal {
 		a.unbuffer(m.ch, n)
-	}
-	if m.cut == len(m.data) {
-		a.stats.MessagesSent++
-		s.done()
 	}
 	return b
 }
@@ -174,7 +178,7 @@ func (a *Association) appendMissing(b []byte, limit int, now mono.Time) []byte {
 		if !s.mayGrowFlight() || c.size > s.peerWindow && s.outstanding > 0 {
 			break
 		}
-		if len(b)+dataHeader+c.size+wire.Pad4(c.size) > limit {
+		if len(b)+s.chunkHeader()+c.size+wire.Pad4(c.size) > limit {
 			break
 		}
 		s.missing--
@@ -193,12 +197,25 @@ func (a *Association) appendMissing(b []byte, limit int, now mono.Time) []byte {
 }
 
 func (a *Association) appendChunkData(b []byte, tsn int64, c *outChunk, now mono.Time) []byte {
-	b = append(b, byte(typeData), c.flags)
-	b = wire.AppendUint16(b, uint16(dataHeader+c.size))
+	kind := typeData
+	if a.send.interleave {
+		kind = typeIData
+	}
+	b = append(b, byte(kind), c.flags)
+	b = wire.AppendUint16(b, uint16(a.send.chunkHeader()+c.size))
 	b = wire.AppendUint32(b, uint32(tsn))
 	b = wire.AppendUint16(b, uint16(c.m.ch.id))
-	b = wire.AppendUint16(b, c.m.ssn)
-	b = wire.AppendUint32(b, c.m.ppid)
+	if kind == typeIData { // RFC 8260 section 2.1
+		b = wire.AppendUint16(b, 0)
+		b = wire.AppendUint32(b, c.m.number)
+	} else {
+		b = wire.AppendUint16(b, uint16(c.m.number))
+	}
+	if c.fragment == 0 || kind == typeData {
+		b = wire.AppendUint32(b, c.m.ppid)
+	} else {
+		b = wire.AppendUint32(b, c.fragment)
+	}
 	b = append(b, c.m.data[c.from:c.from+c.size]...)
 	b = wire.AppendZeros(b, wire.Pad4(c.size))
 	c.sends++

@@ -15,7 +15,8 @@ const headerSize = 12
 
 type chunkType uint8
 
-// The chunk types of RFC 9260 section 3.2, RFC 6525 section 3.1, RFC 3758 section 3.2 and RFC 4820 section 3.
+// The chunk types of RFC 9260 section 3.2, RFC 6525 section 3.1, RFC 3758 section 3.2, RFC 8260 section 2 and RFC 4820
+// section 3.
 const (
 	typeData             chunkType = 0
 	typeInit             chunkType = 1
@@ -30,9 +31,11 @@ const (
 	typeCookieEcho       chunkType = 10
 	typeCookieAck        chunkType = 11
 	typeShutdownComplete chunkType = 14
+	typeIData            chunkType = 64
 	typeReconfig         chunkType = 130
 	typePad              chunkType = 132
 	typeForwardTSN       chunkType = 192
+	typeIForwardTSN      chunkType = 194
 )
 
 // Flags of chunks.
@@ -196,6 +199,8 @@ const (
 	extForwardTSN extensions = 1 << iota
 	extReconfig
 	extZeroChecksum
+	extIData
+	extIForwardTSN
 )
 
 // maxReported bounds what is sent back of parameters and chunks that were not understood, in bytes.
@@ -221,6 +226,10 @@ func parseInit(value []byte) (c initChunk, ok bool) {
 					c.ext |= extReconfig
 				case typeForwardTSN:
 					c.ext |= extForwardTSN
+				case typeIData:
+					c.ext |= extIData
+				case typeIForwardTSN:
+					c.ext |= extIForwardTSN
 				}
 			}
 		case paramZeroChecksum:
@@ -255,7 +264,11 @@ func appendInit(b []byte, kind chunkType, c *initChunk) []byte {
 		b = appendParam(b, paramStateCookie, c.cookie)
 	}
 	b = appendParam(b, paramForwardTSN, nil)
-	b = appendParam(b, paramSupportedExt, []byte{byte(typeReconfig), byte(typeForwardTSN)})
+	supported := []byte{byte(typeReconfig), byte(typeForwardTSN)}
+	if c.ext&extIData != 0 {
+		supported = append(supported, byte(typeIData), byte(typeIForwardTSN))
+	}
+	b = appendParam(b, paramSupportedExt, supported)
 	if c.ext&extZeroChecksum != 0 {
 		b = appendParam(b, paramZeroChecksum, []byte{0, 0, 0, zeroChecksumOverTLS})
 	}
@@ -264,22 +277,37 @@ func appendInit(b []byte, kind chunkType, c *initChunk) []byte {
 	return b
 }
 
-// dataChunk is a DATA chunk (RFC 9260 section 3.3.1).
+// dataChunk is a DATA chunk (RFC 9260 section 3.3.1) or an I-DATA chunk (RFC 8260 section 2.1).
 type dataChunk struct {
-	flags   uint8
-	tsn     uint32
-	stream  StreamID
-	ssn     uint16
-	ppid    uint32
-	payload []byte
+	flags    uint8
+	tsn      uint32
+	stream   StreamID
+	number   uint32 // SSN, which has 16 bits, or MID
+	ppid     uint32 // of an I-DATA chunk only if it is a message's first
+	fragment uint32 // FSN
+	payload  []byte
 }
 
-const dataHeader = 16
+const (
+	dataHeader  = 16
+	iDataHeader = 20
+)
 
 func parseData(c chunk) (d dataChunk, ok bool) {
 	r := wire.NewReader(c.value)
 	d.flags = c.flags
-	d.tsn, d.stream, d.ssn, d.ppid = r.Uint32(), StreamID(r.Uint16()), r.Uint16(), r.Uint32()
+	d.tsn, d.stream = r.Uint32(), StreamID(r.Uint16())
+	if c.kind == typeData {
+		d.number, d.ppid = uint32(r.Uint16()), r.Uint32()
+	} else {
+		r.Skip(2)
+		d.number = r.Uint32()
+		if d.flags&flagBegin != 0 {
+			d.ppid = r.Uint32()
+		} else {
+			d.fragment = r.Uint32()
+		}
+	}
 	d.payload = r.Rest()
 	return d, r.OK()
 }
