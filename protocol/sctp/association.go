@@ -140,9 +140,10 @@ type Association struct {
 	myTSN       uint32 // initial
 	tieTags     [2]uint32
 	ext         extensions // of the peer
-	outStreams  int
-	cookie      []byte // to be echoed
-	graceful    bool   // it was ended by a shutdown, and the peer may not know yet
+	outStreams  int        // that we may send on
+	inStreams   int        // that the peer may send on
+	cookie      []byte     // to be echoed
+	graceful    bool       // it was ended by a shutdown, and the peer may not know yet
 	initTries   int
 	errors      int // in a row, without a sign of life
 	stopTries   int
@@ -511,7 +512,7 @@ func (a *Association) sentPacket() { a.stats.PacketsSent++ }
 // appendChunks fills a packet up to limit; bare says that it needs no checksum if the peer agrees.
 func (a *Association) appendChunks(b []byte, limit int, now mono.Time) (_ []byte, bare bool) {
 	if len(a.reset.waiting) > 0 {
-		a.resetDrained(now)
+		a.request(now)
 	}
 	take := func(d due) bool {
 		was := a.due&d != 0

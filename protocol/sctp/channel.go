@@ -59,7 +59,8 @@ type channel struct {
 	place       int32       // in the heap, plus one
 	numbers     [2]uint32   // the next, SSN or MID, and the next MID of what is unordered
 	waitsForAck bool        // of DCEP: until then everything is ordered (RFC 8832 section 6)
-	waiting     bool        // for the association, to be told of
+	waiting     bool        // for the association or for streams, to be told of
+	held        bool        // there are too few streams for it
 
 	// Receiving.
 	expected uint32 // the next number of what is ordered; 16 bits of it are compared with an SSN
@@ -121,7 +122,7 @@ func (a *Association) Open(now mono.Time, cfg ChannelConfig) (StreamID, error) {
 	switch {
 	case ch != nil && (ch.claimed || ch.closing):
 		return 0, ErrTaken
-	case a.state == stateEstablished && int(id) >= a.outStreams:
+	case a.state == stateEstablished && int(id) >= min(a.outStreams, a.inStreams) && a.ext&extReconfig == 0:
 		return 0, ErrNoID
 	case ch == nil:
 		if ch = a.newChannel(id); ch == nil {
@@ -133,10 +134,14 @@ func (a *Association) Open(now mono.Time, cfg ChannelConfig) (StreamID, error) {
 		ch.waitsForAck = true
 		a.enqueue(now, ch, ppidDCEP, appendOpen(nil, &cfg), true)
 	}
-	if a.state == stateEstablished {
-		a.tell(Event{Kind: ChannelOpen, Stream: id, Channel: cfg})
-	} else {
+	switch {
+	case a.state != stateEstablished:
 		ch.waiting = true
+	case a.lacks(ch):
+		ch.waiting = true
+		a.hold(now, ch)
+	default:
+		a.tell(Event{Kind: ChannelOpen, Stream: id, Channel: cfg})
 	}
 	a.deliverOrphans(now, ch)
 	return id, nil
@@ -148,11 +153,7 @@ func (a *Association) freeID() (StreamID, bool) {
 	if a.cfg.Server {
 		first = 1
 	}
-	limit := maxStreams
-	if a.state == stateEstablished {
-		limit = a.outStreams
-	}
-	for id := max(first, a.lowID); id < limit; id += 2 {
+	for id := max(first, a.lowID); id < maxStreams; id += 2 {
 		if a.channels[StreamID(id)] == nil {
 			a.lowID = id
 			return StreamID(id), true
@@ -186,15 +187,15 @@ func (a *Association) claim(ch *channel, cfg *ChannelConfig) {
 	ch.cfg = &kept
 }
 
-// openWaiting tells of the channels that were opened before the association stood, or closes those whose ids the peer
-// has no streams for.
-func (a *Association) openWaiting() {
+// openWaiting tells of the channels that were opened before the association stood, but those for which there are too few
+// streams.
+func (a *Association) openWaiting(now mono.Time) {
 	for _, id := range a.channelIDs() {
 		ch := a.channels[id]
 		switch {
 		case !ch.waiting:
-		case int(id) >= a.outStreams:
-			a.removeChannel(ch, &Error{Remote: true, Reason: fmt.Sprintf("the peer offers only %d streams", a.outStreams)})
+		case a.lacks(ch):
+			a.hold(now, ch)
 		case ch.closing:
 			ch.waiting = false
 		default:
@@ -202,6 +203,22 @@ func (a *Association) openWaiting() {
 			a.tell(Event{Kind: ChannelOpen, Stream: id, Channel: *ch.cfg})
 		}
 	}
+}
+
+// hold has ch wait until there are enough streams for it; if the peer cannot add any, ch is closed.
+func (a *Association) hold(now mono.Time, ch *channel) {
+	if a.ext&extReconfig == 0 {
+		a.removeChannel(ch, a.tooFewStreams())
+		return
+	}
+	a.send.leave(ch)
+	ch.held = true
+	a.reset.lacking = append(a.reset.lacking, ch)
+	a.request(now)
+}
+
+func (a *Association) tooFewStreams() *Error {
+	return &Error{Remote: true, Reason: fmt.Sprintf("the peer offers only %d streams", min(a.outStreams, a.inStreams))}
 }
 
 // channelIDs returns the ids of all channels in order.
@@ -300,12 +317,13 @@ func (a *Association) Close(now mono.Time, id StreamID) {
 
 func (a *Association) beginClosing(now mono.Time, ch *channel) {
 	ch.closing = true
-	if a.state > stateEstablished || a.state < stateEstablished && ch.buffered == 0 { // the peer need not know of it
+	if a.state > stateEstablished || a.state < stateEstablished && ch.buffered == 0 || ch.held && ch.unacked == 0 {
+		// The peer need not know of it.
 		a.removeChannel(ch, ch.err)
 		return
 	}
 	a.reset.waiting = append(a.reset.waiting, ch)
-	a.resetDrained(now)
+	a.request(now)
 }
 
 const tooLarge = "a message is larger than the maximum that was announced"

@@ -379,20 +379,32 @@ func TestLabelsAreBounded(t *testing.T) {
 	}
 }
 
-// The peer offers fewer streams than we have channels.
-func TestFewStreams(t *testing.T) {
+// few returns an association with three channels, whose peer offers streams for two.
+func few(t *testing.T) *wireEnd {
 	w := newWireEnd(t)
-	for range 3 {
+	for range 3 { // 1, 3, 5
 		if _, err := w.Open(w.now, ChannelConfig{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w.hear(0, appendInit(nil, typeInit, &initChunk{tag: 1, window: 1500, outgoing: 9, incoming: 4}))
+	w.hear(0, appendInit(nil, typeInit, &initChunk{tag: peersTag, tsn: peersTSN, window: 1 << 20, outgoing: 4, incoming: 4}))
 	in, _ := parseInit(w.say()[0].value)
 	w.hear(in.tag, appendChunk(nil, typeCookieEcho, 0, in.cookie))
-	if got := w.told(); got != "Established ChannelOpen ChannelOpen ChannelClosed" {
+	if got := w.told(); got != "Established ChannelOpen ChannelOpen" {
 		t.Errorf("events: %s", got)
 	}
+	return w
+}
+
+// The peer offers fewer streams than we have channels, and cannot add any, or does not want to.
+func TestFewStreams(t *testing.T) {
+	w := few(t)
+	w.say()
+	w.hear(w.myTag, w.sack(1), resetResponse(w.myTSN, denied))
+	if got := w.told(); got != "ChannelClosed" {
+		t.Errorf("denied: %s", got)
+	}
+	w.ext &^= extReconfig
 	if _, err := w.Open(w.now, ChannelConfig{}); !errors.Is(err, ErrNoID) {
 		t.Errorf("one more: %v", err)
 	}

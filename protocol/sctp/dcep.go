@@ -74,10 +74,15 @@ func (a *Association) handleDCEP(now mono.Time, ch *channel, b []byte) {
 		case !ok:
 			a.stats.DroppedMalformed++
 			a.closeWithError(now, ch.id, "the peer opened a channel in a way that makes no sense")
+		case a.lacks(ch) && a.ext&extReconfig == 0:
+			a.closeWithError(now, ch.id, "the peer opened a channel that we have no stream for")
 		case a.labels+c.size() > maxLabels:
 			a.closeWithError(now, ch.id, "the peer's labels and protocols are too long together")
 		default:
 			a.claim(ch, &c)
+			if a.lacks(ch) { // the peer may send on it, we may not yet
+				a.hold(now, ch)
+			}
 			a.enqueue(now, ch, ppidDCEP, []byte{dcepAck}, true)
 			a.tell(Event{Kind: ChannelOpen, Stream: ch.id, Channel: c, Remote: true})
 			a.deliverOrphans(now, ch)

@@ -82,7 +82,7 @@ func (a *Association) handleInit(now mono.Time, c chunk) {
 	out := a.offer()
 	k := cookie{
 		made: now, peerTag: in.tag, peerTSN: in.tsn, peerWindow: in.window,
-		peerIncoming: in.incoming, ext: in.ext,
+		peerIncoming: in.incoming, peerOutgoing: in.outgoing, ext: in.ext,
 	}
 	if a.state >= stateEstablished { // section 5.2.2: a new tag, and the tie-tags that tell a restart
 		out.tag, out.tsn = a.randomTag(), a.random32()
@@ -129,7 +129,7 @@ func (a *Association) handleInitAck(now mono.Time, c chunk) {
 	}
 	a.peerTag = in.tag
 	a.tieTags = [2]uint32{a.randomTag(), a.randomTag()}
-	a.adopt(in.tsn, in.window, in.incoming, in.ext)
+	a.adopt(in.tsn, in.window, in.incoming, in.outgoing, in.ext)
 	a.cookie = append([]byte(nil), in.cookie...)
 	a.state = stateCookieEchoed
 	a.initTries = 0
@@ -141,10 +141,10 @@ func (a *Association) handleInitAck(now mono.Time, c chunk) {
 }
 
 // adopt takes over what the peer said about itself.
-func (a *Association) adopt(tsn, window uint32, incoming uint16, ext extensions) {
+func (a *Association) adopt(tsn, window uint32, incoming, outgoing uint16, ext extensions) {
 	a.receive.start(tsn)
 	a.send.peerWindow = int(window)
-	a.outStreams = min(maxStreams, int(incoming)) // section 5.1.1
+	a.outStreams, a.inStreams = min(maxStreams, int(incoming)), min(maxStreams, int(outgoing)) // section 5.1.1
 	a.ext = ext
 	// RFC 8260 sections 2.2.1 and 2.3.1: messages are interleaved if both can, and then it is I-FORWARD-TSN that counts.
 	a.send.interleave = ext&extIData != 0 && !a.cfg.NoInterleaving
@@ -210,7 +210,7 @@ func (a *Association) handleCookieEcho(now mono.Time, tag uint32, c chunk) bool 
 
 func (a *Association) takeCookie(k *cookie) {
 	a.peerTag = k.peerTag
-	a.adopt(k.peerTSN, k.peerWindow, k.peerIncoming, k.ext)
+	a.adopt(k.peerTSN, k.peerWindow, k.peerIncoming, k.peerOutgoing, k.ext)
 }
 
 // establish opens the association for data.
@@ -223,7 +223,7 @@ func (a *Association) establish(now mono.Time) {
 	a.initTries = 0
 	a.timer[timerHeartbeat] = now.Add(heartbeatInterval)
 	a.tell(Event{Kind: Established})
-	a.openWaiting()
+	a.openWaiting(now)
 }
 
 // restart forgets all that was and begins again with what the cookie says (section 5.2.4, action A).
@@ -255,12 +255,13 @@ type cookie struct {
 	peerTSN      uint32
 	peerWindow   uint32
 	peerIncoming uint16
+	peerOutgoing uint16
 	ext          extensions
 	ties         [2]uint32
 }
 
 const (
-	cookieBody = 39
+	cookieBody = 41
 	cookieSize = cookieBody + sha256.Size
 )
 
@@ -272,6 +273,7 @@ func (a *Association) seal(k *cookie) []byte {
 		b = wire.AppendUint32(b, v)
 	}
 	b = wire.AppendUint16(b, k.peerIncoming)
+	b = wire.AppendUint16(b, k.peerOutgoing)
 	b = append(b, byte(k.ext))
 	return a.mac(b)
 }
@@ -292,7 +294,7 @@ func (a *Association) open(b []byte) (k cookie, ok bool) {
 	for _, v := range []*uint32{&k.myTag, &k.myTSN, &k.peerTag, &k.peerTSN, &k.peerWindow, &k.ties[0], &k.ties[1]} {
 		*v = r.Uint32()
 	}
-	k.peerIncoming = r.Uint16()
+	k.peerIncoming, k.peerOutgoing = r.Uint16(), r.Uint16()
 	k.ext = extensions(r.Uint8())
 	return k, true
 }

@@ -69,7 +69,9 @@ func (q *sendQueue) add(m *outMessage) {
 	ch := m.ch
 	if ch.last == nil {
 		ch.first = m
-		q.enter(ch)
+		if !ch.held {
+			q.enter(ch)
+		}
 	} else {
 		ch.last.next = m
 	}

@@ -131,7 +131,7 @@ func (a *Association) handleData(now mono.Time, c chunk) bool {
 	if d.flags&flagImmediate != 0 {
 		a.due |= dueSack
 	}
-	if d.stream == maxStreams {
+	if int(d.stream) >= a.inStreams { // section 6.5
 		a.answer(appendChunk(nil, typeError, 0,
 			appendParam(nil, causeInvalidStream, append(wire.AppendUint16(nil, uint16(d.stream)), 0, 0))))
 		return true

@@ -17,21 +17,37 @@ import (
 //	                            <------------------  Outgoing SSN Reset Request
 //	Response: performed         ------------------>
 //
-// After that both ends use the stream's id again.
+// After that both ends use the stream's id again. If an end has a channel for which there are too few streams, it asks for
+// more, in both directions, before it uses it.
 
-// resetter is both sides of it.
+// resetter is both sides of it: our requests, of which one is under way at a time, and those of the peer.
 type resetter struct {
 	waiting []*channel // are to be reset once they are drained
+	lacking []*channel // are to be used once there are so many streams
 	next    uint32     // the sequence number of our next request
-	current []StreamID // of the request that was not answered yet; nil if there is none
-	last    uint32     // our last TSN, when the request was made
-	tries   int
+	asked   request    // what is not answered yet
+	streams []StreamID // of a reset
+	added   uint16     // streams, of a request for more
+	promise int        // how many streams the peer will have after what it has granted
+	last    uint32     // our last TSN, when the reset was requested
+	patient bool       // the peer has said that it is at it: silence does not count (section 5.2.7, H2)
 
-	expected uint32 // the sequence number of the peer's next request
-	answered result // what the one before was answered
-	deferred []byte // a request that waits for data: its streams
-	until    int64  // until this TSN has come
+	expected uint32    // the sequence number of the peer's next request
+	answered [2]result // what the one before was answered, and the one before that
+	deferred []byte    // a request that waits for data: its streams
+	sequence uint32    // its number
+	until    int64     // it waits until this TSN has come
 }
+
+// request is what one end asks the other for.
+type request uint8
+
+const (
+	nothing request = iota
+	resetOutgoing
+	addOutgoing
+	addIncoming
+)
 
 // result is how a request was answered (section 4.4).
 type result uint32
@@ -51,36 +67,48 @@ const resetFixed = 4 + 16 // of a RE-CONFIG with one outgoing request, without i
 // afterAck looks whether channels that are closing have nothing under way any more.
 func (a *Association) afterAck(now mono.Time) {
 	if len(a.reset.waiting) > 0 {
-		a.resetDrained(now)
+		a.request(now)
 	}
 }
 
-// resetDrained requests the reset of all channels that are drained, unless a request is under way: there is only one at
-// a time (section 5.1.1).
-func (a *Association) resetDrained(now mono.Time) {
+// request makes the next request, unless one is under way: there is only one at a time (section 5.1.1). Streams are added
+// first; then all channels that are drained are reset.
+func (a *Association) request(now mono.Time) {
 	r := &a.reset
-	if r.current != nil || a.state != stateEstablished {
+	if r.asked != nothing || a.state != stateEstablished {
 		return
 	}
-	most := (a.cfg.MaxPacket - headerSize - resetFixed) / 2
-	for i := 0; i < len(r.waiting) && len(r.current) < most; {
-		ch := r.waiting[i]
-		if ch.unacked > 0 {
-			i++
-			continue
+	highest := -1
+	for _, ch := range r.lacking {
+		highest = max(highest, int(ch.id))
+	}
+	switch {
+	case highest >= a.outStreams:
+		r.asked, r.added = addOutgoing, uint16(highest+1-a.outStreams)
+	case highest >= max(a.inStreams, r.promise):
+		r.asked, r.added = addIncoming, uint16(highest+1-a.inStreams)
+	default:
+		most := (a.cfg.MaxPacket - headerSize - resetFixed) / 2
+		for i := 0; i < len(r.waiting) && len(r.streams) < most; {
+			ch := r.waiting[i]
+			if ch.unacked > 0 {
+				i++
+				continue
+			}
+			r.streams = append(r.streams, ch.id)
+			r.waiting = slices.Delete(r.waiting, i, i+1)
 		}
-		r.current = append(r.current, ch.id)
-		r.waiting = slices.Delete(r.waiting, i, i+1)
+		if len(r.streams) == 0 {
+			return
+		}
+		r.asked = resetOutgoing
+		if a.ext&extReconfig == 0 { // the peer cannot: there is nothing to wait for
+			a.settled(now, performed)
+			return
+		}
+		r.last = uint32(a.send.next - 1)
 	}
-	if r.current == nil {
-		return
-	}
-	if a.ext&extReconfig == 0 { // the peer cannot: there is nothing to wait for
-		a.resetDone(now)
-		return
-	}
-	r.last = uint32(a.send.next - 1)
-	r.tries = 0
+	r.patient = false
 	a.due |= dueReset
 	a.timer[timerReset] = now.Add(a.path.rto)
 }
@@ -91,30 +119,40 @@ func (a *Association) refuse(now mono.Time, id StreamID) {
 	const most = 64
 	if len(a.reset.waiting) < a.cfg.MaxChannels+most {
 		a.reset.waiting = append(a.reset.waiting, &channel{id: id})
-		a.resetDrained(now)
+		a.request(now)
 	}
 }
 
 // appendReset appends the request that is under way.
 func (a *Association) appendReset(b []byte, limit int, now mono.Time) []byte {
 	r := &a.reset
-	size := resetFixed + 2*len(r.current)
+	size := 4 + 12
+	if r.asked == resetOutgoing {
+		size = resetFixed + 2*len(r.streams)
+	}
 	if len(b)+size+wire.Pad4(size) > limit {
 		return b
 	}
 	a.due &^= dueReset
-	if r.current == nil {
+	if r.asked == nothing {
 		return b
 	}
 	a.timer[timerReset] = now.Add(a.path.rto)
+	kind := [...]paramType{
+		resetOutgoing: paramOutgoingReset, addOutgoing: paramAddOutgoing, addIncoming: paramAddIncoming,
+	}[r.asked]
 	b = append(b, byte(typeReconfig), 0)
 	b = wire.AppendUint16(b, uint16(size))
-	b = wire.AppendUint16(b, uint16(paramOutgoingReset))
+	b = wire.AppendUint16(b, uint16(kind))
 	b = wire.AppendUint16(b, uint16(size-4))
 	b = wire.AppendUint32(b, r.next)
+	if r.asked != resetOutgoing {
+		b = wire.AppendUint16(b, r.added)
+		return wire.AppendUint16(b, 0)
+	}
 	b = wire.AppendUint32(b, r.expected-1)
 	b = wire.AppendUint32(b, r.last)
-	for _, id := range r.current {
+	for _, id := range r.streams {
 		b = wire.AppendUint16(b, uint16(id))
 	}
 	return wire.AppendZeros(b, wire.Pad4(size))
@@ -122,11 +160,10 @@ func (a *Association) appendReset(b []byte, limit int, now mono.Time) []byte {
 
 func (a *Association) resetTimeout(now mono.Time) {
 	r := &a.reset
-	if r.current == nil {
+	if r.asked == nothing {
 		return
 	}
-	r.tries++
-	if a.struck() {
+	if !r.patient && a.struck() {
 		return
 	}
 	a.path.backOff()
@@ -134,105 +171,207 @@ func (a *Association) resetTimeout(now mono.Time) {
 	a.timer[timerReset] = now.Add(a.path.rto)
 }
 
-// resetDone: the streams of the request are reset on our side.
-func (a *Association) resetDone(now mono.Time) {
+// settled: the request under way has come to an end.
+func (a *Association) settled(now mono.Time, how result) {
 	r := &a.reset
-	ids := r.current
-	r.current = nil
+	what, ids := r.asked, r.streams
+	r.asked, r.streams = nothing, nil
 	r.next++
 	a.timer[timerReset] = mono.Never
 	a.due &^= dueReset
-	for _, id := range ids {
-		ch := a.channels[id]
-		if ch == nil {
-			continue
+	granted := how == performed || how == nothingToDo
+	switch what {
+	case resetOutgoing:
+		// Whatever the answer was, it would be the same the next time: our side is done.
+		for _, id := range ids {
+			ch := a.channels[id]
+			if ch == nil {
+				continue
+			}
+			ch.outgoingDone = true
+			ch.numbers = [2]uint32{} // RFC 8260 section 2.3.2
+			if ch.incomingDone || a.ext&extReconfig == 0 {
+				a.removeChannel(ch, ch.err)
+			}
 		}
-		ch.outgoingDone = true
-		ch.numbers = [2]uint32{} // RFC 8260 section 2.3.2
-		if ch.incomingDone || a.ext&extReconfig == 0 {
-			a.removeChannel(ch, ch.err)
+	case addOutgoing:
+		if granted {
+			a.outStreams = min(maxStreams, a.outStreams+int(r.added))
+		}
+		a.streamsAdded(granted)
+	case addIncoming:
+		if granted { // the peer's own request follows (section 5.2.6)
+			r.promise = a.inStreams + int(r.added)
+		} else {
+			a.streamsAdded(false)
 		}
 	}
-	a.resetDrained(now)
+	a.request(now)
 }
 
-// handleReconfig takes requests and responses (section 5.2).
+// lacks reports whether there are too few streams for ch, and has more asked for if the peer knows how.
+func (a *Association) lacks(ch *channel) bool { return int(ch.id) >= min(a.outStreams, a.inStreams) }
+
+// streamsAdded opens the channels that have waited for it, or, if the peer did not want to, ends their waiting.
+func (a *Association) streamsAdded(granted bool) {
+	r := &a.reset
+	was := r.lacking
+	r.lacking = nil
+	for _, ch := range was {
+		switch {
+		case a.channels[ch.id] != ch: // it was closed
+		case !a.lacks(ch):
+			ch.held = false
+			if ch.first != nil {
+				a.send.enter(ch)
+			}
+			told := !ch.waiting
+			ch.waiting = false
+			if !told && !ch.closing {
+				a.tell(Event{Kind: ChannelOpen, Stream: ch.id, Channel: *ch.cfg})
+			}
+		case granted:
+			r.lacking = append(r.lacking, ch)
+		default:
+			a.removeChannel(ch, a.tooFewStreams())
+		}
+	}
+}
+
+// handleReconfig takes requests and responses (section 5.2). All answers go into one chunk.
 func (a *Association) handleReconfig(now mono.Time, c chunk) {
 	in := wire.NewReader(c.value)
+	var out []byte
 	for range 2 { // section 3.1: one or two
 		p, ok := nextParam(&in)
 		if !ok {
 			break
 		}
 		body := wire.NewReader(p.value)
-		switch p.kind {
-		case paramOutgoingReset:
-			sequence := body.Uint32()
-			body.Skip(4) // which of our requests it answers: the response says so too
-			last := body.Uint32()
-			if !body.OK() || body.Len()%2 != 0 {
-				a.stats.DroppedMalformed++
-				return
+		sequence := body.Uint32()
+		if p.kind == paramResetResponse {
+			if how := result(body.Uint32()); body.OK() {
+				a.handleResetResponse(now, sequence, how)
+				continue
 			}
-			a.handleResetRequest(now, sequence, last, body)
-		case paramResetResponse:
-			sequence, how := body.Uint32(), result(body.Uint32())
-			if !body.OK() {
-				a.stats.DroppedMalformed++
-				return
-			}
-			a.handleResetResponse(now, sequence, how)
-		case paramIncomingReset, paramTSNReset, paramAddOutgoing, paramAddIncoming:
-			// Not needed by data channels: both ends have all streams from the beginning, and each closes its own.
-			sequence := body.Uint32()
-			if !body.OK() {
-				a.stats.DroppedMalformed++
-				return
-			}
-			if sequence == a.reset.expected {
-				a.reset.expected++
-				a.reset.answered = denied
-			}
-			a.respond(sequence)
-		default:
-			a.stats.DroppedMalformed++
 		}
-	}
-}
-
-// handleResetRequest resets the peer's outgoing streams, as soon as all has come that it sent on them.
-func (a *Association) handleResetRequest(now mono.Time, sequence, last uint32, streams wire.Reader) {
-	r := &a.reset
-	if sequence == r.expected {
-		until := near(a.receive.cumulative, last)
-		if until > a.receive.cumulative+maxAhead {
+		if !body.OK() || p.kind < paramOutgoingReset || p.kind > paramAddIncoming {
 			a.stats.DroppedMalformed++
+			break
+		}
+		r := &a.reset
+		how := badSequence
+		switch sequence {
+		case r.expected:
+			if how, ok = a.handleRequest(now, p.kind, sequence, body); !ok {
+				a.stats.DroppedMalformed++
+				return
+			}
+		case r.expected - 1: // again: it gets the same answer
+			how = r.answered[0]
+		case r.expected - 2:
+			how = r.answered[1]
+		}
+		answer := wire.AppendUint32(wire.AppendUint32(nil, sequence), uint32(how))
+		if p.kind == paramTSNReset { // section 5.1.7, D3 and D4
+			answer = wire.AppendUint32(answer, uint32(a.send.next))
+			answer = wire.AppendUint32(answer, uint32(a.receive.cumulative+1)+1<<31)
+		}
+		out = appendParam(out, paramResetResponse, answer)
+		if a.state == stateDone {
 			return
 		}
-		r.deferred = append(r.deferred[:0], streams.Rest()...)
-		if r.deferred == nil {
-			r.deferred = []byte{}
-		}
-		r.until = until
-		r.answered = inProgress
-		a.pendingResetMayGoOn(now)
 	}
-	a.respond(sequence)
+	if out != nil {
+		a.sackPending = true
+		a.due |= dueSack
+		a.answer(appendChunk(nil, typeReconfig, 0, out))
+	}
 }
 
-// respond answers a request with what became of it (section 5.2.1).
-func (a *Association) respond(sequence uint32) {
+// handleRequest takes a request of the peer that has not come before, and returns the answer; false if it makes no sense.
+func (a *Association) handleRequest(now mono.Time, kind paramType, sequence uint32, body wire.Reader) (how result, ok bool) {
 	r := &a.reset
-	how := r.answered
-	if sequence != r.expected-1 && !(sequence == r.expected && r.deferred != nil) {
-		how = badSequence
+	var last uint32
+	var more int
+	switch kind {
+	case paramOutgoingReset:
+		body.Skip(4) // which of our requests it answers: we make none that it could answer
+		last = body.Uint32()
+	case paramAddOutgoing, paramAddIncoming:
+		more = int(body.Uint16())
 	}
-	b := wire.AppendUint32(nil, sequence)
-	b = wire.AppendUint32(b, uint32(how))
-	a.answer(appendChunk(nil, typeReconfig, 0, appendParam(nil, paramResetResponse, b)))
+	until := near(a.receive.cumulative, last)
+	if !body.OK() || body.Len()%2 != 0 || kind == paramOutgoingReset && until > a.receive.cumulative+maxAhead {
+		return 0, false
+	}
+	r.expected++
+	r.answered[1] = r.answered[0]
+	how = denied // of SSN/TSN Reset: data channels have no use for it
+	switch kind {
+	case paramOutgoingReset:
+		if how = alreadyInProgress; r.deferred == nil {
+			r.deferred = append([]byte{}, body.Rest()...)
+			r.sequence, r.until = sequence, until
+			r.answered[0] = inProgress
+			a.pendingResetMayGoOn(now)
+			return r.answered[0], true
+		}
+	case paramIncomingReset:
+		how = a.resetAsked(now, body)
+	case paramAddOutgoing: // section 5.2.5
+		if a.inStreams+more <= maxStreams {
+			how = performed
+			if r.asked == addIncoming { // this is as good as an answer
+				a.settled(now, performed)
+			}
+			a.inStreams += more
+			a.streamsAdded(true)
+			a.request(now)
+		}
+	case paramAddIncoming: // section 5.2.6
+		if a.outStreams+more <= maxStreams && len(r.lacking) == 0 {
+			how = performed
+			if more > 0 {
+				r.lacking = append(r.lacking, &channel{id: StreamID(a.outStreams + more - 1)})
+				a.request(now)
+			}
+		}
+	}
+	r.answered[0] = how
+	return how, true
 }
 
-// pendingResetMayGoOn performs the peer's request once everything before it has come.
+// resetAsked: the peer wants our streams to be reset, all of them if it names none (section 5.2.3). Their channels are
+// closed, and the request that answers it follows once they are drained.
+func (a *Association) resetAsked(now mono.Time, streams wire.Reader) result {
+	var ids []StreamID
+	if streams.Len() == 0 {
+		ids = a.channelIDs()
+	}
+	for streams.Len() > 0 {
+		id := StreamID(streams.Uint16())
+		if int(id) >= a.outStreams {
+			return wrongSSN
+		}
+		ids = append(ids, id)
+	}
+	how := nothingToDo
+	for _, id := range ids {
+		ch := a.channels[id]
+		if ch == nil || !ch.claimed || ch.outgoingDone || slices.Contains(a.reset.streams, id) {
+			continue
+		}
+		how = performed
+		if !ch.closing {
+			a.tell(Event{Kind: ChannelClosing, Stream: id})
+			a.beginClosing(now, ch)
+		}
+	}
+	return how
+}
+
+// pendingResetMayGoOn performs the peer's reset once everything before it has come.
 func (a *Association) pendingResetMayGoOn(now mono.Time) {
 	r := &a.reset
 	if r.deferred == nil || a.receive.cumulative < r.until || a.state == stateDone {
@@ -240,8 +379,9 @@ func (a *Association) pendingResetMayGoOn(now mono.Time) {
 	}
 	ids := wire.NewReader(r.deferred)
 	r.deferred = nil
-	r.expected++
-	r.answered = performed
+	if back := r.expected - 1 - r.sequence; back < 2 {
+		r.answered[back] = performed
+	}
 	if ids.Len() == 0 { // all of them
 		for _, id := range a.channelIDs() {
 			a.incomingReset(now, a.channels[id])
@@ -276,14 +416,14 @@ func (a *Association) incomingReset(now mono.Time, ch *channel) {
 // handleResetResponse takes the answer to our request (section 5.2.7).
 func (a *Association) handleResetResponse(now mono.Time, sequence uint32, how result) {
 	r := &a.reset
-	if r.current == nil || sequence != r.next {
+	if r.asked == nothing || sequence != r.next {
 		return
 	}
 	a.alive()
 	if how == inProgress {
+		r.patient = true
 		a.timer[timerReset] = now.Add(a.path.rto) // asked again then
 		return
 	}
-	// Whatever else it says, it will say the same the next time: our side is done.
-	a.resetDone(now)
+	a.settled(now, how)
 }

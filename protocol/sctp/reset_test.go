@@ -3,6 +3,7 @@ package sctp
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/parley-rtc/parley/internal/wire"
@@ -116,24 +117,26 @@ func TestResetWaitsForData(t *testing.T) {
 	}
 }
 
-// RFC 6525 section 5.2.1: a wrong sequence number is answered by "Error - Bad Sequence Number"; what data channels have no
-// use for is denied; all streams at once is a list of none.
+// RFC 6525 section 5.2.1: "If for whatever reason the endpoint does not wish to process a received request parameter, it
+// MUST send a corresponding response parameter as described in Section 5.1.7, with an appropriate Result field."; "If the
+// received RE-CONFIG chunk contains at least one request and based on the analysis of the Re-configuration Request Sequence
+// Numbers this is the last received RE-CONFIG chunk (i.e., a retransmission), the same RE-CONFIG chunk MUST to be sent back
+// in response, as it was earlier." Section 5.2.2: "If no stream numbers are listed in the parameter, then all incoming
+// streams MUST be reset to 0 as the next expected SSN."
 func TestOtherRequests(t *testing.T) {
 	w := withChannels(t, 4, 6)
 	w.hear(w.myTag, resetRequest(5, 0, 4))
 	if results, _ := answers(w.say()); !slices.Equal(results, []result{badSequence}) {
 		t.Errorf("a wrong number: %v", results)
 	}
-	for i, kind := range []paramType{paramIncomingReset, paramTSNReset, paramAddOutgoing, paramAddIncoming} {
-		v := wire.AppendUint32(wire.AppendUint32(nil, peersTSN+uint32(i)), 0)
-		for range 2 {
-			w.hear(w.myTag, appendChunk(nil, typeReconfig, 0, appendParam(nil, kind, v)))
-			if results, _ := answers(w.say()); !slices.Equal(results, []result{denied}) {
-				t.Errorf("parameter %d: %v", kind, results)
-			}
+	v := wire.AppendUint32(wire.AppendUint32(nil, peersTSN), 0)
+	for range 2 {
+		w.hear(w.myTag, appendChunk(nil, typeReconfig, 0, appendParam(nil, paramTSNReset, v)))
+		if results, _ := answers(w.say()); !slices.Equal(results, []result{denied}) {
+			t.Errorf("SSN/TSN reset: %v", results)
 		}
 	}
-	w.hear(w.myTag, resetRequest(4, -1))
+	w.hear(w.myTag, resetRequest(1, -1))
 	if results, requested := answers(w.say()); !slices.Equal(results, []result{performed}) || len(requested) == 0 {
 		t.Errorf("all streams: %v, requested %v", results, requested)
 	}
@@ -211,5 +214,186 @@ func TestPeerWithoutReset(t *testing.T) {
 	w.Close(w.now, 4)
 	if got := w.told(); got != "ChannelClosed" || names(w.say()) != "" || w.NextTimeout() == mono.Never {
 		t.Errorf("events: %s", got)
+	}
+}
+
+// parameters returns the parameters of all RE-CONFIG chunks among chunks.
+func parameters(chunks []chunk) (found []param) {
+	for _, c := range chunks {
+		if c.kind != typeReconfig {
+			continue
+		}
+		for r := wire.NewReader(c.value); ; {
+			p, ok := nextParam(&r)
+			if !ok {
+				break
+			}
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// asks is a request of the peer of one of the simple kinds: what follows its number is body.
+func asks(kind paramType, sequence int, body ...uint16) []byte {
+	v := wire.AppendUint32(nil, peersTSN+uint32(sequence))
+	for _, b := range body {
+		v = wire.AppendUint16(v, b)
+	}
+	return appendParam(nil, kind, v)
+}
+
+func reconfig(params ...[]byte) []byte {
+	return appendChunk(nil, typeReconfig, 0, slices.Concat(params...))
+}
+
+// RFC 6525 section 5.2.3: "An Outgoing SSN Reset Request Parameter MUST be put into a RE-CONFIG chunk according to Section
+// 5.1.2."; "If the Outgoing SSN Reset Request Parameter that was just sent completely overlaps the received Incoming SSN
+// Reset Request Parameter, respond to the peer with an acknowledgment indicating that there was "Nothing to do"."; "Even in
+// such a situation, the Incoming SSN Reset MUST be processed normally, even though this means that (if the endpoint elects
+// to do the stream reset) streams that are already at SSN 0 will be reset a subsequent time." Section 5.1.2: "The stream
+// numbers MUST be copied from the Incoming SSN Reset Request Parameter to the Outgoing SSN Reset Request Parameter."; "The
+// Re-configuration Response Sequence Number of the Outgoing SSN Reset Request Parameter MUST be the Re-configuration Request
+// Sequence Number of the Incoming SSN Reset Request Parameter."
+func TestPeerAsksForAReset(t *testing.T) {
+	w := withChannels(t, 4, 6, 8)
+	w.Send(w.now, 4, false, []byte("on its way"))
+	w.say()
+	w.told()
+	w.hear(w.myTag, reconfig(asks(paramIncomingReset, 0, 4, 6)))
+	said := w.say()
+	results, requested := answers(said)
+	if !slices.Equal(results, []result{performed}) || !slices.Equal(requested, []StreamID{6}) {
+		t.Errorf("answered %v, requested %v", results, requested)
+	}
+	for _, p := range parameters(said) {
+		if p.kind == paramOutgoingReset && binary.BigEndian.Uint32(p.value[4:]) != peersTSN {
+			t.Errorf("the response number is %d", binary.BigEndian.Uint32(p.value[4:])-peersTSN)
+		}
+	}
+	if got := w.told(); got != "ChannelClosing ChannelClosing" {
+		t.Errorf("events: %s", got)
+	}
+	for _, c := range []struct {
+		sequence int
+		ids      []uint16
+		want     result
+	}{
+		{0, []uint16{4, 6}, performed}, // again
+		{1, []uint16{6}, nothingToDo},  // just sent
+		{2, []uint16{2}, nothingToDo},  // no channel
+		{3, []uint16{65535}, wrongSSN}, // no stream
+		{4, []uint16{6, 8}, performed}, // some overlap
+		{9, []uint16{4}, badSequence},
+	} {
+		w.hear(w.myTag, reconfig(asks(paramIncomingReset, c.sequence, c.ids...)))
+		if results, _ := answers(w.say()); !slices.Equal(results, []result{c.want}) {
+			t.Errorf("%v: answered %v, want %v", c.ids, results, c.want)
+		}
+	}
+	// What was sent is acknowledged before its stream is reset.
+	w.hear(w.myTag, w.sack(0), resetResponse(w.myTSN, performed))
+	if _, requested := answers(w.say()); !slices.Equal(requested, []StreamID{4, 8}) {
+		t.Errorf("requested %v", requested)
+	}
+}
+
+// RFC 6525 section 5.2.5: "When an SCTP endpoint receives a re-configuration request adding additional streams, it MUST send
+// a response parameter either acknowledging or denying the request."; "If the response is successful, the receiver MUST add
+// the requested number of inbound streams to the association, initializing the next expected SSN to 0." Section 5.2.6: "it
+// MUST either send a response parameter denying the request or send a corresponding Add Outgoing Streams Request Parameter".
+// Section 5.2.1: "If multiple parameters have to be returned, they MUST be put into one RE_CONFIG chunk."
+func TestPeerAddsStreams(t *testing.T) {
+	w := few(t)
+	w.say()
+	w.hear(w.myTag, w.sack(1), resetResponse(w.myTSN, denied))
+	w.say()
+	w.hear(w.myTag, data(0, 9, 0, whole, "x"))
+	if said := w.say(); len(causes(said)) != 1 || causes(said)[0] != causeInvalidStream {
+		t.Errorf("on a stream that there is not: %s", names(said))
+	}
+	w.hear(w.myTag, reconfig(asks(paramAddOutgoing, 0, 6, 0), asks(paramAddIncoming, 1, 2, 0)))
+	said := w.say()
+	p := parameters(said)
+	if len(p) != 3 || p[0].kind != paramResetResponse || p[1].kind != paramResetResponse || p[2].kind != paramAddOutgoing {
+		t.Fatalf("answered by %+v", p)
+	}
+	if n := strings.Count(names(said), "RE-CONFIG"); n != 2 || p[2].value[5] != 2 {
+		t.Errorf("%d chunks, %d streams are asked for", n, p[2].value[5])
+	}
+	if results, _ := answers(said); !slices.Equal(results, []result{performed, performed}) || w.inStreams != 10 || w.outStreams != 4 {
+		t.Errorf("answered %v; %d and %d streams", results, w.inStreams, w.outStreams)
+	}
+	w.hear(w.myTag, data(1, 9, 0, whole, "x"), resetResponse(w.myTSN+1, performed))
+	if said := w.say(); len(causes(said)) != 0 || w.outStreams != 6 {
+		t.Errorf("afterwards: %v; %d streams", causes(said), w.outStreams)
+	}
+	for i, kind := range []paramType{paramAddOutgoing, paramAddIncoming} {
+		w.hear(w.myTag, reconfig(asks(kind, 2+i, 65535, 0)))
+		if results, _ := answers(w.say()); !slices.Equal(results, []result{denied}) {
+			t.Errorf("too many: %v", results)
+		}
+	}
+}
+
+// RFC 6525 section 5.1.5: "Upon sending the request, the sender MUST await a positive acknowledgment (Success) before using
+// any additional stream added by this request."; "A new stream MUST use SSN 0 for its first ordered message." Section
+// 5.2.7: "If the request was to add outgoing streams, the endpoint MUST add the additional streams to the association.";
+// "it MUST NOT use the streams until the peer has responded with a positive acknowledgment"; "If the timer runs out, the
+// RE-CONFIG chunk MUST be retransmitted but the corresponding error counters MUST NOT be incremented." Section 5.1.1: "At
+// any given time, there MUST NOT be more than one request in flight."
+func TestWeAddStreams(t *testing.T) {
+	w := few(t)
+	w.Send(w.now, 5, false, []byte("early"))
+	said := w.say()
+	p := parameters(said)
+	if len(p) != 1 || p[0].kind != paramAddOutgoing || p[0].value[5] != 2 || len(parsed(said)) != 2 {
+		t.Fatalf("sent %s, %+v", names(said), p)
+	}
+	w.hear(w.myTag, w.sack(1), resetResponse(w.myTSN, inProgress))
+	for range 4 { // the first heartbeat comes after that
+		w.wait()
+		if got := names(w.say()); got != "RE-CONFIG" {
+			t.Errorf("asked again by %s", got)
+		}
+	}
+	if w.errors != 0 {
+		t.Errorf("%d errors while the peer was at it", w.errors)
+	}
+	w.hear(w.myTag, resetResponse(w.myTSN, performed))
+	said = w.say()
+	if p = parameters(said); len(p) != 1 || p[0].kind != paramAddIncoming || w.outStreams != 6 {
+		t.Fatalf("then sent %s; %d streams", names(said), w.outStreams)
+	}
+	// The peer answers by a request of its own.
+	w.hear(w.myTag, reconfig(asks(paramAddOutgoing, 0, 2, 0)))
+	said = w.say()
+	d := parsed(said)
+	if got := w.told(); got != "ChannelOpen BufferedAmountLow" || len(d) != 2 || d[0].stream != 5 || d[0].number != 0 || w.timer[timerReset] != mono.Never {
+		t.Errorf("events: %s; sent %s", got, names(said))
+	}
+}
+
+// Both ends are ours: more channels than one of them has streams for.
+func TestChannelsBeyondTheStreams(t *testing.T) {
+	d := newDuo(t, lan)
+	d.a.mangle = func(p []byte) []byte { // a offers 4 streams in both directions
+		if c := chunkType(p[headerSize]); c == typeInit || c == typeInitAck {
+			binary.BigEndian.PutUint16(p[headerSize+12:], 4)
+			binary.BigEndian.PutUint16(p[headerSize+14:], 4)
+			putChecksum(p)
+		}
+		return p
+	}
+	d.b.Connect(d.b.now())
+	d.b.driver.Poll()
+	d.until("established", func() bool { return d.a.state == stateEstablished && d.b.state == stateEstablished })
+	d.a.inStreams, d.a.outStreams = 4, 4
+	for range 10 {
+		d.b.sends(d.b.opens(ChannelConfig{}), "hello")
+	}
+	d.until("delivered", func() bool { return len(d.a.got) == 10 })
+	if d.b.outStreams != 20 || d.b.inStreams != 20 {
+		t.Errorf("b has %d and %d streams", d.b.outStreams, d.b.inStreams)
 	}
 }
