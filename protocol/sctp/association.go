@@ -29,7 +29,8 @@ type Config struct {
 	MaxMessageSize int
 	// PeerMaxMessageSize is the size of the largest message that the peer takes (a=max-message-size); 0: any.
 	PeerMaxMessageSize int
-	// SendBuffer is how many bytes may be buffered that were not sent yet, over all channels. Default 16 MiB.
+	// SendBuffer is how many bytes may be buffered that were not sent yet, over all channels. A message counts at least
+	// 256 bytes, which is what it takes. Default 16 MiB.
 	SendBuffer int
 	// ReceiveBuffer is how many bytes the peer may have sent that were not consumed yet. Default 16 MiB, and always
 	// at least MaxMessageSize and 1 MiB, so that one message never closes the window for itself.
@@ -39,6 +40,10 @@ type Config struct {
 	// NoInterleaving says not to offer that messages are interleaved (RFC 8260): a large message then delays what is
 	// sent on other channels.
 	NoInterleaving bool
+	// LocalInit and RemoteInit are the INIT chunks of the two descriptions (a=sctp-init, decoded from base64), ours as
+	// NewInit has made it. If both are set, there is no handshake: the association stands with Connect. The draft wants
+	// both or none: who has sent an INIT chunk and got none back leaves RemoteInit empty.
+	LocalInit, RemoteInit []byte
 	// ZeroChecksum says that DTLS is below, so that checksums need not be computed if the peer agrees (RFC 9653).
 	ZeroChecksum bool
 }
@@ -214,21 +219,29 @@ func New(cfg Config) (*Association, error) {
 		return nil, fmt.Errorf("sctp: Config.Rand: %w", err)
 	}
 	a.begin()
+	if err := a.takeDescribed(); err != nil {
+		return nil, err
+	}
 	return a, nil
 }
 
 // begin sets the association's half of what both ends will tell each other.
 func (a *Association) begin() {
 	a.myTag = a.randomTag()
-	a.myTSN = a.random32()
 	a.path.init()
-	a.send.init(a.myTSN, a.cfg.MaxPacket)
+	a.start(a.random32())
 	a.receive = receiver{}
-	a.reset = resetter{next: a.myTSN}
 	a.errors, a.stopTries, a.heartbeat = 0, 0, 0
 	a.sackPending = false
 	a.due = 0
 	a.control = nil
+}
+
+// start sets the first TSN of what this end sends, which is the first number of its requests too.
+func (a *Association) start(tsn uint32) {
+	a.myTSN = tsn
+	a.send.init(tsn, a.cfg.MaxPacket)
+	a.reset = resetter{next: tsn}
 }
 
 // random32 returns entropy. A reader that fails later than in New gives zeros: every use of it only makes guessing
@@ -263,6 +276,9 @@ func (a *Association) Stats() Stats {
 func (a *Association) HandlePacket(now mono.Time, packet []byte) {
 	if a.state == stateDone && !a.graceful {
 		return
+	}
+	if a.state == stateClosed && a.described() { // the peer was faster
+		a.Connect(now)
 	}
 	a.stats.PacketsReceived++
 	r := wire.NewReader(packet)

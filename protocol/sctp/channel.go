@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/parley-rtc/parley/protocol/mono"
 )
@@ -21,7 +22,7 @@ const (
 
 // ChannelConfig describes a channel. The zero value is ordered, reliable and of normal priority.
 type ChannelConfig struct {
-	Label, Protocol string // at most 65535 bytes each
+	Label, Protocol string // UTF-8, at most 65535 bytes each
 	Unordered       bool
 	Reliability     Reliability
 	Limit           uint32 // of MaxRetransmits or MaxLifetime
@@ -102,6 +103,8 @@ func (a *Association) Open(now mono.Time, cfg ChannelConfig) (StreamID, error) {
 		return 0, ErrClosed
 	case len(cfg.Label) > 65535 || len(cfg.Protocol) > 65535:
 		return 0, errors.New("sctp: a label or protocol is longer than 65535 bytes")
+	case !utf8.ValidString(cfg.Label) || !utf8.ValidString(cfg.Protocol):
+		return 0, errors.New("sctp: a label or protocol is not UTF-8")
 	case cfg.Reliability > MaxLifetime:
 		return 0, fmt.Errorf("sctp: there is no reliability %d", cfg.Reliability)
 	case cfg.Negotiated && cfg.ID >= maxStreams:
@@ -243,7 +246,7 @@ func (a *Association) Send(now mono.Time, id StreamID, text bool, data []byte) e
 	if limit := a.cfg.PeerMaxMessageSize; limit > 0 && len(data) > limit || len(data) > a.cfg.SendBuffer {
 		return ErrTooLarge
 	}
-	if a.send.buffered+max(len(data), 1) > a.cfg.SendBuffer {
+	if a.send.buffered+a.send.padding+max(len(data), 1) > a.cfg.SendBuffer {
 		return ErrBufferFull
 	}
 	ppid := uint32(ppidBinary)
@@ -273,8 +276,10 @@ func (a *Association) enqueue(now mono.Time, ch *channel, ppid uint32, data []by
 		case MaxLifetime:
 			m.expires = now.Add(time.Duration(ch.cfg.Limit) * time.Millisecond)
 		}
-		ch.buffered += len(data)
-		a.send.buffered += len(data)
+		if m.counts() {
+			ch.buffered += len(data)
+			a.send.buffered += len(data)
+		}
 	}
 	ch.unacked++
 	a.send.add(m)
@@ -350,9 +355,10 @@ func (a *Association) removeChannel(ch *channel, err *Error) {
 	s.leave(ch)
 	for m := ch.first; m != nil; {
 		next := m.next
-		if !m.internal {
+		if m.counts() {
 			s.buffered -= len(m.data) - m.cut
 		}
+		s.padding -= m.padding()
 		if m.cut > 0 {
 			s.begun -= len(m.data)
 		}

@@ -239,6 +239,33 @@ func TestBufferedAmount(t *testing.T) {
 	}
 }
 
+// RFC 8831 section 6.6: the byte that stands for an empty message is not the program's, so it is not counted; but nothing
+// may be buffered without bound.
+func TestEmptyMessagesAreBounded(t *testing.T) {
+	w := withChannels(t, 4)
+	sent := 0
+	for w.Send(w.now, 4, sent%2 == 0, nil) == nil {
+		sent++
+	}
+	if got := w.BufferedAmount(4); got != 0 || sent < w.cfg.SendBuffer/cost(1) || sent > w.cfg.SendBuffer/(cost(1)-1)+1 {
+		t.Errorf("%d bytes are buffered after %d messages", got, sent)
+	}
+}
+
+// The label and protocol are UTF-8 both ways.
+func TestLabelsAreUTF8(t *testing.T) {
+	w := standing(t)
+	if _, err := w.Open(w.now, ChannelConfig{Label: "\xff"}); err == nil {
+		t.Error("a label that is not UTF-8 was taken")
+	}
+	v := wire.AppendUint16(wire.AppendUint32(nil, peersTSN), 2)
+	v = wire.AppendUint32(wire.AppendUint16(v, 0), ppidDCEP)
+	w.hear(w.myTag, appendChunk(nil, typeData, whole, appendOpen(v, &ChannelConfig{Label: "a\xffb"})))
+	if e, _ := w.NextEvent(); e.Channel.Label != "a\uFFFDb" {
+		t.Errorf("the label is %q", e.Channel.Label)
+	}
+}
+
 func TestTooLargeMessages(t *testing.T) {
 	d := newDuo(t, lan, func(cfg *Config) { cfg.MaxMessageSize = 10_000; cfg.PeerMaxMessageSize = 20_000 }).connect()
 	id, other := d.a.opens(ChannelConfig{}), d.a.opens(ChannelConfig{})

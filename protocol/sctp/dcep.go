@@ -2,6 +2,7 @@ package sctp
 
 import (
 	"math"
+	"strings"
 
 	"github.com/parley-rtc/parley/internal/wire"
 	"github.com/parley-rtc/parley/protocol/mono"
@@ -40,13 +41,16 @@ func appendOpen(b []byte, c *ChannelConfig) []byte {
 	return append(append(b, c.Label...), c.Protocol...)
 }
 
+// decode returns what b says in UTF-8; what is none is replaced, as the W3C's decoding does it.
+func decode(b []byte) string { return strings.ToValidUTF8(string(b), "\uFFFD") }
+
 func parseOpen(b []byte) (c ChannelConfig, ok bool) {
 	r := wire.NewReader(b)
 	r.Skip(1)
 	kind := r.Uint8()
 	c.Priority, c.Limit = r.Uint16(), r.Uint32()
 	label, protocol := int(r.Uint16()), int(r.Uint16())
-	c.Label, c.Protocol = string(r.Bytes(label)), string(r.Bytes(protocol))
+	c.Label, c.Protocol = decode(r.Bytes(label)), decode(r.Bytes(protocol))
 	c.Unordered, c.Reliability = kind&0x80 != 0, Reliability(kind&0x7f)
 	if c.Reliability == Reliable {
 		c.Limit = 0 // section 5.1: ignored

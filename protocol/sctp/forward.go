@@ -33,7 +33,7 @@ func (a *Association) abandon(now mono.Time, m *outMessage) {
 		}
 	}
 	if rest := len(m.data) - m.cut; rest > 0 {
-		if !m.internal {
+		if m.counts() {
 			a.unbuffer(m.ch, rest)
 		}
 		s.done(m)

@@ -21,7 +21,7 @@ func (a *Association) inconsistency(unread int) string {
 		return ""
 	}
 	outstanding, lost, held := 0, 0, 0
-	buffered, begun := 0, 0
+	buffered, begun, padding := 0, 0, 0
 	for tsn := s.acked + 1; tsn < s.next; tsn++ {
 		c := s.at(tsn)
 		switch c.fate {
@@ -42,9 +42,10 @@ func (a *Association) inconsistency(unread int) string {
 	for _, ch := range a.channels {
 		sum := 0
 		for m := ch.first; m != nil; m = m.next {
-			if !m.internal {
+			if m.counts() {
 				sum += len(m.data) - m.cut
 			}
+			padding += m.padding()
 			if m.cut > 0 {
 				begun += len(m.data)
 				if m != ch.first {
@@ -74,6 +75,8 @@ func (a *Association) inconsistency(unread int) string {
 		}
 	}
 	switch {
+	case padding != s.padding:
+		return fmt.Sprintf("the padding is %d, not %d", padding, s.padding)
 	case begun != s.begun:
 		return fmt.Sprintf("%d bytes of messages were begun, not %d", begun, s.begun)
 	case outstanding != s.outstanding:

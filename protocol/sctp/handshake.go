@@ -23,6 +23,10 @@ func (a *Association) Connect(now mono.Time) {
 	if a.state != stateClosed {
 		return
 	}
+	if a.described() {
+		a.establishDescribed(now)
+		return
+	}
 	a.state = stateCookieWait
 	a.sendInit(now)
 }
@@ -236,9 +240,8 @@ func (a *Association) restart(now mono.Time, k *cookie) {
 	for i := range a.timer {
 		a.timer[i] = mono.Never
 	}
-	a.myTag, a.myTSN = k.myTag, k.myTSN
-	a.send.init(k.myTSN, a.cfg.MaxPacket)
-	a.reset.next = k.myTSN
+	a.myTag = k.myTag
+	a.start(k.myTSN)
 	a.tieTags = [2]uint32{a.randomTag(), a.randomTag()}
 	a.takeCookie(k)
 	a.state = stateEstablished

@@ -25,6 +25,12 @@ type outMessage struct {
 	expires   mono.Time // when it is
 }
 
+// counts reports whether m counts as buffered: what the program has sent does, but not the byte that stands for none (RFC
+// 8831 section 6.6).
+func (m *outMessage) counts() bool {
+	return !m.internal && m.ppid != ppidStringEmpty && m.ppid != ppidBinaryEmpty
+}
+
 const noLimit = math.MaxUint32
 
 // The queue of messages that wait: weighted fair queuing between channels (RFC 8260 section 3.6), where the shares are
@@ -39,6 +45,7 @@ type sendQueue struct {
 	begun      int      // bytes of messages of which a part is in chunks, and a part is not
 	mayBegin   int      // how many there may be, so that the peer has room to finish one
 	buffered   int      // bytes of all channels that were never sent
+	padding    int      // what small messages that wait take more than their bytes
 	free       *outMessage
 	freed      int
 }
@@ -64,9 +71,18 @@ func (q *sendQueue) recycle(m *outMessage) {
 	}
 }
 
+// padding is what m takes more than its bytes, as far as the limit of the buffer is concerned.
+func (m *outMessage) padding() int {
+	if m.internal {
+		return 0 // these are few
+	}
+	return cost(len(m.data)) - len(m.data)
+}
+
 // add puts m at the end of its channel's queue.
 func (q *sendQueue) add(m *outMessage) {
 	ch := m.ch
+	q.padding += m.padding()
 	if ch.last == nil {
 		ch.first = m
 		if !ch.held {
@@ -134,6 +150,7 @@ func (q *sendQueue) done(m *outMessage) {
 	if m.cut > 0 {
 		q.begun -= len(m.data)
 	}
+	q.padding -= m.padding()
 	q.current = nil
 	ch.first = m.next
 	m.next = nil

@@ -156,7 +156,7 @@ func (a *Association) appendNew(b []byte, m *outMessage, n int, now mono.Time) [
 	}
 	b = a.appendChunkData(b, tsn, s.at(tsn), now)
 	a.armProbe(now)
-	if !m.internal {
+	if m.counts() {
 		a.unbuffer(m.ch, n)
 	}
 	return b
