@@ -75,9 +75,12 @@ func TestHandshakeOverLoss(t *testing.T) {
 	}
 }
 
-// RFC 9260 section 5.2.4, action A, and its exception: "If the endpoint is in the SHUTDOWN-ACK-SENT state and recognizes
-// that the peer has restarted (Action A), it MUST NOT set up a new association but instead resend the SHUTDOWN ACK chunk
-// and send an ERROR chunk with a "Cookie Received While Shutting Down" error cause".
+// RFC 9260 section 5.2.4: "If the endpoint is in the SHUTDOWN-ACK-SENT state and recognizes that the peer has restarted
+// (Action A), it MUST NOT set up a new association but instead resend the SHUTDOWN ACK chunk and send an ERROR chunk
+// with a "Cookie Received While Shutting Down" error cause to its peer." RFC 9260 section 5.2.4, action A, and its
+// exception: "If the endpoint is in the SHUTDOWN-ACK-SENT state and recognizes that the peer has restarted (Action A),
+// it MUST NOT set up a new association but instead resend the SHUTDOWN ACK chunk and send an ERROR chunk with a "Cookie
+// Received While Shutting Down" error cause".
 func TestRestartWhileShuttingDown(t *testing.T) {
 	w := standing(t)
 	w.hear(0, appendInit(nil, typeInit, &initChunk{tag: 77, tsn: 1, window: 1500, outgoing: 1, incoming: 1}))
@@ -90,7 +93,12 @@ func TestRestartWhileShuttingDown(t *testing.T) {
 	}
 }
 
-// The same restart in an association that stands: new tags, new TSNs, all channels gone.
+// RFC 9260 section 5.2.2: "If no new addresses are added, when responding to the INIT chunk in the outbound INIT ACK
+// chunk, the endpoint MUST copy its current Tie-Tags to a reserved place within the State Cookie and the association's
+// TCB."; RFC 9260 section 5.2.4: "All the congestion control parameters (e.g., cwnd, ssthresh) related to this peer
+// MUST be reset to their initial values (see Section 6.2.1)."; RFC 9260 section 5.3.1: "A new Verification Tag value
+// MUST be used each time the endpoint tears down and then reestablishes an association to the same peer." The same
+// restart in an association that stands: new tags, new TSNs, all channels gone.
 func TestRestart(t *testing.T) {
 	w := withChannels(t, 4)
 	w.Send(w.now, 4, false, []byte("never acknowledged"))
@@ -108,6 +116,9 @@ func TestRestart(t *testing.T) {
 	}
 	if w.myTag == old || w.myTag != in.tag || w.peerTag != 77 || w.receive.cumulative != 99 || w.send.next != int64(in.tsn) || w.outStreams != 9 {
 		t.Errorf("after the restart: %+v", w.Association)
+	}
+	if w.send.cc.window != newWireEnd(t).send.cc.window {
+		t.Errorf("the window of congestion is %d", w.send.cc.window)
 	}
 	// The cookie of before the restart is worth nothing now.
 	w.hear(in.tag, appendChunk(nil, typeCookieEcho, 0, in.cookie))

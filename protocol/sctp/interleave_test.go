@@ -79,9 +79,11 @@ func parsed(chunks []chunk) (found []dataChunk) {
 	return found
 }
 
-// RFC 8260 section 2.2.1: "If user message interleaving support has been negotiated for an association, I-DATA chunks MUST
-// be used for all user messages and DATA chunks MUST NOT be used."; "If user message interleaving support has not been
-// negotiated for an association, DATA chunks MUST be used for all user messages and I-DATA chunks MUST NOT be used."
+// RFC 8260 section 2: "An SCTP implementation supporting user message interleaving is REQUIRED to support the
+// coexistence of associations using DATA chunks and associations using I-DATA chunks." RFC 8260 section 2.2.1: "If
+// user message interleaving support has been negotiated for an association, I-DATA chunks MUST be used for all user
+// messages and DATA chunks MUST NOT be used."; "If user message interleaving support has not been negotiated for an
+// association, DATA chunks MUST be used for all user messages and I-DATA chunks MUST NOT be used."
 func TestKindOfChunks(t *testing.T) {
 	for _, c := range []struct{ mine, peers bool }{{true, true}, {true, false}, {false, true}, {false, false}} {
 		w := newWireEnd(t, func(cfg *Config) { cfg.NoInterleaving = !c.mine })
@@ -233,9 +235,13 @@ func TestPartsThatDoNotFit(t *testing.T) {
 	}
 }
 
-// RFC 8260 section 2.3.1: "When the SCTP extension defined in [RFC3758] is used in combination with the user message
-// interleaving extension, the new I-FORWARD-TSN chunk MUST be used instead of the FORWARD-TSN chunk."; on its flags and
-// reserved bits: "They MUST be set to 0 by the sender and MUST be ignored by the receiver."
+// RFC 8260 section 2: "If an SCTP implementation supports user message interleaving and the Partial Reliability
+// extension described in [RFC3758] or the Stream Reconfiguration Extension described in [RFC6525], it is REQUIRED to
+// implement the corresponding changes specified in Section 2.3."; RFC 8260 section 2.3.1: "It MUST be set to 0 by the
+// sender and MUST be ignored by the receiver." RFC 8260 section 2.3.1: "When the SCTP extension defined in [RFC3758]
+// is used in combination with the user message interleaving extension, the new I-FORWARD-TSN chunk MUST be used instead
+// of the FORWARD-TSN chunk."; on its flags and reserved bits: "They MUST be set to 0 by the sender and MUST be ignored
+// by the receiver."
 func TestInterleavedForward(t *testing.T) {
 	w := interleaving(t, 2, 4)
 	// Of each kind one message is given up of which a part has come, and what follows has come.
@@ -330,8 +336,10 @@ func TestResetOfMIDs(t *testing.T) {
 }
 
 // RFC 8260 section 2.2.2: "All other properties of the existing SCTP DATA chunk also apply to the I-DATA chunk, i.e.,
-// congestion control as well as receiver window conditions MUST be observed": the peer must have room to finish what was
-// begun, or it could finish nothing.
+// congestion control as well as receiver window conditions MUST be observed, as defined in [RFC4960]." RFC 8260
+// section 2.2.2: "All other properties of the existing SCTP DATA chunk also apply to the I-DATA chunk, i.e., congestion
+// control as well as receiver window conditions MUST be observed": the peer must have room to finish what was begun, or
+// it could finish nothing.
 func TestNoMoreIsBegunThanThePeerHasRoomFor(t *testing.T) {
 	const channels, size = 40, 100 << 10
 	d := newDuo(t, simnet.Path{Delay: 5 * time.Millisecond, Loss: 0.01}, func(cfg *Config) {
@@ -348,8 +356,10 @@ func TestNoMoreIsBegunThanThePeerHasRoomFor(t *testing.T) {
 	d.until("delivered", func() bool { return len(d.b.got) == channels })
 }
 
-// RFC 8831 section 6.4, with RFC 8260 section 3.6: a large message in one channel does not delay a small one in another:
-// with interleaving it goes next, without it goes at the next boundary of messages.
+// RFC 8260 section 3: "If the implementation is used for WebRTC data channels, as specified in [DATA-CHAN], it MUST
+// implement the Weighted Fair Queueing Scheduler defined in Section 3.6." RFC 8831 section 6.4, with RFC 8260 section
+// 3.6: a large message in one channel does not delay a small one in another: with interleaving it goes next, without it
+// goes at the next boundary of messages.
 func TestSmallMessagesOvertakeLargeOnes(t *testing.T) {
 	for _, interleaved := range []bool{true, false} {
 		t.Run(fmt.Sprint("interleaved ", interleaved), func(t *testing.T) {

@@ -35,8 +35,21 @@ func sendsPartly(t *testing.T, cfg ChannelConfig) (*wireEnd, StreamID) {
 	return w, id
 }
 
-// RFC 3758 section 3.6: "the data receiver MUST first update its cumulative TSN point to the value carried in the FORWARD
-// TSN chunk, and then MUST further advance its cumulative TSN point locally if possible"; the RFC's own example.
+// RFC 3758 section 3.2: "Upon the reception of this value, the data receiver MUST consider any missing TSNs earlier
+// than or equal to this value as received, and stop reporting them as gaps in any subsequent SACKs."; RFC 3758 section
+// 3.6: "DATA chunk arrival at a PR-SCTP receiver proceeds exactly as for DATA chunk arrival at a base protocol SCTP
+// receiver---that is, the receiver MUST perform the same TSN handling, including duplicate detection, gap detection,
+// SACK generation, cumulative TSN advancement, etc. as defined in RFC 2960 [2]---with the following exceptions and
+// additions."; "When a FORWARD TSN chunk arrives, the data receiver MUST first update its cumulative TSN point to the
+// value carried in the FORWARD TSN chunk, and then MUST further advance its cumulative TSN point locally if possible,
+// as shown by the following example"; "After the above processing, the data receiver MUST stop reporting any missing
+// TSNs earlier than or equal to the new cumulative TSN point."; "Note, if the "New Cumulative TSN" value carried in the
+// arrived FORWARD TSN chunk is found to be behind or at the current cumulative TSN point, the data receiver MUST treat
+// this FORWARD TSN as out-of-date and MUST NOT update its Cumulative TSN."; "Any time a FORWARD TSN chunk arrives, for
+// the purposes of sending a SACK, the receiver MUST follow the same rules as if a DATA chunk had been received (i.e.,
+// follow the delayed sack rules specified in RFC 2960 [2] section 6.2)." RFC 3758 section 3.6: "the data receiver MUST
+// first update its cumulative TSN point to the value carried in the FORWARD TSN chunk, and then MUST further advance
+// its cumulative TSN point locally if possible"; the RFC's own example.
 func TestForwardTSNMovesOn(t *testing.T) {
 	w := standing(t)
 	for _, offset := range []int{0, 2, 3, 5} { // 102, 104, 105 and 107 of the example
@@ -61,10 +74,14 @@ func TestForwardTSNMovesOn(t *testing.T) {
 	}
 }
 
-// RFC 3758 section 3.6: "the receiver MUST use the stream sequence information to examine all of the listed stream
+// RFC 3758 section 3.6: "In particular, during processing of a FORWARD TSN, the receiver MUST use the stream sequence
+// information to examine all of the listed stream reordering queues, and immediately make available for delivery stream
+// sequence numbers earlier than or equal to the stream sequence number listed inside the FORWARD TSN."; "After
+// receiving and processing a FORWARD TSN, the data receiver MUST take cautions in updating its re-assembly queue." RFC
+// 3758 section 3.6: "the receiver MUST use the stream sequence information to examine all of the listed stream
 // reordering queues, and immediately make available for delivery stream sequence numbers earlier than or equal to the
-// stream sequence number listed"; "The receiver MUST remove any partially reassembled message, which is still missing one
-// or more TSNs earlier than or equal to the new cumulative TSN point."
+// stream sequence number listed"; "The receiver MUST remove any partially reassembled message, which is still missing
+// one or more TSNs earlier than or equal to the new cumulative TSN point."
 func TestForwardTSNDelivers(t *testing.T) {
 	w, _ := sendsPartly(t, ChannelConfig{})
 	read := func() (s string) {
@@ -108,7 +125,22 @@ func TestForwardTSNOfAFreshStream(t *testing.T) {
 	}
 }
 
-// RFC 3758 section 3.5, C1 to C5, for a message that may not be sent again.
+// RFC 3758 section 3.2: "This field MUST NOT report TSN's corresponding to DATA chunks that are marked as unordered.";
+// "For ordered DATA chunks this field MUST be filled in."; RFC 3758 section 3.5: "When a data chunk is "abandoned", the
+// sender MUST treat the data chunk as being finally acked and no longer outstanding."; "When a TSN is "abandoned", if
+// it is part of a fragmented message, all other TSN's within that fragmented message MUST be abandoned at the same
+// time."; "Whenever the data sender receives a SACK from the data receiver, it MUST first process the SACK using the
+// normal procedures as defined in Section 6.2.1 of RFC 2960 [2]."; "The data sender MUST then perform the following
+// additional steps"; "If, after step C1 and C2, the "Advanced.Peer.Ack.Point" is greater than the Cumulative TSN ACK
+// carried in the received SACK, the data sender MUST send the data receiver a FORWARD TSN chunk containing the latest
+// value of the "Advanced.Peer.Ack.Point"."; "For each "abandoned" TSN, the sender of the FORWARD TSN MUST determine if
+// the chunk has a valid stream and sequence number (i.e., it was ordered)."; "If the chunk has a valid stream and
+// sequence number, the sender MUST include the stream and sequence number in the FORWARD TSN."; "If a FORWARD TSN is
+// sent, the sender MUST assure that at least one T3-rtx timer is running."; "An endpoint MUST NOT use the FORWARD TSN
+// for any purposes other than circumstances described in this document."; "Any delay applied to the sending of FORWARD
+// TSN chunk SHOULD NOT exceed 200ms and MUST NOT exceed 500ms."; "In other words, an implementation MAY lower this
+// value below 500ms but MUST NOT raise it above 500ms." RFC 3758 section 3.5, C1 to C5, for a message that may not be
+// sent again.
 func TestSenderGivesUp(t *testing.T) {
 	for _, unordered := range []bool{false, true} {
 		w, id := sendsPartly(t, ChannelConfig{Unordered: unordered, Reliability: MaxRetransmits})
@@ -218,7 +250,12 @@ func TestPartialReliability(t *testing.T) {
 	}
 }
 
-// A peer that does not know FORWARD TSN gets everything.
+// RFC 3758 section 3.3.2: "MAY include the Forward-TSN-Supported parameter in the INIT-ACK, o SHOULD record the fact
+// that the peer does not support the FORWARD TSN chunk, o MUST NOT send a FORWARD TSN chunk at any time during the
+// associations life, o SHOULD inform the upper layer if the upper layer has requested such notification."; RFC 3758
+// section 3.3.3: "In this case, the endpoint receiving the operational error SHOULD note that the FORWARD TSN chunk is
+// not supported, and MUST NOT transmit a FORWARD TSN chunk at any time during the life of the association." A peer
+// that does not know FORWARD TSN gets everything.
 func TestPeerWithoutPartialReliability(t *testing.T) {
 	d := newDuo(t, simnet.Path{Delay: 10 * time.Millisecond, Loss: 0.2}).connect()
 	d.a.ext &^= extForwardTSN

@@ -63,8 +63,11 @@ func withChannels(t *testing.T, ids ...StreamID) *wireEnd {
 	return w
 }
 
-// RFC 6525 section 5.2.2: the request is performed, our own side follows (RFC 8831 section 6.7), and the stream's numbers
-// begin again at 0.
+// RFC 6525 section 5.2.2: "If specific stream numbers are listed, then only these specific streams MUST be reset to 0,
+// and all other non-listed SSNs remain unchanged."; "A Re-configuration Response Parameter MUST be put into a RE-CONFIG
+// chunk indicating successful processing."; "The RE-CONFIG chunk MUST be sent after the incoming RE-CONFIG chunk is
+// processed completely." RFC 6525 section 5.2.2: the request is performed, our own side follows (RFC 8831 section
+// 6.7), and the stream's numbers begin again at 0.
 func TestPeerResets(t *testing.T) {
 	w := withChannels(t, 4, 6)
 	w.hear(w.myTag, data(0, 4, 0, whole, "x"), data(1, 6, 0, whole, "y"))
@@ -93,8 +96,13 @@ func TestPeerResets(t *testing.T) {
 	}
 }
 
-// RFC 6525 section 5.2.2, E2: "If the Sender's Last Assigned TSN is greater than the cumulative acknowledgment point, then
-// the endpoint MUST enter "deferred reset processing"": what is on its way still comes first.
+// RFC 6525 section 5.2.2: "In this mode, any data arriving with a TSN larger than the Sender's Last Assigned TSN for
+// the affected stream(s) MUST be queued locally and held until the cumulative acknowledgment point reaches the Sender's
+// Last Assigned TSN."; "If the endpoint enters "deferred reset processing", it MUST put a Re-configuration Response
+// Parameter into a RE-CONFIG chunk indicating "In progress" and MUST send the RE-CONFIG chunk."; "Any queued TSNs
+// (queued at step E2) MUST now be released and processed normally." RFC 6525 section 5.2.2, E2: "If the Sender's Last
+// Assigned TSN is greater than the cumulative acknowledgment point, then the endpoint MUST enter "deferred reset
+// processing"": what is on its way still comes first.
 func TestResetWaitsForData(t *testing.T) {
 	w := withChannels(t, 4)
 	w.hear(w.myTag, data(0, 4, 0, whole, "a"))
@@ -145,8 +153,10 @@ func TestOtherRequests(t *testing.T) {
 	}
 }
 
-// RFC 6525 section 5.1.1: one request at a time, retransmitted until it is answered, with the same number; "In progress"
-// is asked again.
+// RFC 6525 section 5.1.1: "So, if the Re-configuration Timer is running and the RE-CONFIG chunk contains at least one
+// request parameter, the chunk MUST be buffered."; RFC 6525 section 5.2.7: "If the request was an Outgoing SSN Reset
+// Request, the affected streams MUST now be reset and all queued data should now be processed." RFC 6525 section
+// 5.1.1: one request at a time, retransmitted until it is answered, with the same number; "In progress" is asked again.
 func TestOurRequest(t *testing.T) {
 	w := withChannels(t, 4, 6)
 	w.Close(w.now, 4)
@@ -207,7 +217,12 @@ func TestResetComesAfterTheData(t *testing.T) {
 	}
 }
 
-// A peer that cannot reset streams: channels are closed on this side alone.
+// RFC 6525 section 5.1.1: "Before sending a RE-CONFIG chunk, the sender MUST ensure that the peer advertised support
+// for the re-configuration extension."; "If the chunk type of the RE-CONFIG chunk does not appear in the supported
+// extension's list of chunks, then the sender MUST NOT send any re-configuration request to the peer, and any request
+// by the application for such service SHOULD be responded to with an appropriate error indicating that the peer SCTP
+// stack does not support the re-configuration extension." A peer that cannot reset streams: channels are closed on
+// this side alone.
 func TestPeerWithoutReset(t *testing.T) {
 	w := withChannels(t, 4)
 	w.ext &^= extReconfig
@@ -247,14 +262,18 @@ func reconfig(params ...[]byte) []byte {
 	return appendChunk(nil, typeReconfig, 0, slices.Concat(params...))
 }
 
-// RFC 6525 section 5.2.3: "An Outgoing SSN Reset Request Parameter MUST be put into a RE-CONFIG chunk according to Section
-// 5.1.2."; "If the Outgoing SSN Reset Request Parameter that was just sent completely overlaps the received Incoming SSN
-// Reset Request Parameter, respond to the peer with an acknowledgment indicating that there was "Nothing to do"."; "Even in
-// such a situation, the Incoming SSN Reset MUST be processed normally, even though this means that (if the endpoint elects
-// to do the stream reset) streams that are already at SSN 0 will be reset a subsequent time." Section 5.1.2: "The stream
-// numbers MUST be copied from the Incoming SSN Reset Request Parameter to the Outgoing SSN Reset Request Parameter."; "The
-// Re-configuration Response Sequence Number of the Outgoing SSN Reset Request Parameter MUST be the Re-configuration Request
-// Sequence Number of the Incoming SSN Reset Request Parameter."
+// RFC 6525 section 5.1.2: "If this Outgoing SSN Reset Request Parameter is sent in response to an Incoming SSN Reset
+// Request Parameter, the stream numbers MUST be copied from the Incoming SSN Reset Request Parameter to the Outgoing
+// SSN Reset Request Parameter."; RFC 6525 section 5.2.3: "The RE-CONFIG chunk MUST be sent after the incoming RE-CONFIG
+// chunk is processed completely."; "In such a case, the local endpoint MUST do the following". RFC 6525 section 5.2.3:
+// "An Outgoing SSN Reset Request Parameter MUST be put into a RE-CONFIG chunk according to Section 5.1.2."; "If the
+// Outgoing SSN Reset Request Parameter that was just sent completely overlaps the received Incoming SSN Reset Request
+// Parameter, respond to the peer with an acknowledgment indicating that there was "Nothing to do"."; "Even in such a
+// situation, the Incoming SSN Reset MUST be processed normally, even though this means that (if the endpoint elects to
+// do the stream reset) streams that are already at SSN 0 will be reset a subsequent time." Section 5.1.2: "The stream
+// numbers MUST be copied from the Incoming SSN Reset Request Parameter to the Outgoing SSN Reset Request Parameter.";
+// "The Re-configuration Response Sequence Number of the Outgoing SSN Reset Request Parameter MUST be the
+// Re-configuration Request Sequence Number of the Incoming SSN Reset Request Parameter."
 func TestPeerAsksForAReset(t *testing.T) {
 	w := withChannels(t, 4, 6, 8)
 	w.Send(w.now, 4, false, []byte("on its way"))
@@ -298,11 +317,16 @@ func TestPeerAsksForAReset(t *testing.T) {
 	}
 }
 
-// RFC 6525 section 5.2.5: "When an SCTP endpoint receives a re-configuration request adding additional streams, it MUST send
-// a response parameter either acknowledging or denying the request."; "If the response is successful, the receiver MUST add
-// the requested number of inbound streams to the association, initializing the next expected SSN to 0." Section 5.2.6: "it
-// MUST either send a response parameter denying the request or send a corresponding Add Outgoing Streams Request Parameter".
-// Section 5.2.1: "If multiple parameters have to be returned, they MUST be put into one RE_CONFIG chunk."
+// RFC 6525 section 5.1.6: "A new stream MUST use SSN 0 for its first ordered message."; RFC 6525 section 5.2.6: "When
+// an SCTP endpoint receives a re-configuration request adding additional incoming streams, it MUST either send a
+// response parameter denying the request or send a corresponding Add Outgoing Streams Request Parameter, following the
+// rules given in Section 5.1.5."; RFC 9260 section 6.5: "Every DATA chunk MUST carry a valid stream identifier." RFC
+// 6525 section 5.2.5: "When an SCTP endpoint receives a re-configuration request adding additional streams, it MUST
+// send a response parameter either acknowledging or denying the request."; "If the response is successful, the receiver
+// MUST add the requested number of inbound streams to the association, initializing the next expected SSN to 0."
+// Section 5.2.6: "it MUST either send a response parameter denying the request or send a corresponding Add Outgoing
+// Streams Request Parameter". Section 5.2.1: "If multiple parameters have to be returned, they MUST be put into one
+// RE_CONFIG chunk."
 func TestPeerAddsStreams(t *testing.T) {
 	w := few(t)
 	w.say()
@@ -336,12 +360,17 @@ func TestPeerAddsStreams(t *testing.T) {
 	}
 }
 
-// RFC 6525 section 5.1.5: "Upon sending the request, the sender MUST await a positive acknowledgment (Success) before using
-// any additional stream added by this request."; "A new stream MUST use SSN 0 for its first ordered message." Section
-// 5.2.7: "If the request was to add outgoing streams, the endpoint MUST add the additional streams to the association.";
-// "it MUST NOT use the streams until the peer has responded with a positive acknowledgment"; "If the timer runs out, the
-// RE-CONFIG chunk MUST be retransmitted but the corresponding error counters MUST NOT be incremented." Section 5.1.1: "At
-// any given time, there MUST NOT be more than one request in flight."
+// RFC 6525 section 4.5: "This field holds the length in bytes of the parameter; the value MUST be 12."; "This parameter
+// MUST NOT appear in any other chunk type."; RFC 6525 section 4.6: "This field holds the length in bytes of the
+// parameter; the value MUST be 12."; "This parameter MUST NOT appear in any other chunk type."; RFC 6525 section 5.2.7:
+// "Note that an implementation may allocate the memory at the time of the request, but it MUST NOT use the streams
+// until the peer has responded with a positive acknowledgment." RFC 6525 section 5.1.5: "Upon sending the request, the
+// sender MUST await a positive acknowledgment (Success) before using any additional stream added by this request."; "A
+// new stream MUST use SSN 0 for its first ordered message." Section 5.2.7: "If the request was to add outgoing streams,
+// the endpoint MUST add the additional streams to the association."; "it MUST NOT use the streams until the peer has
+// responded with a positive acknowledgment"; "If the timer runs out, the RE-CONFIG chunk MUST be retransmitted but the
+// corresponding error counters MUST NOT be incremented." Section 5.1.1: "At any given time, there MUST NOT be more than
+// one request in flight."
 func TestWeAddStreams(t *testing.T) {
 	w := few(t)
 	w.Send(w.now, 5, false, []byte("early"))

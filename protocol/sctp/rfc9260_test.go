@@ -75,9 +75,12 @@ func TestUnknownParameters(t *testing.T) {
 	}
 }
 
-// RFC 9260 section 3.3.2: "If the value of the Initiate Tag in a received INIT chunk is found to be 0, the receiver MUST
-// silently discard the packet"; "A receiver of an INIT chunk with the OS value set to 0 MUST discard the packet, SHOULD
-// send a packet in response containing an ABORT chunk"; the same for MIS, and for an a_rwnd below 1500.
+// RFC 9260 section 5.1: "The Verification Tag field in the common header of the outbound SCTP packet containing the
+// ABORT chunk MUST be set to the Initiate Tag value of the received INIT or INIT ACK chunk this ABORT chunk is
+// responding to." RFC 9260 section 3.3.2: "If the value of the Initiate Tag in a received INIT chunk is found to be 0,
+// the receiver MUST silently discard the packet"; "A receiver of an INIT chunk with the OS value set to 0 MUST discard
+// the packet, SHOULD send a packet in response containing an ABORT chunk"; the same for MIS, and for an a_rwnd below
+// 1500.
 func TestBadInit(t *testing.T) {
 	for name, c := range map[string]struct {
 		init initChunk
@@ -92,16 +95,24 @@ func TestBadInit(t *testing.T) {
 		for _, w := range []*wireEnd{newWireEnd(t), standing(t)} {
 			before := w.state
 			w.hear(0, appendInit(nil, typeInit, &c.init))
-			if got := names(w.say()); got != c.want || w.state != before {
+			got := ""
+			for _, p := range w.packets() {
+				got += names(chunksOf(t, p))
+				if tagOf(p) != c.init.tag {
+					t.Errorf("%s: answered with the tag %d", name, tagOf(p))
+				}
+			}
+			if got != c.want || w.state != before {
 				t.Errorf("%s: answered by %q in state %d, then %d; want %q", name, got, before, w.state, c.want)
 			}
 		}
 	}
 }
 
-// RFC 9260 section 5.1: "An INIT or INIT ACK chunk MUST NOT be bundled with any other chunk"; section 8.5.1: "When an
-// endpoint receives an SCTP packet with the Verification Tag set to 0, it SHOULD verify that the packet contains only an
-// INIT chunk. Otherwise, the receiver MUST silently discard the packet."
+// RFC 9260 section 5.1: "They MUST be the only chunks present in the SCTP packets that carry them." RFC 9260 section
+// 5.1: "An INIT or INIT ACK chunk MUST NOT be bundled with any other chunk"; section 8.5.1: "When an endpoint receives
+// an SCTP packet with the Verification Tag set to 0, it SHOULD verify that the packet contains only an INIT chunk.
+// Otherwise, the receiver MUST silently discard the packet."
 func TestInitComesAlone(t *testing.T) {
 	w := newWireEnd(t)
 	w.hear(0, peersInit(), appendChunk(nil, typeCookieAck, 0, nil))
@@ -129,9 +140,16 @@ func TestNothingIsKeptBeforeTheCookie(t *testing.T) {
 	}
 }
 
-// RFC 9260 section 5.1.5: "If this comparison fails, the SCTP packet, including the COOKIE ECHO chunk and any DATA chunks,
-// MUST be silently discarded"; "If these values do not match, the packet MUST be silently discarded"; "the endpoint MUST
-// transmit an ERROR chunk with a "Stale Cookie" error cause to the peer endpoint".
+// RFC 9260 section 5.1.3: "Inside this State Cookie, the sender MUST include a MAC (see [RFC2104] for an example) to
+// provide integrity protection on the State Cookie."; RFC 9260 section 5.1.5: "If the elapsed time is longer than the
+// lifespan carried in the State Cookie, then the packet, including the COOKIE ECHO chunk and any attached DATA chunks,
+// SHOULD be discarded, and the endpoint MUST transmit an ERROR chunk with a "Stale Cookie" error cause to the peer
+// endpoint."; RFC 9260 section 5.2.4: "The endpoint also MUST transmit an ERROR chunk with a "Stale Cookie" error cause
+// to the peer endpoint (this is case C or D in Section 5.2)."; RFC 9260 section 8.4: "If the packet contains a COOKIE
+// ECHO chunk as the first chunk, it MUST be processed as described in Section 5.1." RFC 9260 section 5.1.5: "If this
+// comparison fails, the SCTP packet, including the COOKIE ECHO chunk and any DATA chunks, MUST be silently discarded";
+// "If these values do not match, the packet MUST be silently discarded"; "the endpoint MUST transmit an ERROR chunk
+// with a "Stale Cookie" error cause to the peer endpoint".
 func TestCookies(t *testing.T) {
 	w := newWireEnd(t)
 	w.hear(0, peersInit())
@@ -159,7 +177,10 @@ func TestCookies(t *testing.T) {
 	}
 }
 
-// RFC 9260 section 5.2.4, action D: "It SHOULD stop any T1-cookie timer that is running and send a COOKIE ACK chunk."
+// RFC 9260 section 5.2.4: "The endpoint SHOULD stay in or enter the ESTABLISHED state, but it MUST update its peer's
+// Verification Tag from the State Cookie, stop any T1-init or T1-cookie timers that might be running, and send a COOKIE
+// ACK chunk." RFC 9260 section 5.2.4, action D: "It SHOULD stop any T1-cookie timer that is running and send a COOKIE
+// ACK chunk."
 func TestCookieEchoTwice(t *testing.T) {
 	w := newWireEnd(t)
 	w.hear(0, peersInit())
@@ -175,9 +196,14 @@ func TestCookieEchoTwice(t *testing.T) {
 	}
 }
 
-// RFC 9260 section 5.2.2: "The outbound SCTP packet containing this INIT ACK chunk MUST carry a Verification Tag value equal
-// to the Initiate Tag found in the unexpected INIT chunk. And the INIT ACK chunk MUST contain a new Initiate Tag"; "the
-// existing association, including its current state, and the corresponding TCB MUST NOT be changed."
+// RFC 9260 section 5.2.2: "Unless otherwise stated, upon receipt of an unexpected INIT chunk for this association, the
+// endpoint MUST generate an INIT ACK chunk with a State Cookie."; "And the INIT ACK chunk MUST contain a new Initiate
+// Tag (randomly generated; see Section 5.3.1)."; "After sending the INIT ACK or ABORT chunk, the endpoint MUST take no
+// further actions, i.e., the existing association, including its current state, and the corresponding TCB MUST NOT be
+// changed." RFC 9260 section 5.2.2: "The outbound SCTP packet containing this INIT ACK chunk MUST carry a Verification
+// Tag value equal to the Initiate Tag found in the unexpected INIT chunk. And the INIT ACK chunk MUST contain a new
+// Initiate Tag"; "the existing association, including its current state, and the corresponding TCB MUST NOT be
+// changed."
 func TestUnexpectedInit(t *testing.T) {
 	w := standing(t)
 	w.hear(0, appendInit(nil, typeInit, &initChunk{tag: 77, tsn: 1, window: 1500, outgoing: 1, incoming: 1}))
@@ -196,8 +222,10 @@ func TestUnexpectedInit(t *testing.T) {
 	}
 }
 
-// RFC 9260 section 5.1.4: "If the timer expires, the endpoint MUST retransmit the COOKIE ECHO chunk and restart the
-// T1-cookie timer. This is repeated until either a COOKIE ACK chunk is received or 'Max.Init.Retransmits' is reached".
+// RFC 9260 section 5.1.6: "When retransmitting the INIT chunk, the endpoint MUST follow the rules defined in Section
+// 6.3 to determine the proper timer value." RFC 9260 section 5.1.4: "If the timer expires, the endpoint MUST
+// retransmit the COOKIE ECHO chunk and restart the T1-cookie timer. This is repeated until either a COOKIE ACK chunk is
+// received or 'Max.Init.Retransmits' is reached".
 func TestHandshakeRetransmissions(t *testing.T) {
 	w := newWireEnd(t)
 	w.Connect(w.now)
@@ -264,10 +292,17 @@ func TestStaleCookieError(t *testing.T) {
 	}
 }
 
-// RFC 9260 section 8.5: "If the received Verification Tag value does not match the receiver's own tag value, the receiver
-// MUST silently discard the packet"; section 8.5.1 B: "The receiver of an ABORT chunk MUST accept the packet if the
-// Verification Tag field of the packet matches its own tag and the T bit is not set OR if it is set to its Peer's Tag and
-// the T bit is set in the Chunk Flags."
+// RFC 9260 section 5.3.1: "Moreover, the Verification Tag value used by either endpoint in a given association MUST NOT
+// change during the life time of an association."; RFC 9260 section 8.5: "When receiving an SCTP packet, the endpoint
+// MUST ensure that the value in the Verification Tag field of the received SCTP packet matches its own tag."; "If the
+// received Verification Tag value does not match the receiver's own tag value, the receiver MUST silently discard the
+// packet and MUST NOT process it any further, except for those cases listed in Section 8.5.1 below."; RFC 9260 section
+// 8.5.1: "Otherwise, the receiver MUST silently discard the packet and take no further action."; RFC 9260 section 9.1:
+// "An endpoint receiving an ABORT chunk MUST apply the special Verification Tag check rules described in Section
+// 8.5.1." RFC 9260 section 8.5: "If the received Verification Tag value does not match the receiver's own tag value,
+// the receiver MUST silently discard the packet"; section 8.5.1 B: "The receiver of an ABORT chunk MUST accept the
+// packet if the Verification Tag field of the packet matches its own tag and the T bit is not set OR if it is set to
+// its Peer's Tag and the T bit is set in the Chunk Flags."
 func TestVerificationTags(t *testing.T) {
 	heartbeat := appendChunk(nil, typeHeartbeat, 0, []byte{0, 1, 0, 4})
 	for _, c := range []struct {
@@ -294,8 +329,11 @@ func TestVerificationTags(t *testing.T) {
 	}
 }
 
-// RFC 9260 section 6.8: "The receiver ... if they are not the same, the receiver MUST treat the packet as an invalid SCTP
-// packet"; RFC 9653 section 5.3 lets a zero pass where it was agreed on.
+// RFC 9260 section 6.8: "After the packet is constructed (containing the SCTP common header and one or more control or
+// DATA chunks), the transmitter MUST"; "When an SCTP packet is received, the receiver MUST first check the CRC32c
+// checksum as follows"; "If it is not, the receiver MUST treat the packet as an invalid SCTP packet." RFC 9260 section
+// 6.8: "The receiver ... if they are not the same, the receiver MUST treat the packet as an invalid SCTP packet"; RFC
+// 9653 section 5.3 lets a zero pass where it was agreed on.
 func TestChecksum(t *testing.T) {
 	for _, zero := range []bool{false, true} {
 		w := standing(t, func(cfg *Config) { cfg.ZeroChecksum = zero })
@@ -332,7 +370,17 @@ func crcOf(s string) uint32 {
 	return ^crc
 }
 
-// RFC 9260 section 8.4: what is out of the blue.
+// RFC 9260 section 8.4: "If the OOTB packet contains an ABORT chunk, the receiver MUST silently discard the OOTB packet
+// and take no further action."; "When sending the SHUTDOWN COMPLETE chunk, the receiver of the OOTB packet MUST fill in
+// the Verification Tag field of the outbound packet with the Verification Tag received in the SHUTDOWN ACK chunk and
+// set the T bit in the Chunk Flags to indicate that the Verification Tag is reflected."; "When sending the ABORT chunk,
+// the receiver of the OOTB packet MUST fill in the Verification Tag field of the outbound packet with the value found
+// in the Verification Tag field of the OOTB packet and set the T bit in the Chunk Flags to indicate that the
+// Verification Tag is reflected."; "After sending this ABORT chunk, the receiver of the OOTB packet MUST discard the
+// OOTB packet and MUST NOT take any further action."; RFC 9260 section 8.5.1: "If the ABORT chunk is sent in response
+// to an OOTB packet, the endpoint MUST follow the procedure described in Section 8.4."; "Only where no TCB exists
+// SHOULD the sender use the Verification Tag from the SHUTDOWN ACK chunk and MUST set the T bit." RFC 9260 section
+// 8.4: what is out of the blue.
 func TestOutOfTheBlue(t *testing.T) {
 	for _, c := range []struct {
 		chunk []byte
@@ -358,9 +406,19 @@ func TestOutOfTheBlue(t *testing.T) {
 	}
 }
 
+// RFC 9260 section 5.1: "After the reception of the first DATA chunk in an association, the endpoint MUST immediately
+// respond with a SACK chunk to acknowledge the DATA chunk."; RFC 9260 section 6.2: "The SCTP endpoint MUST always
+// acknowledge the reception of each valid DATA chunk when the DATA chunk received is inside its receive window.";
+// "However, an SCTP transmitter MUST NOT be more aggressive in sending SACK chunks than the following algorithms
+// allow."; "An implementation MUST NOT allow the maximum delay (protocol parameter 'SACK.Delay') to be configured to be
+// more than 500 ms."; "In other words, an implementation MAY lower the value of 'SACK.Delay' below 500 ms but MUST NOT
+// raise it above 500 ms."; "Acknowledgements MUST be sent in SACK chunks unless shutdown was requested by the ULP, in
+// which case an endpoint MAY send an acknowledgement in the SHUTDOWN chunk."; "In particular, the SCTP endpoint MUST
+// fill in the Cumulative TSN Ack field to indicate the latest sequential TSN (of a valid DATA chunk) it has received."
 // RFC 9260 section 6.2: "an acknowledgement SHOULD be generated for at least every second packet (not every second DATA
 // chunk) received, and SHOULD be generated within 200 ms of the arrival of any unacknowledged DATA chunk"; section 5.1:
-// "After the reception of the first DATA chunk in an association, the endpoint MUST immediately respond with a SACK chunk".
+// "After the reception of the first DATA chunk in an association, the endpoint MUST immediately respond with a SACK
+// chunk".
 func TestDelayedAcknowledgement(t *testing.T) {
 	w := standing(t)
 	w.hear(w.myTag, data(0, 1, 0, whole, "first"))
@@ -387,9 +445,10 @@ func TestDelayedAcknowledgement(t *testing.T) {
 	}
 }
 
-// RFC 9260 section 6.7: "Upon the reception of a new DATA chunk, an endpoint examines the continuity of the TSNs received.
-// If the endpoint detects a gap in the received DATA chunk sequence, it SHOULD send a SACK chunk with Gap Ack Blocks
-// immediately"; section 6.2: duplicates are reported at once.
+// RFC 9260 section 6.2: "When a packet arrives with duplicate DATA chunk(s) and with no new DATA chunk(s), the endpoint
+// MUST immediately send a SACK chunk with no delay." RFC 9260 section 6.7: "Upon the reception of a new DATA chunk, an
+// endpoint examines the continuity of the TSNs received. If the endpoint detects a gap in the received DATA chunk
+// sequence, it SHOULD send a SACK chunk with Gap Ack Blocks immediately"; section 6.2: duplicates are reported at once.
 func TestGapsAndDuplicates(t *testing.T) {
 	w := standing(t)
 	w.hear(w.myTag, data(0, 1, 0, whole, "x"))
@@ -431,9 +490,14 @@ func TestNoUserData(t *testing.T) {
 	}
 }
 
-// RFC 9260 section 6.6: "Within a stream, an endpoint MUST deliver DATA chunks received with the U flag set to 0 to the
-// upper layer according to the order of their Stream Sequence Number"; "the receiver MUST bypass the ordering mechanism"
-// for those with the flag.
+// RFC 9260 section 6: "The fragmentation and bundling mechanisms, as detailed in Sections 6.9 and 6.10, are OPTIONAL to
+// implement by the data sender, but they MUST be implemented by the data receiver, i.e., an endpoint MUST properly
+// receive and process bundled or fragmented data."; RFC 9260 section 6.6: "If DATA chunks arrive out of order of their
+// Stream Sequence Number, the endpoint MUST hold the received DATA chunks from delivery to the ULP until they are
+// reordered."; RFC 9260 section 6.9: "An endpoint MUST recognize fragmented DATA chunks by examining the B/E bits in
+// each of the received DATA chunks and queue the fragmented DATA chunks for reassembly." RFC 9260 section 6.6: "Within
+// a stream, an endpoint MUST deliver DATA chunks received with the U flag set to 0 to the upper layer according to the
+// order of their Stream Sequence Number"; "the receiver MUST bypass the ordering mechanism" for those with the flag.
 func TestOrder(t *testing.T) {
 	w := standing(t)
 	if _, err := w.Open(w.now, ChannelConfig{Negotiated: true, ID: 4}); err != nil {
@@ -473,9 +537,15 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// RFC 9260 section 7.2.4: "it SHOULD wait for two further miss indications ... When the third consecutive miss indication
-// is received for one or more TSNs, the data sender does the following: ... Retransmit those K DATA chunks in a single
-// packet."
+// RFC 9260 section 6.7: "Upon the reception of a SACK chunk, the endpoint MUST remove all DATA chunks that have been
+// acknowledged by the SACK chunk's Cumulative TSN Ack from its transmit queue."; "All DATA chunks with TSNs not
+// included in the Gap Ack Blocks that are smaller than the highest-acknowledged TSN reported in the SACK chunk MUST be
+// treated as "missing" by the sending endpoint."; "The number of "missing" reports for each outstanding DATA chunk MUST
+// be recorded by the data sender to make retransmission decisions."; RFC 9260 section 7.2.4: "Before the above
+// adjustments, if the received SACK chunk also acknowledges new DATA chunks and advances the Cumulative TSN Ack Point,
+// the cwnd adjustment rules defined in Sections 7.2.1 and 7.2.2 MUST be applied first." RFC 9260 section 7.2.4: "it
+// SHOULD wait for two further miss indications ... When the third consecutive miss indication is received for one or
+// more TSNs, the data sender does the following: ... Retransmit those K DATA chunks in a single packet."
 func TestFastRetransmit(t *testing.T) {
 	w := standing(t)
 	id, _ := w.Open(w.now, ChannelConfig{Negotiated: true, ID: 1})
@@ -515,8 +585,10 @@ func TestFastRetransmit(t *testing.T) {
 	}
 }
 
-// RFC 9260 section 6.3.3: E1 "set cwnd = PMDCS", E2 "set RTO = RTO * 2", E3 "Bundle and retransmit those K DATA chunks in a
-// single packet"; section 7.2.1: "only one packet is allowed to be in flight until successful acknowledgement".
+// RFC 9260 section 7.2.1: "The initial cwnd after a retransmission timeout MUST be no more than PMDCS, and only one
+// packet is allowed to be in flight until successful acknowledgement." RFC 9260 section 6.3.3: E1 "set cwnd = PMDCS",
+// E2 "set RTO = RTO * 2", E3 "Bundle and retransmit those K DATA chunks in a single packet"; section 7.2.1: "only one
+// packet is allowed to be in flight until successful acknowledgement".
 func TestRetransmissionTimeout(t *testing.T) {
 	w := standing(t)
 	id, _ := w.Open(w.now, ChannelConfig{Negotiated: true, ID: 1})
@@ -544,8 +616,11 @@ func TestRetransmissionTimeout(t *testing.T) {
 	}
 }
 
-// RFC 9260 section 8.1: "If the value of this counter exceeds 'Association.Max.Retrans', the local endpoint SHOULD consider
-// the peer endpoint unreachable and ... the association enters the CLOSED state."
+// RFC 9260 section 8.1: "If the value of this counter exceeds the limit indicated in the protocol parameter
+// 'Association.Max.Retrans', the endpoint SHOULD consider the peer endpoint unreachable and SHALL stop transmitting any
+// more data to it (and thus the association enters the CLOSED state)." RFC 9260 section 8.1: "If the value of this
+// counter exceeds 'Association.Max.Retrans', the local endpoint SHOULD consider the peer endpoint unreachable and ...
+// the association enters the CLOSED state."
 func TestUnreachable(t *testing.T) {
 	w := standing(t)
 	id, _ := w.Open(w.now, ChannelConfig{Negotiated: true, ID: 1})
@@ -587,8 +662,11 @@ func TestHeartbeat(t *testing.T) {
 	}
 }
 
-// RFC 9260 section 6.2.1 D: "If Cumulative TSN Ack is less than the Cumulative TSN Ack Point, then drop the SACK chunk";
-// a SACK for what was never sent can only be wrong.
+// RFC 3758 section 3.5: "The detection criterion for out-of-order SACKs MUST remain the same as stated in RFC 2960,
+// that is, a SACK is only considered out-of-order if the Cumulative TSN ACK carried in the SACK is earlier than that of
+// the previous received SACK (i.e., the comparison MUST NOT be made against "Advanced.Peer.Ack.Point")." RFC 9260
+// section 6.2.1 D: "If Cumulative TSN Ack is less than the Cumulative TSN Ack Point, then drop the SACK chunk"; a SACK
+// for what was never sent can only be wrong.
 func TestOldAndImpossibleSacks(t *testing.T) {
 	w := standing(t)
 	id, _ := w.Open(w.now, ChannelConfig{Negotiated: true, ID: 1})
@@ -625,7 +703,15 @@ func TestReneging(t *testing.T) {
 	}
 }
 
-// RFC 9260 section 9.2, both ways and both at once; and what is said again when an answer is lost.
+// RFC 9260 section 9.2: "While in the SHUTDOWN-SENT state, the SHUTDOWN chunk sender MUST immediately respond to each
+// received packet containing one or more DATA chunks with a SHUTDOWN chunk and restart the T2-shutdown timer."; "If a
+// SHUTDOWN chunk by itself cannot acknowledge all of the received DATA chunks (i.e., there are TSNs that can be
+// acknowledged that are larger than the cumulative TSN and thus gaps exist in the TSN sequence) or if duplicate TSNs
+// have been received, then a SACK chunk MUST also be sent."; "Upon the receipt of the SHUTDOWN ACK chunk, the sender of
+// the SHUTDOWN chunk MUST stop the T2-shutdown timer, send a SHUTDOWN COMPLETE chunk to its peer, and remove all record
+// of the association."; "If an endpoint is in the SHUTDOWN-ACK-SENT state and receives a SHUTDOWN ACK, it MUST stop the
+// T2-shutdown timer, send a SHUTDOWN COMPLETE chunk to its peer, and remove all record of the association." RFC 9260
+// section 9.2, both ways and both at once; and what is said again when an answer is lost.
 func TestShutdown(t *testing.T) {
 	shutdown := func(w *wireEnd) []byte {
 		return appendChunk(nil, typeShutdown, 0, wire.AppendUint32(nil, w.myTSN-1))
@@ -706,9 +792,12 @@ func TestShutdown(t *testing.T) {
 	})
 }
 
-// RFC 9260 section 9.1: "If the association is aborted on request of the upper layer, a "User-Initiated Abort" error cause
-// SHOULD be present"; "the Upper Layer Abort Reason SHOULD be made available to the upper layer"; "An endpoint MUST NOT
-// respond to any received packet that contains an ABORT chunk".
+// RFC 9260 section 9.1: "An endpoint MUST NOT respond to any received packet that contains an ABORT chunk (also see
+// Section 8.4)."; "After checking the Verification Tag, the receiving endpoint MUST remove the association from its
+// record and SHOULD report the termination to its upper layer." RFC 9260 section 9.1: "If the association is aborted
+// on request of the upper layer, a "User-Initiated Abort" error cause SHOULD be present"; "the Upper Layer Abort Reason
+// SHOULD be made available to the upper layer"; "An endpoint MUST NOT respond to any received packet that contains an
+// ABORT chunk".
 func TestAbort(t *testing.T) {
 	w := standing(t)
 	w.Abort("out of coffee")

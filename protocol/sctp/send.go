@@ -29,6 +29,9 @@ const (
 	abandoned
 )
 
+// maxFlight is how many chunks may be under way, however small they are: gap blocks and SSNs have 16 bits (section 6.1).
+const maxFlight = 1<<16 - 1
+
 // sender is the sending side: what waits, and what is on its way (RFC 9260 section 6).
 type sender struct {
 	sendQueue
@@ -99,6 +102,9 @@ func (a *Association) appendData(b []byte, limit int, now mono.Time) []byte {
 		}
 	}
 	for s.outstanding < s.cc.window {
+		if s.next-s.acked > maxFlight {
+			break
+		}
 		room := (limit - len(b) - s.chunkHeader()) &^ 3
 		m := s.pick(s.cc.packet - s.chunkHeader())
 		if m == nil {
