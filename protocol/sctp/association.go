@@ -108,6 +108,7 @@ const (
 	timerRetransmit        // T3
 	timerLoss              // what RACK waits for
 	timerProbe             // nothing is heard
+	timerPace              // the next burst may leave
 	timerSack
 	timerHeartbeat
 	timerReset
@@ -196,6 +197,7 @@ type Stats struct {
 	MessagesAbandoned                uint64 // of partial reliability
 	Timeouts                         uint64 // of T3
 	FastRecoveries                   uint64
+	Undone                           uint64 // of these and of timeouts: nothing had been lost
 	DroppedChecksum, DroppedTag      uint64 // packets
 	DroppedMalformed                 uint64 // packets or chunks
 	DroppedWindow                    uint64 // chunks beyond the window
@@ -472,6 +474,7 @@ func (a *Association) HandleTimeout(now mono.Time) {
 			a.lossTimeout(now)
 		case timerProbe:
 			a.probeTimeout(now)
+		case timerPace: // AppendPacket has more to say
 		case timerSack:
 			a.due |= dueSack
 		case timerHeartbeat:

@@ -7,17 +7,29 @@ import (
 	"github.com/parley-rtc/parley/protocol/mono"
 )
 
-// congestion is the window of RFC 9260 section 7.2 with the initial window of RFC 6928 and, in place of halving and of
-// a packet for each round trip, the reaction to loss and the growth of CUBIC (RFC 9438), which fills long fat paths and
-// is never slower than the other. Windows are in bytes.
+// congestion is the window of RFC 9260 section 7.2 with the initial window of RFC 6928, the slow start of HyStart++ and,
+// in place of halving and of a packet for each round trip, the reaction to loss and the growth of CUBIC (RFC 9438), which
+// fills long fat paths and is never slower than the other. Windows are in bytes.
+//
+// What gap blocks report no longer counts as outstanding, so each of the first two reports of a gap lets a new packet out:
+// limited transmit (RFC 3042) comes by itself.
 type congestion struct {
-	window    int   // cwnd
-	threshold int   // ssthresh
-	packet    int   // PMDCS
-	recovery  int64 // recovery, from a loss or a timeout, ends when this TSN is acknowledged
-	inFast    bool  // fast recovery
-	timedOut  bool  // recovery from a timeout
-	burst     bool  // one packet may go out regardless of the window
+	growth
+	slow     hystart
+	packet   int    // PMDCS
+	recovery int64  // recovery, from a loss or a timeout, ends when this TSN is acknowledged
+	limited  int64  // chunks up to this TSN were sent while the window, and nothing else, held others back
+	inFast   bool   // fast recovery
+	timedOut bool   // recovery from a timeout
+	burst    bool   // one packet may go out regardless of the window
+	saved    growth // as it was before the last reduction
+	doubt    doubt
+}
+
+// growth is what a loss changes, and what is put back when it was none.
+type growth struct {
+	window    int // cwnd
+	threshold int // ssthresh
 
 	// CUBIC: since epoch the window grows along a cubic that is flat at peak.
 	epoch mono.Time // 0: none has begun
@@ -37,24 +49,34 @@ const (
 )
 
 func (c *congestion) init(packet int) {
-	*c = congestion{window: initialPackets * packet, threshold: math.MaxInt, packet: packet}
+	*c = congestion{growth: growth{window: initialPackets * packet, threshold: math.MaxInt}, packet: packet, limited: noTSN}
+	c.slow.init()
 }
 
-// acknowledged lets the window grow by what a SACK acknowledged for the first time; flying is what was outstanding
-// before it. A window that is not filled does not grow.
-func (c *congestion) acknowledged(now mono.Time, rtt time.Duration, bytes, flying int) {
+// acknowledged lets the window grow by what a SACK acknowledged for the first time. It does not grow unless it is full,
+// because then nothing was learnt.
+func (c *congestion) acknowledged(now mono.Time, rtt time.Duration, bytes int, full bool) {
 	if c.inFast || bytes == 0 {
 		return
 	}
 	switch {
-	case flying+c.packet <= c.window:
+	case !full:
 		c.epoch = 0 // time in which nothing could be learnt does not count (RFC 9438 section 5.8)
-	case c.window <= c.threshold: // RFC 9260 section 7.2.1
-		c.window += min(bytes, c.packet)
-	default:
+	case c.window > c.threshold:
 		c.avoid(now, rtt, float64(bytes))
+	case c.timedOut: // what is acknowledged then may have been sent long ago (RFC 3465 section 2.3)
+		c.window += min(bytes, c.packet)
+	default: // RFC 9260 section 7.2.1
+		c.window += c.slow.growth(bytes)
 	}
 	c.window = min(c.window, maxWindow)
+}
+
+// measured takes what a SACK says about the round trip.
+func (c *congestion) measured(acked, next int64, rtt time.Duration) {
+	if c.window < c.threshold && !c.inFast && c.slow.acknowledged(acked, next, rtt) {
+		c.threshold = c.window
+	}
 }
 
 // avoid is congestion avoidance (RFC 9438 sections 4.2 to 4.5).
@@ -68,7 +90,7 @@ func (c *congestion) avoid(now mono.Time, rtt time.Duration, bytes float64) {
 		c.k = math.Cbrt((c.peak - window) / packet / cubicC)
 	}
 	since := now.Sub(c.epoch).Seconds()
-	cubic := func(t float64) float64 { return cubicC*math.Pow(t-c.k, 3)*packet + c.peak }
+	cubic := func(t float64) float64 { t -= c.k; return cubicC*t*t*t*packet + c.peak }
 	alpha := 3 * (1 - cubicBeta) / (1 + cubicBeta)
 	if c.reno >= c.prior {
 		alpha = 1
@@ -110,6 +132,7 @@ func (c *congestion) timeout(last int64) {
 
 // cut sets the threshold after a loss (RFC 9438 sections 4.6 and 4.7).
 func (c *congestion) cut() {
+	c.saved = c.growth
 	window := float64(c.window)
 	c.prior = window
 	if window < c.peak { // fast convergence: others want their share
@@ -119,6 +142,16 @@ func (c *congestion) cut() {
 	}
 	c.threshold = max(int(math.Round(window*cubicBeta)), 4*c.packet)
 	c.epoch, c.grown = 0, 0
+}
+
+// undo puts back what a loss changed that was none (RFC 9438 section 4.9, RFC 4015).
+func (c *congestion) undo() {
+	window := max(c.window, c.saved.window)
+	c.growth = c.saved
+	c.window = window
+	c.epoch = 0
+	c.inFast, c.timedOut, c.burst = false, false, false
+	c.saved = growth{}
 }
 
 // passed ends recovery when everything is acknowledged that was sent before it.

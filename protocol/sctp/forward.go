@@ -23,7 +23,7 @@ func (a *Association) abandon(now mono.Time, m *outMessage) {
 			}
 			switch c.fate {
 			case flying:
-				s.outstanding -= c.size
+				s.land(c, abandoned)
 			case missing:
 				s.missing--
 			case arrived:

@@ -198,8 +198,8 @@ func TestPartialReliability(t *testing.T) {
 		"never again, unordered": {simnet.Path{Delay: way, Loss: 0.1}, ChannelConfig{Unordered: true, Reliability: MaxRetransmits}},
 		"never again, ordered":   {simnet.Path{Delay: way, Loss: 0.1}, ChannelConfig{Reliability: MaxRetransmits}},
 		"twice":                  {simnet.Path{Delay: way, Loss: 0.25}, ChannelConfig{Reliability: MaxRetransmits, Limit: 2}},
-		"short life":             {simnet.Path{Delay: way, Loss: 0.2}, ChannelConfig{Unordered: true, Reliability: MaxLifetime, Limit: 100}},
-		"short life, ordered":    {simnet.Path{Delay: way, Loss: 0.2}, ChannelConfig{Reliability: MaxLifetime, Limit: 100}},
+		"short life":             {simnet.Path{Delay: way, Loss: 0.1}, ChannelConfig{Unordered: true, Reliability: MaxLifetime, Limit: 100}},
+		"short life, ordered":    {simnet.Path{Delay: way, Loss: 0.1}, ChannelConfig{Reliability: MaxLifetime, Limit: 100}},
 		"short life, slow link":  {simnet.Path{Delay: way, Rate: 1e6, Queue: 10_000}, ChannelConfig{Reliability: MaxLifetime, Limit: 150}},
 		"reordered":              {simnet.Path{Delay: way, Loss: 0.05, Reorder: 0.3, ReorderBy: 20 * time.Millisecond, Duplicate: 0.1}, ChannelConfig{Reliability: MaxRetransmits}},
 	} {

@@ -15,15 +15,23 @@ type path struct {
 
 func (p *path) init() { *p = path{rto: initialRTO} }
 
+const granularity = time.Millisecond // of the clock (section 6.3.1, rule G1)
+
 func (p *path) measured(rtt time.Duration) {
-	const granularity = time.Millisecond
 	if p.srtt == 0 {
 		p.srtt, p.rttvar = rtt, rtt/2
 	} else {
 		p.rttvar += ((p.srtt - rtt).Abs() - p.rttvar) / 4
 		p.srtt += (rtt - p.srtt) / 8
 	}
-	p.rto = min(max(p.srtt+max(4*p.rttvar, granularity), minRTO), maxRTO)
+	p.answered()
+}
+
+// answered takes back that the timeout was doubled, because the peer was heard.
+func (p *path) answered() {
+	if p.srtt > 0 {
+		p.rto = min(max(p.srtt+max(4*p.rttvar, granularity), minRTO), maxRTO)
+	}
 }
 
 func (p *path) backOff() { p.rto = min(2*p.rto, maxRTO) }

@@ -13,10 +13,10 @@ type outChunk struct {
 	fragment uint32 // FSN
 	flags    uint8
 	fate     fate
-	misses   uint8     // SACKs that showed later ones arrive
-	fast     bool      // was retransmitted because of them
 	sends    uint32    // how often it was sent
 	sentAt   mono.Time // the last time
+
+	before, after int64 // while it flies: its neighbours in the order of sending
 }
 
 // fate is what became of a chunk.
@@ -36,6 +36,7 @@ const maxFlight = 1<<16 - 1
 type sender struct {
 	sendQueue
 	cc          congestion
+	pacer       pacer
 	rack        rack
 	chunks      []outChunk // of TSN acked+1 to next-1, from head on
 	head        int
@@ -43,22 +44,27 @@ type sender struct {
 	next        int64 // the next TSN
 	advanced    int64 // Advanced.Peer.Ack.Point of RFC 3758
 	forwarded   mono.Time
-	outstanding int   // bytes flying
-	missing     int   // chunks to be sent again
-	arrived     int   // chunks that gap blocks acknowledged
-	lowest      int64 // no chunk before it is missing
+	outstanding int    // bytes flying
+	missing     int    // chunks to be sent again
+	arrived     int    // chunks that gap blocks acknowledged
+	spans       []span // of what they acknowledged
+	spare       []span // memory for the next
+	oldest      int64  // the chunk under way that was sent first; noTSN: none
+	latest      int64  // and last
+	lowest      int64  // no chunk before it is missing
 	peerWindow  int
 	timed       int64 // the TSN whose round trip is measured; 0: none
 	timedAt     mono.Time
 }
 
 func (s *sender) init(tsn uint32, packet int) {
-	*s = sender{acked: int64(tsn) - 1, next: int64(tsn), advanced: int64(tsn) - 1}
+	*s = sender{acked: int64(tsn) - 1, next: int64(tsn), advanced: int64(tsn) - 1, oldest: noTSN, latest: noTSN}
 	s.cc.init(packet - headerSize)
+	s.rack.init(int64(tsn))
 }
 
 func (s *sender) drop() {
-	*s = sender{acked: s.acked, next: s.next, advanced: s.acked}
+	*s = sender{acked: s.acked, next: s.next, advanced: s.acked, oldest: noTSN, latest: noTSN}
 }
 
 // at returns the chunk with a TSN that is in chunks.
@@ -88,6 +94,12 @@ func (a *Association) appendData(b []byte, limit int, now mono.Time) []byte {
 	if s.cc.window <= s.cc.packet && s.outstanding > 0 {
 		return b // section 7.2.1: after a timeout only one packet is in flight
 	}
+	if !s.cc.burst && a.held(now) {
+		if s.missing > 0 || len(s.ready) > 0 {
+			s.cc.limited = s.next - 1
+		}
+		return b
+	}
 	if s.missing > 0 {
 		if b = a.appendMissing(b, limit, now); s.missing > 0 {
 			return b // rule C: what is new waits
@@ -101,7 +113,11 @@ func (a *Association) appendData(b []byte, limit int, now mono.Time) []byte {
 			s.cc.rested()
 		}
 	}
-	for s.outstanding < s.cc.window {
+	for len(s.ready) > 0 {
+		if s.outstanding >= s.cc.window || a.held(now) {
+			s.cc.limited = s.next - 1
+			break
+		}
 		if s.next-s.acked > maxFlight {
 			break
 		}
@@ -188,8 +204,8 @@ func (a *Association) appendMissing(b []byte, limit int, now mono.Time) []byte {
 			break
 		}
 		s.missing--
-		c.fate, c.misses = flying, 0
 		a.stats.ChunksRetransmitted++
+		s.rack.again = max(s.rack.again, s.lowest)
 		s.timed = 0 // rule C5 of section 6.3.1, Karn's
 		if s.lowest == s.acked+1 {
 			a.timer[timerRetransmit] = mono.Never // rule 4 of section 7.2.4: it starts anew
@@ -226,7 +242,8 @@ func (a *Association) appendChunkData(b []byte, tsn int64, c *outChunk, now mono
 	b = wire.AppendZeros(b, wire.Pad4(c.size))
 	c.sends++
 	c.sentAt = now
-	a.send.outstanding += c.size
+	a.send.launch(tsn)
+	a.paced(now, c.size)
 	a.send.peerWindow = max(0, a.send.peerWindow-c.size)
 	a.stats.BytesSent += uint64(c.size)
 	a.lastSent = now
@@ -234,228 +251,4 @@ func (a *Association) appendChunkData(b []byte, tsn int64, c *outChunk, now mono
 		a.timer[timerRetransmit] = now.Add(a.path.rto)
 	}
 	return b
-}
-
-// handleSack takes an acknowledgement (section 6.2.1).
-func (a *Association) handleSack(now mono.Time, c chunk) {
-	in, ok := parseSack(c.value)
-	if !ok {
-		a.stats.DroppedMalformed++
-		return
-	}
-	s := &a.send
-	cumulative := near(s.acked, in.cumulative)
-	if cumulative < s.acked {
-		return // older than one that came before
-	}
-	if cumulative >= s.next {
-		a.violate("a TSN was acknowledged that was never sent")
-		return
-	}
-	before := s.outstanding
-	advanced := cumulative > s.acked
-	fresh := a.pass(now, cumulative)
-	more, lost := a.takeGaps(now, &in, advanced)
-	fresh += more
-	s.cc.acknowledged(now, a.path.srtt, fresh, before)
-	if a.detectLoss(now) || lost {
-		a.enterRecovery()
-	}
-	s.cc.passed(s.acked)
-	s.peerWindow = max(0, int(in.window)-s.outstanding)
-	if fresh > 0 || in.window == 0 {
-		a.alive() // a closed window is a sign of life too (section 6.1, rule A)
-	}
-	a.proceedForward(now)
-	switch {
-	case s.next == s.acked+1:
-		a.timer[timerRetransmit] = mono.Never
-		a.timer[timerLoss] = mono.Never
-	case advanced || a.timer[timerRetransmit] == mono.Never:
-		a.timer[timerRetransmit] = now.Add(a.path.rto)
-	}
-	a.armProbe(now)
-	a.afterAck(now)
-}
-
-// acknowledgeUpTo takes the cumulative acknowledgement of a SHUTDOWN.
-func (a *Association) acknowledgeUpTo(now mono.Time, tsn uint32) {
-	s := &a.send
-	cumulative := near(s.acked, tsn)
-	if cumulative <= s.acked || cumulative >= s.next {
-		return
-	}
-	a.pass(now, cumulative)
-	a.alive()
-	if s.next == s.acked+1 {
-		a.timer[timerRetransmit] = mono.Never
-		a.timer[timerLoss], a.timer[timerProbe] = mono.Never, mono.Never
-	}
-	a.afterAck(now)
-}
-
-// pass takes what is cumulatively acknowledged out of the window and returns how many bytes of it are newly so.
-func (a *Association) pass(now mono.Time, cumulative int64) (fresh int) {
-	s := &a.send
-	if s.timed != 0 && s.timed <= cumulative {
-		if s.at(s.timed).fate == flying {
-			a.path.measured(now.Sub(s.timedAt))
-		}
-		s.timed = 0
-	}
-	for s.acked < cumulative {
-		c := &s.chunks[s.head]
-		switch c.fate {
-		case flying:
-			s.outstanding -= c.size
-			fresh += c.size
-			s.rack.delivered(now, c)
-		case missing:
-			s.missing--
-			fresh += c.size
-			s.rack.delivered(now, c)
-		case arrived:
-			s.arrived--
-		}
-		m := c.m
-		*c = outChunk{}
-		s.head++
-		s.acked++
-		m.chunks--
-		a.release(m)
-	}
-	if s.head == len(s.chunks) {
-		s.chunks, s.head = s.chunks[:0], 0
-	}
-	s.advanced = max(s.advanced, s.acked)
-	return fresh
-}
-
-// release frees m if no chunk of it is left and none will come.
-func (a *Association) release(m *outMessage) {
-	if m.chunks > 0 || m.cut < len(m.data) {
-		return
-	}
-	m.ch.unacked--
-	if m.pooled {
-		a.pool.put(m.data)
-	}
-	a.send.recycle(m)
-}
-
-// takeGaps marks what the gap blocks of a SACK say has arrived and what they show is missing. It returns the bytes newly
-// acknowledged and whether a chunk was found to be lost.
-func (a *Association) takeGaps(now mono.Time, in *sackChunk, advanced bool) (fresh int, lost bool) {
-	s := &a.send
-	if in.gapCount == 0 && s.arrived == 0 {
-		return 0, false
-	}
-	// First what has arrived: the highest newly acknowledged decides what counts as missing (HTNA).
-	highest, newest := s.acked, s.acked
-	gaps := in.gaps
-	at := s.acked + 1
-	for range in.gapCount {
-		from, to := s.acked+int64(gaps.Uint16()), s.acked+int64(gaps.Uint16())
-		if from < at || to < from || to >= s.next {
-			continue // nonsense, or not of ours
-		}
-		a.takenBack(at, from)
-		for tsn := from; tsn <= to; tsn++ {
-			c := s.at(tsn)
-			switch c.fate {
-			case flying:
-				s.outstanding -= c.size
-			case missing:
-				s.missing--
-			default:
-				continue
-			}
-			c.fate = arrived
-			s.arrived++
-			s.rack.delivered(now, c)
-			fresh += c.size
-			newest = tsn
-			if tsn == s.timed {
-				a.path.measured(now.Sub(s.timedAt))
-				s.timed = 0
-			}
-		}
-		at, highest = to+1, to
-	}
-	a.takenBack(at, s.next)
-	// Section 7.2.4: in fast recovery a SACK that moves on counts for everything that it shows missing.
-	if s.cc.inFast && advanced {
-		newest = highest
-	}
-	for tsn := s.acked + 1; tsn < newest; tsn++ {
-		c := s.at(tsn)
-		if c.fate != flying || c.fast {
-			continue
-		}
-		if c.misses++; c.misses >= 3 {
-			c.fast = true
-			lost = true
-			a.miss(now, tsn, c)
-		}
-	}
-	return fresh, lost
-}
-
-// takenBack looks for chunks in no gap block that were in one before: the peer has thrown them away (section 6.2.1,
-// rule iii).
-func (a *Association) takenBack(from, to int64) {
-	s := &a.send
-	for tsn := from; tsn < to && s.arrived > 0; tsn++ {
-		if c := s.at(tsn); c.fate == arrived {
-			c.fate = flying
-			c.misses++
-			s.arrived--
-			s.outstanding += c.size
-		}
-	}
-}
-
-// miss marks a flying chunk as lost, or gives its message up.
-func (a *Association) miss(now mono.Time, tsn int64, c *outChunk) {
-	s := &a.send
-	s.outstanding -= c.size
-	s.peerWindow += c.size // section 6.2.1, rule C
-	c.fate = missing
-	s.missing++
-	s.lowest = min(s.lowest, tsn)
-	if c.sends > c.m.most && a.ext&extForwardTSN != 0 {
-		a.abandon(now, c.m)
-	}
-}
-
-// retransmitTimeout is T3 (section 6.3.3).
-func (a *Association) retransmitTimeout(now mono.Time) {
-	s := &a.send
-	if s.next == s.acked+1 {
-		return
-	}
-	a.stats.Timeouts++
-	if a.struck() {
-		return
-	}
-	s.cc.timeout(s.next - 1)
-	a.timer[timerLoss], a.timer[timerProbe] = mono.Never, mono.Never
-	a.path.backOff()
-	s.timed = 0
-	for tsn := s.acked + 1; tsn < s.next; tsn++ {
-		c := s.at(tsn)
-		c.misses, c.fast = 0, false
-		if c.fate == flying {
-			a.miss(now, tsn, c)
-		}
-	}
-	s.lowest = s.acked + 1
-	a.proceedForward(now)
-	if s.advanced > s.acked {
-		a.due |= dueForward
-	}
-	if s.missing == 0 {
-		a.timer[timerRetransmit] = now.Add(a.path.rto)
-	}
-	a.afterAck(now)
 }

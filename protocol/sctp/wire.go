@@ -318,6 +318,7 @@ type sackChunk struct {
 	window     uint32
 	gaps       wire.Reader // pairs of offsets, 16 bits each
 	gapCount   int
+	duplicates wire.Reader // TSNs
 }
 
 func parseSack(value []byte) (s sackChunk, ok bool) {
@@ -326,6 +327,6 @@ func parseSack(value []byte) (s sackChunk, ok bool) {
 	s.gapCount = int(r.Uint16())
 	duplicates := int(r.Uint16())
 	s.gaps = r.Sub(4 * s.gapCount)
-	r.Skip(4 * duplicates)
+	s.duplicates = r.Sub(4 * duplicates)
 	return s, r.OK()
 }
