@@ -2,7 +2,9 @@ package sctp
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -213,11 +215,15 @@ func FuzzAssociation(f *testing.F) {
 	seed(2, one(forward(3, [2]int{2, 1}, [2]int{4, 1})), one(resetRequest(0, 3, 2)), one(resetResponse(fuzzTSN, performed)))
 	seed(2, one(appendChunk(nil, typeHeartbeat, 0, []byte{0, 1, 0, 4}), appendChunk(nil, typeError, 0, nil)), one(appendChunk(nil, typeAbort, 0, nil)))
 	seed(3, one(appendChunk(nil, typeShutdown, 0, []byte{0, 0, 0, 1})), one(appendChunk(nil, typeShutdownAck, 0, nil)), one(appendChunk(nil, typeShutdownComplete, 0, nil)))
+	const interleaved = 4
+	seed(interleaved+2, one(iData(0, 2, 0, 0, flagBegin, "a"), iData(1, 4, 0, 0, flagBegin|flagUnordered, "b")), one(iData(2, 2, 0, 1, flagEnd, "c")), one(iForward(3, [3]int{4, 1, 0})), one())
+	seed(interleaved+2, one(ack(0)), one(ack(1, [2]int{2, 3})), one(ack(1, [2]int{2, 4})), one(), one(), one())
+	seed(interleaved+3, one(iData(0, 9, 7, 3, 0, "x")), one(reconfig(asks(paramIncomingReset, 0, 2, 4))), one(reconfig(asks(paramAddOutgoing, 1, 9, 0), asks(paramAddIncoming, 2, 9, 0))))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) == 0 || len(b) > 3000 {
 			return
 		}
-		w := fuzzed(t, b[0]%4)
+		w := fuzzed(t, b[0]%4, b[0]&interleaved != 0)
 		r := wire.NewReader(b[1:])
 		for r.Len() > 0 {
 			count := r.Uint8()
@@ -278,7 +284,7 @@ func FuzzAssociation(f *testing.F) {
 const fuzzTSN = 1000
 
 // fuzzed returns an association in one of its states, with messages under way.
-func fuzzed(t *testing.T, state byte) *wireEnd {
+func fuzzed(t *testing.T, state byte, interleave bool) *wireEnd {
 	w := newWireEnd(t, func(cfg *Config) {
 		cfg.MaxMessageSize, cfg.ReceiveBuffer, cfg.SendBuffer, cfg.MaxChannels = 4096, 1<<14, 1<<16, 8
 	})
@@ -305,7 +311,11 @@ func fuzzed(t *testing.T, state byte) *wireEnd {
 		w.Connect(w.now)
 		return w
 	}
-	w.hear(0, peersInit())
+	init := initChunk{tag: peersTag, tsn: peersTSN, window: 1 << 20, outgoing: 1000, incoming: 1000}
+	if interleave {
+		init.ext = extIData | extIForwardTSN
+	}
+	w.hear(0, appendInit(nil, typeInit, &init))
 	in, _ := parseInit(w.say()[0].value)
 	w.hear(in.tag, appendChunk(nil, typeCookieEcho, 0, in.cookie))
 	open()
@@ -314,4 +324,180 @@ func fuzzed(t *testing.T, state byte) *wireEnd {
 		w.Shutdown(w.now)
 	}
 	return w
+}
+
+// FuzzChunks parses what may be chunks, as each kind that has a parser: they must not read beyond, and what was made must
+// be understood.
+func FuzzChunks(f *testing.F) {
+	for _, c := range [][]byte{
+		peersInit(), data(0, 2, 0, whole, "hello"), iData(0, 2, 0, 1, flagEnd, "hello"), forward(3, [2]int{2, 1}), iForward(3, [3]int{2, 1, 1}),
+		resetRequest(0, 3, 2), reconfig(asks(paramAddOutgoing, 0, 1, 0)), appendOpen(nil, &ChannelConfig{Label: "x", Protocol: "y"}),
+	} {
+		f.Add(c)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for r := wire.NewReader(b); ; {
+			c, ok := nextChunk(&r)
+			if !ok {
+				break
+			}
+			if len(c.value) != len(c.whole)-4 {
+				t.Fatalf("a chunk of %d bytes has a value of %d", len(c.whole), len(c.value))
+			}
+			for p := wire.NewReader(c.value); ; {
+				if _, ok := nextParam(&p); !ok {
+					break
+				}
+			}
+			if in, ok := parseInit(c.value); ok {
+				again, ok := parseInit(appendInit(nil, typeInit, &in)[4:])
+				if !ok || again.tag != in.tag || again.tsn != in.tsn || again.window != in.window {
+					t.Fatalf("%+v became %+v", in, again)
+				}
+			}
+			parseData(c)
+			if s, ok := parseSack(c.value); ok {
+				for range s.gapCount {
+					s.gaps.Uint16()
+					s.gaps.Uint16()
+				}
+				if !s.gaps.OK() {
+					t.Fatal("the gaps of a SACK are not there")
+				}
+			}
+		}
+		if c, ok := parseOpen(b); ok {
+			again, ok := parseOpen(appendOpen(nil, &c))
+			if c.Priority == 0 {
+				c.Priority = 256
+			}
+			if !ok || again != c {
+				t.Fatalf("%+v became %+v", c, again)
+			}
+		}
+		parseDescribed(b)
+	})
+}
+
+// FuzzConversation lets two ends of ours talk while the input decides what their programs do, and what the network does:
+// each byte is a deed. Both must hold together all the way, and nothing may come that was not sent.
+func FuzzConversation(f *testing.F) {
+	f.Add([]byte{0, 0, 3, 3, 9, 17, 25, 0, 0, 4, 5, 0, 0, 0})
+	f.Add([]byte{0xff, 0, 0, 8, 16, 24, 32, 40, 6, 6, 0, 7, 7, 0, 1, 1, 0, 2, 0, 0})
+	f.Add([]byte("a conversation about this and that, and about closing what was opened"))
+	f.Fuzz(func(t *testing.T, script []byte) {
+		if len(script) < 2 || len(script) > 600 {
+			return
+		}
+		converse(t, script)
+	})
+}
+
+func converse(t *testing.T, script []byte) {
+	var ends [2]*Association
+	for i := range ends {
+		var err error
+		if ends[i], err = New(Config{
+			Rand: entropy(uint64(i)), Server: i == 1, NoInterleaving: script[0]>>i&1 == 1, ZeroChecksum: script[0]>>2&1 == 1,
+			MaxMessageSize: 8192, ReceiveBuffer: 1, SendBuffer: 64 << 10, MaxChannels: 16,
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := mono.Time(1e9)
+	ends[0].Connect(now)
+	if script[0]>>3&1 == 1 {
+		ends[1].Connect(now)
+	}
+	var held [2][]byte // a packet that is late
+	unread := [2][]int{}
+	exchange := func(lose, swap bool) {
+		for i, e := range ends {
+			for k := 0; ; k++ {
+				p := e.AppendPacket(nil, now)
+				if len(p) == 0 {
+					break
+				}
+				if k > 5000 {
+					t.Fatal("an end does not stop sending")
+				}
+				if lose && k%3 == 1 {
+					continue
+				}
+				if swap && held[i] == nil {
+					held[i] = p
+					continue
+				}
+				ends[1-i].HandlePacket(now, p)
+			}
+			if !swap && held[i] != nil {
+				ends[1-i].HandlePacket(now, held[i])
+				held[i] = nil
+			}
+		}
+	}
+	for _, b := range script[1:] {
+		i := int(b >> 3 & 1)
+		e := ends[i]
+		id := StreamID(b >> 4 & 7)
+		switch b & 7 {
+		case 0:
+			exchange(false, false)
+		case 1:
+			exchange(true, false)
+		case 2:
+			exchange(false, true)
+		case 3:
+			e.Open(now, ChannelConfig{Unordered: b&16 != 0, Reliability: Reliability(b >> 5 % 3), Limit: uint32(b >> 6), Priority: uint16(b) * 4})
+		case 4:
+			e.Send(now, id, b&128 != 0, make([]byte, int(b)*int(b)%9000))
+		case 5:
+			e.Close(now, id)
+		case 6:
+			if next := min(ends[0].NextTimeout(), ends[1].NextTimeout()); next != mono.Never {
+				now = max(now, next)
+			}
+		case 7:
+			now = now.Add(time.Duration(b) * time.Millisecond)
+			for _, n := range unread[i] {
+				e.Consume(n)
+			}
+			unread[i] = nil
+			if b == 0xff {
+				e.Shutdown(now)
+			}
+		}
+		for i, e := range ends {
+			for e.NextTimeout() <= now {
+				before := e.NextTimeout()
+				e.HandleTimeout(now)
+				if e.NextTimeout() <= before {
+					t.Fatal("a timer does not move on")
+				}
+			}
+			for {
+				ev, ok := e.NextEvent()
+				if !ok {
+					break
+				}
+				if ev.Kind == Message {
+					unread[i] = append(unread[i], len(ev.Data))
+				}
+				if ev.Kind == Closed {
+					unread[i] = nil
+				}
+				var fault *Error
+				if ev.Kind == Closed && errors.As(ev.Err, &fault) && strings.Contains(fault.Reason, "violated") {
+					t.Fatalf("two of ours quarrel: %v", ev.Err)
+				}
+			}
+			sum := 0
+			for _, n := range unread[i] {
+				sum += cost(n)
+			}
+			if what := e.inconsistency(sum); what != "" {
+				t.Fatalf("end %d: %s", i, what)
+			}
+		}
+	}
 }
