@@ -1,0 +1,197 @@
+package ice
+
+import (
+	"github.com/parley-rtc/parley/protocol/mono"
+)
+
+// update is the end of every call: timers, the choice of a pair, the next check, the next deadline.
+func (a *Agent) update(now mono.Time) {
+	a.at(now)
+	if !a.closed {
+		a.repeat()
+		a.expire()
+		a.elect()
+		a.watch()
+		a.park()
+		a.launch()
+		a.giveUp()
+	}
+	a.timeout = a.deadline()
+}
+
+// expire ends the validity of pairs whose consent ran out (RFC 7675 section 5.1).
+func (a *Agent) expire() {
+	for _, g := range [...]*generation{a.gen, a.old} {
+		if g == nil {
+			continue
+		}
+		for _, p := range g.pairs {
+			if !p.valid || a.now < p.consentUntil {
+				continue
+			}
+			p.fail()
+			p.expired = !a.cfg.Lite
+			a.retire(p)
+			if p == a.selected {
+				a.lose(p)
+			}
+		}
+	}
+}
+
+// elect chooses the pair to send along: the controlling side by priority, nominating what it chose at once; the
+// controlled side the highest nominated. Before anything is nominated, what works is used (RFC 8445 section 12.1).
+func (a *Agent) elect() {
+	var best *pair
+	for _, p := range a.gen.pairs {
+		if p.valid && (best == nil || a.better(p, best)) {
+			best = p
+		}
+	}
+	if s := a.selected; s != nil && s.gen != a.gen && s.valid && !s.suspect {
+		// The old generation's pair stays until the new one's is chosen.
+		if best == nil || a.role == Controlled && !best.nominated {
+			return
+		}
+	}
+	if best == nil {
+		if s := a.selected; s != nil && !s.valid {
+			a.lose(s)
+		}
+		return
+	}
+	if a.selected != best {
+		a.selected, a.lost, a.giveUpAt = best, false, mono.Never
+	}
+	if a.old != nil && (a.role == Controlling || best.nominated) {
+		a.drop(a.old, func(*pair) bool { return true })
+		a.old = nil
+	}
+	switch {
+	case a.cfg.Lite:
+	case a.role == Controlling && best != a.lastNominated && !best.silent:
+		a.lastNominated, best.nominating = best, true
+		a.send(best, true, false)
+		a.pacing()
+	case a.role == Controlled && best.nominated && a.parkAt == mono.Never && !a.parked:
+		a.parkAt = a.now.Add(settling)
+	}
+}
+
+// better reports whether p is to be preferred to q; both are valid.
+func (a *Agent) better(p, q *pair) bool {
+	switch {
+	case p.suspect != q.suspect:
+		return q.suspect
+	case a.role == Controlled && p.nomination != q.nomination:
+		return p.nomination > q.nomination
+	}
+	return p.priority > q.priority
+}
+
+// watch keeps consent on the selected pair fresh, and notices when the peer falls silent.
+func (a *Agent) watch() {
+	s := a.selected
+	if s == nil || a.cfg.Lite {
+		return
+	}
+	if a.now >= s.consentAt {
+		s.consentAt = a.now.Add(a.consentInterval())
+		a.send(s, false, true)
+	}
+	if !s.probing {
+		return
+	}
+	if !s.suspect && a.now >= s.probeSince.Add(suspectTime) {
+		s.suspect = true
+		a.parked, a.parkAt = false, mono.Never
+		a.again()
+		a.elect()
+	}
+	if s == a.selected && !s.silent && a.now >= s.probeSince.Add(silentTime) {
+		s.silent = true
+	}
+}
+
+// again pairs all candidates anew and checks what does not work.
+func (a *Agent) again() {
+	for _, l := range a.local {
+		a.pairLocal(l)
+	}
+	for _, p := range a.gen.pairs {
+		if p.state == pairFailed && !p.expired && p.local.Transport != TCPPassive {
+			p.state = pairWaiting
+		}
+	}
+}
+
+// park lets go of all pairs but the selected one, some time after it was nominated: an idle connection is small.
+func (a *Agent) park() {
+	if a.lost && a.parked {
+		a.parked, a.parkAt = false, mono.Never
+		a.again()
+	}
+	if a.now < a.parkAt || a.selected == nil || a.selected.gen != a.gen {
+		return
+	}
+	s := a.selected
+	a.parked, a.parkAt = true, mono.Never
+	a.drop(a.gen, func(p *pair) bool { return p != s && (!p.valid || p.priority <= s.priority) })
+}
+
+// giveUp fails when nothing works or will: never before the PAC timer (RFC 8863 section 4), and never while candidates may
+// still come on either side (RFC 8838 section 14).
+func (a *Agent) giveUp() {
+	if a.mayFail() && a.now >= a.failAt() {
+		a.failed = true
+	}
+}
+
+func (a *Agent) mayFail() bool {
+	return !a.failed && a.selected == nil && a.gen.ready() && a.endOfLocal && a.gen.endOfRemote && a.gen.exhausted()
+}
+
+func (a *Agent) failAt() mono.Time {
+	switch {
+	case a.lost:
+		return a.giveUpAt
+	case len(a.local) == 0:
+		return a.now // "either zero local candidates were gathered or the PAC timer has expired" (W3C, RTCIceTransportState)
+	}
+	return a.gen.patientUntil
+}
+
+// deadline returns when update has something to do next.
+func (a *Agent) deadline() mono.Time {
+	at := mono.Never
+	if a.closed {
+		return at
+	}
+	for i := range a.checks {
+		at = mono.Min(at, a.checks[i].nextAt)
+	}
+	if a.nextToCheck() != nil {
+		at = mono.Min(at, a.paceAt)
+	}
+	if s := a.selected; s != nil {
+		at = mono.Min(at, s.consentUntil)
+		if !a.cfg.Lite {
+			at = mono.Min(at, s.consentAt)
+		}
+		if s.probing && !s.suspect {
+			at = mono.Min(at, s.probeSince.Add(suspectTime))
+		}
+		if s.probing && !s.silent {
+			at = mono.Min(at, s.probeSince.Add(silentTime))
+		}
+		at = mono.Min(at, a.parkAt)
+	} else if a.gen.ready() && !a.failed {
+		if a.mayFail() {
+			at = mono.Min(at, a.failAt())
+		}
+		if !a.lost && a.now < a.gen.patientUntil {
+			at = mono.Min(at, a.gen.patientUntil)
+		}
+	}
+	return at
+}
