@@ -301,6 +301,7 @@ func (a *Agent) handleResponse(d *pkt.Datagram, m *stun.Message) {
 	a.works(p)
 	if c.use && p.gen == a.gen {
 		p.nominating, p.nominated = false, true
+		a.retire(p)
 		if a.parkAt == mono.Never && !a.parked {
 			a.parkAt = a.now.Add(settling)
 		}
@@ -317,12 +318,8 @@ func (a *Agent) works(p *pair) {
 		p.consentAt = a.now.Add(a.consentInterval())
 	}
 	p.suspect, p.silent, p.probing = false, false, false
-	a.retire(p) // a nomination under way is sent anew by elect, should it still be due
-	if p.nominating {
-		p.nominating = false
-		if a.lastNominated == p {
-			a.lastNominated = nil
-		}
+	if !p.nominating { // a nomination under way is repeated until it is answered itself
+		a.retire(p)
 	}
 	if p.queued {
 		p.queued = false
