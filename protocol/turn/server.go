@@ -1,5 +1,8 @@
-// Package turn is the engine of a TURN server (RFC 8656) that is a STUN server too (RFC 8489): it relays UDP datagrams
-// between clients behind NATs and firewalls and their peers.
+// Package turn is the engine of a TURN server (RFC 8656) that is a STUN server too (RFC 8489), and that of a client.
+// The server relays UDP datagrams between clients behind NATs and firewalls and their peers.
+//
+// [Client] is the other side: one allocation at one server, with its permissions and channels. [ParseURI] reads the URIs of
+// both protocols.
 //
 // A [Server] is sans-I/O. It is told the time and what arrives, and asks its driver for sockets:
 //
