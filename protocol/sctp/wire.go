@@ -170,9 +170,11 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // checksum returns the CRC32c of a packet whose checksum field counts as zero (RFC 9260 appendix A). The field has its
 // bytes in the order in which the CRC shifts them, lowest first.
 func checksum(packet []byte) uint32 {
-	crc := crc32.Update(0, castagnoli, packet[:8])
-	crc = crc32.Update(crc, castagnoli, zeros[:4])
-	return crc32.Update(crc, castagnoli, packet[headerSize:])
+	field := [4]byte(packet[8:])
+	clear(packet[8:headerSize]) // for one pass over all of it; it is put back
+	crc := crc32.Checksum(packet, castagnoli)
+	copy(packet[8:], field[:])
+	return crc
 }
 
 var zeros [4]byte
