@@ -1,6 +1,7 @@
 // Package sctp is the association under WebRTC's data channels, and the channels themselves: SCTP (RFC 9260) over a
 // datagram channel (RFC 8261), partial reliability (RFC 3758 with the policies of RFC 7496), stream reset (RFC 6525),
-// interleaved messages (RFC 8260), zero checksums over DTLS (RFC 9653), and data channels with their establishment protocol (RFC 8831 and 8832).
+// interleaved messages (RFC 8260), zero checksums over DTLS (RFC 9653), associations that stand without a handshake (SNAP,
+// draft-hancke-tsvwg-snap), and data channels with their establishment protocol (RFC 8831 and 8832).
 //
 // An [Association] is told the time and never asks, as every engine here: packets go in by HandlePacket and come out of
 // AppendPacket, timers are NextTimeout and HandleTimeout, and what happens comes out of NextEvent. It lives inside a
@@ -9,7 +10,9 @@
 //
 // A channel is opened by Open, before or after the association stands, and known by its stream's id. Send never waits:
 // it returns [ErrBufferFull] where the buffer's limit is. What is received counts against the window that the peer is
-// given until Consume says that a program has read it, so not calling Consume is how a slow reader slows the sender.
+// given until Consume says that a program has read it: a message that NextEvent has told and nobody has consumed is still
+// counted. So a program that does not read closes the window of the association, for all its channels, and no more than
+// that: control chunks, acknowledgements and what is sent the other way go on.
 //
 // Streams are many and cheap; they share by the priority of their channels (weighted fair queuing, RFC 8831 section 6.4).
 // If both ends can, messages are interleaved (RFC 8260), so a large message does not delay what is sent on other
