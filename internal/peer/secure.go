@@ -1,0 +1,336 @@
+package peer
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/parley-rtc/parley/protocol/dtls"
+	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
+	"github.com/parley-rtc/parley/protocol/sctp"
+)
+
+// Bounds of a run: datagrams of one size that leave in one transmit (see [pkt.Transmit]).
+const (
+	runSegments = 64
+	runBytes    = 65_000
+)
+
+// ErrAssociation is returned where there is an association already, or none.
+var ErrAssociation = errors.New("peer: there is an association already, or the connection is closed")
+
+// EventKind says what an [Event] tells.
+type EventKind uint8
+
+const (
+	// Connected: the handshake is complete and the peer's certificate is the one that was promised.
+	Connected EventKind = iota + 1
+	// Association: SCTP is an event of the association.
+	Association
+	// Closed: the last event. Err says why; it is nil after Close and after the peer's close_notify.
+	Closed
+)
+
+// An Event is something that the caller must know.
+type Event struct {
+	Kind EventKind
+	SCTP sctp.Event // its data are valid until the next call of NextEvent
+	Err  error
+}
+
+// Secure is a DTLS connection and the SCTP association within it.
+//
+// The handshake may run before the peer's description is known: the certificate then waits for SetFingerprints, and
+// nothing of the application goes up or down before that (RFC 8842 section 6). A new fingerprint or tls-id is a new
+// Secure on the same path.
+type Secure struct {
+	conn *dtls.Conn
+	role dtls.Role
+	mtu  int
+
+	certificates [][]byte // what the peer has proved to own
+	promised     []dtls.Fingerprint
+	connected    bool
+	closing      bool // the association has a last word, and then DTLS
+
+	association *sctp.Association
+	scratch     []byte // a packet before it is sealed
+	held        []byte // one that found no room in the batch; it lies in scratch
+
+	saidConnected bool
+	ended         bool
+	saidEnd       bool
+	err           error
+	dropped       uint64
+}
+
+// NewSecure makes one end. cfg is shared and must not change; dtls.Config says what is in it.
+func NewSecure(role dtls.Role, cfg *dtls.Config) (*Secure, error) {
+	conn, err := dtls.New(role, cfg)
+	if err != nil {
+		return nil, err
+	}
+	mtu := cfg.MTU
+	if mtu == 0 {
+		mtu = dtls.DefaultMTU
+	}
+	return &Secure{conn: conn, role: role, mtu: mtu}, nil
+}
+
+// SetFingerprints says what the peer's description promised. It may come before, during or after the handshake; a
+// certificate that matches none of it ends the connection. The first call decides.
+func (s *Secure) SetFingerprints(now mono.Time, promised []dtls.Fingerprint) {
+	if s.promised == nil && len(promised) > 0 {
+		s.promised = promised
+		s.judge(now)
+		s.take(now)
+	}
+}
+
+// judge compares what the peer has with what it promised, once both are known.
+func (s *Secure) judge(now mono.Time) {
+	switch {
+	case s.promised == nil || len(s.certificates) == 0:
+	case dtls.MatchFingerprint(s.certificates[0], s.promised):
+		s.conn.Accept(now)
+	default:
+		s.conn.Refuse(now) // RFC 8122 section 6.2
+	}
+}
+
+// Associate makes the association, which connects as soon as DTLS has. Of cfg, Server, ZeroChecksum and the default of
+// MaxPacket are set here: an association's role is that of DTLS (RFC 8832 section 6), and DTLS protects better than a
+// checksum (RFC 9653).
+func (s *Secure) Associate(now mono.Time, cfg sctp.Config) error {
+	if s.association != nil || s.ended || s.closing {
+		return ErrAssociation
+	}
+	cfg.Server = s.role == dtls.Server
+	cfg.ZeroChecksum = true
+	if cfg.MaxPacket == 0 {
+		cfg.MaxPacket = s.mtu - recordOverhead
+	}
+	if cfg.MaxPacket > s.mtu-recordOverhead {
+		return fmt.Errorf("peer: sctp.Config.MaxPacket is %d: a record of %d bytes holds %d", cfg.MaxPacket, s.mtu, s.mtu-recordOverhead)
+	}
+	a, err := sctp.New(cfg)
+	if err != nil {
+		return err
+	}
+	s.association = a
+	s.scratch = make([]byte, 0, cfg.MaxPacket)
+	if s.connected {
+		a.Connect(now)
+	}
+	return nil
+}
+
+// recordOverhead is what a record of either version adds at most, without connection IDs: 13 bytes of header and 8 of
+// nonce in DTLS 1.2, and 16 of tag. The rest rounds up.
+const recordOverhead = 40
+
+// Association returns the association, for its calls; nil before Associate. What it has to say comes by NextEvent.
+func (s *Secure) Association() *sctp.Association { return s.association }
+
+// HandlePayload takes in the payload of a datagram that Demultiplex gives to DTLS, and decrypts it in place. The caller
+// knows that it came on a path that ICE has checked.
+func (s *Secure) HandlePayload(now mono.Time, payload []byte) {
+	s.conn.HandleDatagram(now, payload)
+	s.take(now)
+}
+
+// HandleTimeout does what is due.
+func (s *Secure) HandleTimeout(now mono.Time) {
+	s.conn.HandleTimeout(now)
+	s.take(now)
+	if s.association != nil && s.connected && !s.ended {
+		s.association.HandleTimeout(now)
+	}
+}
+
+// NextTimeout returns when HandleTimeout is due, or mono.Never.
+func (s *Secure) NextTimeout() mono.Time {
+	next := s.conn.NextTimeout()
+	if s.association != nil && s.connected && !s.ended {
+		next = mono.Min(next, s.association.NextTimeout())
+	}
+	return next
+}
+
+// NextJob and JobDone are those of [dtls.Conn]: the public-key work of the handshake.
+func (s *Secure) NextJob() (*dtls.Job, bool) { return s.conn.NextJob() }
+
+// JobDone takes back a job that has run.
+func (s *Secure) JobDone(now mono.Time, j *dtls.Job) {
+	s.conn.JobDone(now, j)
+	s.take(now)
+}
+
+// SetRTT tells DTLS the round-trip time of the path.
+func (s *Secure) SetRTT(d time.Duration) { s.conn.SetRTT(d) }
+
+// State returns what DTLS has negotiated.
+func (s *Secure) State() dtls.ConnectionState { return s.conn.State() }
+
+// Role returns the role in the handshake.
+func (s *Secure) Role() dtls.Role { return s.role }
+
+// PeerCertificates returns what the peer has proved to own, in DER, the leaf first; nil before.
+func (s *Secure) PeerCertificates() [][]byte { return s.certificates }
+
+// Dropped returns how many records came before there was an association to take them.
+func (s *Secure) Dropped() uint64 { return s.dropped }
+
+// take does what the events of DTLS ask for, at once: its data lie in the datagram that was just handed in.
+func (s *Secure) take(now mono.Time) {
+	for {
+		e, ok := s.conn.NextEvent()
+		if !ok {
+			return
+		}
+		switch e.Kind {
+		case dtls.PeerCertificate:
+			s.certificates = e.Certificates
+			s.judge(now)
+		case dtls.Connected:
+			s.connected = true
+			if s.association != nil {
+				s.association.Connect(now)
+			}
+		case dtls.Data:
+			if s.association == nil {
+				s.dropped++ // the peer repeats its INIT
+				continue
+			}
+			s.association.HandlePacket(now, e.Data)
+		case dtls.Closed:
+			s.ended, s.err, s.held = true, e.Err, nil
+		}
+	}
+}
+
+// NextEvent returns the next event; false if there is none.
+func (s *Secure) NextEvent() (Event, bool) {
+	switch {
+	case s.saidEnd:
+		return Event{}, false
+	case s.connected && !s.saidConnected:
+		s.saidConnected = true
+		return Event{Kind: Connected}, true
+	}
+	if s.association != nil {
+		if e, ok := s.association.NextEvent(); ok {
+			return Event{Kind: Association, SCTP: e}, true
+		}
+	}
+	if s.ended {
+		s.saidEnd = true
+		return Event{Kind: Closed, Err: s.err}, true
+	}
+	return Event{}, false
+}
+
+// Close ends the association by ABORT and the connection by close_notify; both go out by AppendTransmit, and then Closed
+// comes. It does nothing the second time.
+func (s *Secure) Close(now mono.Time) {
+	if s.ended || s.closing {
+		return
+	}
+	if s.connected && s.association != nil {
+		s.closing = true
+		s.association.Abort("")
+		return
+	}
+	s.conn.Close(now)
+	s.take(now)
+}
+
+// AppendTransmit writes what goes out on path: flights and alerts of DTLS, each in a datagram, and packets of SCTP, each
+// in a record, those of one size in one transmit.
+func (s *Secure) AppendTransmit(now mono.Time, path pkt.Path, b *pkt.Batch) (more bool) {
+	if s.appendFlights(now, path, b) || s.appendPackets(now, path, b) {
+		return true
+	}
+	if s.closing {
+		s.closing = false
+		s.conn.Close(now)
+		s.take(now)
+		return s.appendFlights(now, path, b)
+	}
+	return false
+}
+
+func (s *Secure) appendFlights(now mono.Time, path pkt.Path, b *pkt.Batch) (more bool) {
+	for {
+		buf := b.Reserve(s.mtu)
+		if buf == nil {
+			return true
+		}
+		if buf = s.conn.AppendDatagram(buf, now); len(buf) == 0 {
+			return false
+		}
+		b.Commit(pkt.Transmit{Path: path, Payload: buf})
+	}
+}
+
+// appendPackets seals the association's packets straight into the batch. A run ends with the first record that is
+// shorter than the others; one that is longer begins the next.
+func (s *Secure) appendPackets(now mono.Time, path pkt.Path, b *pkt.Batch) (more bool) {
+	if s.association == nil || !s.connected || s.ended {
+		return false
+	}
+	for {
+		if s.held == nil {
+			s.held = s.association.AppendPacket(s.scratch[:0], now)
+		}
+		if len(s.held) == 0 {
+			s.held = nil
+			return false
+		}
+		segment := len(s.held) + s.conn.Overhead()
+		run := s.reserveRun(b, segment)
+		if run == nil {
+			return true
+		}
+		for len(s.held) > 0 && cap(run)-len(run) >= segment {
+			size := len(s.held) + s.conn.Overhead()
+			if size > segment {
+				break
+			}
+			sealed, err := s.conn.AppendRecord(run, s.held)
+			if err != nil { // the keys are spent: what cannot be sealed is as good as lost
+				s.dropped++
+				s.held = nil
+				break
+			}
+			run = sealed
+			s.held = nil
+			if size < segment {
+				break
+			}
+			s.held = s.association.AppendPacket(s.scratch[:0], now)
+		}
+		if len(s.held) == 0 {
+			s.held = nil
+		}
+		if len(run) == 0 {
+			return false
+		}
+		t := pkt.Transmit{Path: path, Payload: run}
+		if len(run) > segment {
+			t.SegmentSize = uint16(segment)
+		}
+		b.Commit(t)
+	}
+}
+
+// reserveRun returns room for as many records of one size as the batch and a run hold, or nil if not even for one.
+func (s *Secure) reserveRun(b *pkt.Batch, segment int) []byte {
+	room, _ := b.Room()
+	n := min(runSegments, runBytes/segment, room/segment)
+	if n == 0 {
+		return nil
+	}
+	return b.Reserve(n * segment)
+}
