@@ -42,7 +42,7 @@ type Event struct {
 // Secure is a DTLS connection and the SCTP association within it.
 //
 // The handshake may run before the peer's description is known: the certificate then waits for SetFingerprints, and
-// nothing of the application goes up or down before that (RFC 8842 section 6). A new fingerprint or tls-id is a new
+// nothing of the application goes up or down before that. A new fingerprint or tls-id is a new
 // Secure on the same path.
 type Secure struct {
 	conn *dtls.Conn
@@ -95,7 +95,7 @@ func (s *Secure) judge(now mono.Time) {
 	case dtls.MatchFingerprint(s.certificates[0], s.promised):
 		s.conn.Accept(now)
 	default:
-		s.conn.Refuse(now) // RFC 8122 section 6.2
+		s.conn.Refuse(now)
 	}
 }
 
