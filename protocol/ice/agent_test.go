@@ -1,11 +1,13 @@
 package ice_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/parley-rtc/parley/internal/laws"
 	"github.com/parley-rtc/parley/internal/simnet"
 	"github.com/parley-rtc/parley/protocol/ice"
 	"github.com/parley-rtc/parley/protocol/mono"
@@ -41,6 +43,40 @@ func introduce(t testing.TB, now mono.Time, a, b *ice.Agent) {
 func offer(now mono.Time, from, to *ice.Agent, c ice.Candidate) {
 	c, _ = from.AddLocalCandidate(now, c) // one that is there already is signalled again after a restart
 	to.AddRemoteCandidate(now, c)
+}
+
+func TestLaws(t *testing.T) {
+	at, bt := netip.MustParseAddrPort("192.0.2.1:1000"), netip.MustParseAddrPort("192.0.2.2:2000")
+	for _, role := range []ice.Role{ice.Controlling, ice.Controlled} {
+		t.Run(role.String(), func(t *testing.T) {
+			laws.Run(t, laws.Subject{New: func(seed uint64) *laws.Specimen {
+				a, b := newAgent(t, role, seed), newAgent(t, 1-role, seed+1000)
+				closing := func(e ice.Event) bool { return e == ice.Event(ice.StateChanged{State: ice.StateClosed}) }
+				return &laws.Specimen{
+					Engine: laws.Of(a, closing), Peer: laws.Of(b, closing),
+					Steps: []func(mono.Time){
+						func(now mono.Time) { introduce(t, now, a, b) },
+						func(now mono.Time) { offer(now, a, b, ice.Candidate{Address: at}) },
+						func(now mono.Time) { offer(now, b, a, ice.Candidate{Address: bt}) },
+						func(now mono.Time) { a.EndOfLocalCandidates(now); b.EndOfLocalCandidates(now) },
+						func(now mono.Time) { a.EndOfRemoteCandidates(now); b.EndOfRemoteCandidates(now) },
+					},
+					Done: func() error {
+						if a.State() != ice.StateCompleted || b.State() != ice.StateCompleted {
+							return fmt.Errorf("%v and %v", a.State(), b.State())
+						}
+						return nil
+					},
+					Fatal: []func(mono.Time){func(now mono.Time) { a.Close(now) }},
+					Flood: func(now mono.Time, i int) {
+						ip := netip.AddrFrom4([4]byte{198, 51, byte(i >> 8), byte(i)})
+						a.AddRemoteCandidate(now, ice.Candidate{Address: netip.AddrPortFrom(ip, 9), Priority: uint32(i)})
+					},
+					Socket: func(netip.AddrPort) pkt.Socket { return 0 },
+				}
+			}})
+		})
+	}
 }
 
 // A side is an agent on a host of the virtual network.
@@ -225,6 +261,21 @@ func TestLossyLinks(t *testing.T) {
 	}
 }
 
+// "When the agent receives such a response, ... the agent MUST switch to the controlling role" (RFC 8445 section 7.2.5.1)
+func TestRoleConflict(t *testing.T) {
+	for _, role := range []ice.Role{ice.Controlling, ice.Controlled} {
+		for seed := range uint64(8) {
+			w := newWorld(t, seed, cone, cone, 0)
+			w.a.SetRole(w.Now(), role)
+			w.b.SetRole(w.Now(), role)
+			w.connect(t)
+			if !w.RunUntil(w.both(ice.StateCompleted), 20*time.Second) || w.a.Role() == w.b.Role() {
+				t.Errorf("both %v, seed %d: %v %v, %v %v", role, seed, w.a.State(), w.b.State(), w.a.Role(), w.b.Role())
+			}
+		}
+	}
+}
+
 func TestEarlyChecksAreAnsweredAndKept(t *testing.T) {
 	w := newWorld(t, 3, open, cone, 0)
 	now := w.Now()
@@ -248,6 +299,57 @@ func TestEarlyChecksAreAnsweredAndKept(t *testing.T) {
 	w.a.driver.Poll()
 	if !w.RunUntil(func() bool { return w.a.State() == ice.StateConnected }, 50*time.Millisecond) {
 		t.Errorf("the early check did not become a triggered one: %v", w.a.State())
+	}
+}
+
+func TestRestartKeepsTheOldPairFlowing(t *testing.T) {
+	w := newWorld(t, 4, cone, cone, 0)
+	w.connect(t)
+	w.RunUntil(w.both(ice.StateCompleted), 20*time.Second)
+	w.Run(10 * time.Second)
+	before, _ := w.a.Selected()
+	w.a.Restart(w.Now())
+	w.b.Restart(w.Now())
+	began := w.connect(t)
+	chosen := func() bool {
+		if _, ok := w.a.Path(); !ok {
+			t.Fatal("no pair during the restart")
+		}
+		p, _ := w.a.Selected()
+		q, _ := w.b.Selected()
+		return p.ID != before.ID && q.ID != before.ID
+	}
+	if !w.RunUntil(chosen, 5*time.Second) {
+		t.Fatal("the restart chose nothing")
+	}
+	if took := w.Now().Sub(began); took > 200*time.Millisecond {
+		t.Errorf("the restart took %v", took)
+	}
+}
+
+// "if a valid STUN binding response has not been received from the remote peer's transport address in 30 seconds, the
+// endpoint MUST cease transmission on that 5-tuple" (RFC 7675 section 5.1)
+func TestConsentIsLost(t *testing.T) {
+	w := newWorld(t, 5, cone, cone, 0)
+	w.connect(t)
+	w.RunUntil(w.both(ice.StateCompleted), 20*time.Second)
+	w.Run(20 * time.Second)
+	if !w.both(ice.StateCompleted)() {
+		t.Fatalf("idle: %v %v", w.a.State(), w.b.State())
+	}
+	cut := w.Now()
+	w.a.host.Link().Set(simnet.Path{Loss: 1})
+	if !w.RunUntil(w.both(ice.StateFailed), time.Minute) {
+		t.Fatalf("%v %v", w.a.State(), w.b.State())
+	}
+	if took := w.Now().Sub(cut); took > 31*time.Second || took < 23*time.Second {
+		t.Errorf("failed after %v", took)
+	}
+	if d := w.a.at[ice.StateDisconnected].Sub(cut); d < 0 || d > 12*time.Second {
+		t.Errorf("disconnected after %v", d)
+	}
+	if _, ok := w.a.Path(); ok {
+		t.Error("there is a path without consent")
 	}
 }
 

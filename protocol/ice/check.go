@@ -302,9 +302,6 @@ func (a *Agent) handleResponse(d *pkt.Datagram, m *stun.Message) {
 	if c.use && p.gen == a.gen {
 		p.nominating, p.nominated = false, true
 		a.retire(p)
-		if a.parkAt == mono.Never && !a.parked {
-			a.parkAt = a.now.Add(settling)
-		}
 	}
 }
 

@@ -73,7 +73,8 @@ func (a *Agent) elect() {
 		a.lastNominated, best.nominating = best, true
 		a.send(best, true, false)
 		a.pacing()
-	case a.role == Controlled && best.nominated && a.parkAt == mono.Never && !a.parked:
+	}
+	if best.nominated && !best.suspect && a.parkAt == mono.Never && !a.parked {
 		a.parkAt = a.now.Add(settling)
 	}
 }
