@@ -198,7 +198,7 @@ func (c *Config) problems() (found []*SettingError) {
 	}
 	for _, at := range []struct{ setting, address string }{{"http", c.HTTP}, {"https", c.HTTPS}, {"turn", c.TURN}, {"turns", c.TURNS}} {
 		if at.address != "" && at.address != off && !isListenAddress(at.address) {
-			wrong(at.setting, "%q is not a place to listen at: write :8443, localhost:8080, 192.168.1.5:80 or off", at.address)
+			wrong(at.setting, "%q is not a place to listen at: write :8443, localhost:8080, 192.168.1.5:80, several of one port with commas between them, or off", at.address)
 		}
 	}
 	if c.httpAddress() == off && c.httpsAddress() == off {
@@ -311,6 +311,18 @@ func parseLevel(s string) (level slog.Level, err error) {
 }
 
 func isListenAddress(s string) bool {
+	if _, _, err := splitListen(s); err != nil {
+		return false
+	}
+	for one := range strings.SplitSeq(s, ",") {
+		if !isOneListenAddress(strings.TrimSpace(one)) {
+			return false
+		}
+	}
+	return true
+}
+
+func isOneListenAddress(s string) bool {
 	i := strings.LastIndexByte(s, ':')
 	if i < 0 {
 		return false

@@ -36,8 +36,7 @@ func (e *ListenError) Error() string {
 }
 
 func suggestPort(address string) string {
-	_, port, _ := net.SplitHostPort(address)
-	n, _ := strconv.Atoi(port)
+	_, n, _ := splitListen(address)
 	if n < 1024 {
 		n += 8000
 	}
@@ -73,20 +72,16 @@ const nextPorts = 20
 // listen opens what a setting says. Where the address is a default and its port is taken, the next free one is taken
 // instead. The port that it got is returned; several listeners are one place, as localhost is two addresses.
 func listen(setting, address string, isDefault bool) (lns []net.Listener, port int, err error) {
-	host, text, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, 0, &ListenError{setting, address, err}
-	}
-	wanted, err := strconv.Atoi(text)
+	hosts, wanted, err := splitListen(address)
 	if err != nil {
 		return nil, 0, &ListenError{setting, address, err}
 	}
 	for _, port := range portsToTry(wanted, isDefault) {
-		if isDefault && host == "" && loopbackTaken(port) {
+		if isDefault && hosts[0] == "" && loopbackTaken(port) {
 			err = &net.OpError{Op: "listen", Net: "tcp", Err: os.NewSyscallError("bind", syscall.EADDRINUSE)}
 			continue
 		}
-		if lns, err = listenAt(host, port); err == nil {
+		if lns, err = listenAt(hosts, port); err == nil {
 			return lns, lns[0].Addr().(*net.TCPAddr).Port, nil
 		}
 		if !isAddrInUse(err) {
@@ -112,7 +107,42 @@ func portsToTry(wanted int, isDefault bool) []int {
 	return tries
 }
 
-func listenAt(host string, port int) ([]net.Listener, error) {
+// splitListen takes apart where to listen: host:port, or several of one port with commas between them.
+func splitListen(address string) (hosts []string, port int, err error) {
+	for i, one := range strings.Split(address, ",") {
+		host, text, err := net.SplitHostPort(strings.TrimSpace(one))
+		if err != nil {
+			return nil, 0, err
+		}
+		n, err := strconv.ParseUint(text, 10, 16)
+		switch {
+		case err != nil:
+			return nil, 0, err
+		case i > 0 && int(n) != port:
+			return nil, 0, errors.New("the ports differ")
+		}
+		hosts, port = append(hosts, host), int(n)
+	}
+	return hosts, port, nil
+}
+
+// listenAt listens at each of the hosts, all on one port.
+func listenAt(hosts []string, port int) (lns []net.Listener, err error) {
+	for _, host := range hosts {
+		more, err := listenAtHost(host, port)
+		if err != nil {
+			for _, ln := range lns {
+				ln.Close()
+			}
+			return nil, err
+		}
+		lns = append(lns, more...)
+		port = lns[0].Addr().(*net.TCPAddr).Port
+	}
+	return lns, nil
+}
+
+func listenAtHost(host string, port int) ([]net.Listener, error) {
 	if host != "localhost" {
 		ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 		if err != nil {

@@ -265,6 +265,7 @@ func TestNearest(t *testing.T) {
 func TestListenAddresses(t *testing.T) {
 	for address, ok := range map[string]bool{
 		":80": true, "localhost:8080": true, "127.0.0.1:0": true, "[::1]:8443": true, "[::]:443": true, "kitchen.local:80": true,
+		"192.168.1.5:443,[fd00::5]:443": true, "192.168.1.5:443, localhost:443": true, "192.168.1.5:443,[fd00::5]:444": false, "192.168.1.5:443,": false,
 		"": false, "80": false, "localhost": false, ":": false, ":x": false, ":080": false, ":65536": false, "::1:80": false,
 		"[::1]": false, "[::1:80": false, "[1.2.3.4]:80": false, "a b:80": false, "http://localhost:80": false,
 	} {

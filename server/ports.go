@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strconv"
 )
 
 // ports are the listeners that the server was told to open.
@@ -52,17 +51,13 @@ func (p *ports) open(setting, said, address string) ([]net.Listener, place, erro
 
 // openTurn listens for the relay on one port of both kinds: tcp here, and udp by a function that is given the addresses.
 func (p *ports) openTurn(said, address string, udp func([]netip.AddrPort) error) (place, error) {
-	host, text, err := net.SplitHostPort(address)
-	if err != nil {
-		return place{}, &ListenError{"turn", address, err}
-	}
-	wanted, err := strconv.Atoi(text)
+	hosts, wanted, err := splitListen(address)
 	if err != nil {
 		return place{}, &ListenError{"turn", address, err}
 	}
 	for _, port := range portsToTry(wanted, said == "") {
 		var lns []net.Listener
-		if lns, err = listenAt(host, port); err == nil {
+		if lns, err = listenAt(hosts, port); err == nil {
 			port = lns[0].Addr().(*net.TCPAddr).Port
 			if err = udp(udpAddresses(lns, port)); err == nil {
 				p.turn = p.limit(lns)
@@ -101,11 +96,11 @@ func (p *ports) limit(lns []net.Listener) []net.Listener {
 
 // note says where something listens, and remembers that it has given way.
 func (p *ports) note(setting, said, address string, port int) place {
-	host, wanted, _ := net.SplitHostPort(address) // who listens has taken it apart as well
-	if said == "" && wanted != strconv.Itoa(port) {
-		p.moved = append(p.moved, fmt.Sprintf("Port %s is taken by another program, so %s is on %d.", wanted, setting, port))
+	hosts, wanted, _ := splitListen(address) // who listens has taken it apart as well
+	if said == "" && wanted != port {
+		p.moved = append(p.moved, fmt.Sprintf("Port %d is taken by another program, so %s is on %d.", wanted, setting, port))
 	}
-	return place{host: host, port: port}
+	return place{host: hosts[0], port: port}
 }
 
 func (p *ports) close() {

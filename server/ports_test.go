@@ -47,6 +47,25 @@ func TestPortTaken(t *testing.T) {
 	}
 }
 
+// A machine with several addresses, some of which another program has: the server takes those that it is told, on one port.
+func TestSeveralAddresses(t *testing.T) {
+	other, err := net.Listen("tcp", "127.0.0.3:0")
+	if err != nil {
+		t.Skip("this system has one loopback address: ", err)
+	}
+	defer other.Close()
+	port := other.Addr().(*net.TCPAddr).Port
+	r := start(t, Config{TURN: fmt.Sprintf("127.0.0.1:%d,127.0.0.2:%[1]d", port), HTTPS: fmt.Sprintf("127.0.0.1:%d,127.0.0.2:%[1]d", port+1)})
+	for _, host := range []string{"127.0.0.1", "127.0.0.2"} {
+		askSTUN(t, "udp", fmt.Sprintf("%s:%d", host, port))
+		askSTUN(t, "tcp", fmt.Sprintf("%s:%d", host, port))
+		askSTUN(t, "tcp", fmt.Sprintf("%s:%d", host, port+1))
+	}
+	if r.turn.at.turn.port != port || r.turn.at.turn.everywhere() {
+		t.Errorf("the relay is at %+v", r.turn.at.turn)
+	}
+}
+
 func TestLocalhostIsTwoAddresses(t *testing.T) {
 	lns, port, err := listen("http", "localhost:0", false)
 	if err != nil {

@@ -25,7 +25,7 @@ type reach struct {
 
 // A place is where the server listens for one scheme.
 type place struct {
-	host string // "" is everywhere
+	host string // "" is everywhere; the first of several
 	port int    // 0: nowhere
 }
 
@@ -40,6 +40,9 @@ func (p place) everywhere() bool {
 	addr, err := netip.ParseAddr(p.host)
 	return p.on() && (p.host == "" || err == nil && addr.IsUnspecified())
 }
+
+// far reports whether it can be reached from other machines.
+func (p place) far() bool { return p.on() && !isSecureHost(p.host) }
 
 // internetNames returns the names and addresses by which the internet knows the server, "auto" resolved.
 func internetNames(cfg *Config, here *machine.Here, external []netip.Addr) []string {

@@ -35,11 +35,11 @@ func Settings() []*Setting { return settings }
 
 var settings = []*Setting{
 	{Name: "http", Value: "address", Group: "Where it listens",
-		Help:    "where plain http listens: :port, host:port, or off. The app is served there to this machine; everyone else is sent to https",
+		Help:    "where plain http listens: :port, host:port (several of one port with commas), or off. The app is served there to this machine; everyone else is sent to https",
 		field:   func(c *Config) any { return &c.HTTP },
 		inForce: (*Config).httpAddress},
 	{Name: "https", Value: "address", Group: "Where it listens",
-		Help:    "where https listens: :port, host:port, or off",
+		Help:    "where https listens: :port, host:port (several of one port with commas), or off",
 		field:   func(c *Config) any { return &c.HTTPS },
 		inForce: (*Config).httpsAddress},
 	{Name: "name", Value: "name", Group: "Where it listens",
@@ -64,11 +64,11 @@ var settings = []*Setting{
 		field: func(c *Config) any { return &c.Open }},
 
 	{Name: "turn", Value: "address", Group: "Relay",
-		Help:    "where STUN and TURN listen, udp and tcp: :port, host:port, or off for no relay",
+		Help:    "where STUN and TURN listen, udp and tcp: :port, host:port (several of one port with commas), or off for no relay",
 		field:   func(c *Config) any { return &c.TURN },
 		inForce: (*Config).turnAddress},
 	{Name: "turns", Value: "address", Group: "Relay",
-		Help:    "where TURN over TLS listens, beside the https port: :port, host:port, or off",
+		Help:    "where TURN over TLS listens, beside the https port: :port, host:port (several of one port with commas), or off",
 		field:   func(c *Config) any { return &c.TURNS },
 		inForce: (*Config).turnsAddress},
 	{Name: "external-address", Value: "address", Group: "Relay",

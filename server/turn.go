@@ -152,7 +152,7 @@ func (s *server) portsToOpen() string {
 		udp = append(udp, strconv.Itoa(s.turn.at.turn.port), s.cfg.relayPortText())
 	}
 	for _, p := range list {
-		if p.everywhere() {
+		if p.far() {
 			tcp = append(tcp, strconv.Itoa(p.port))
 		}
 	}
@@ -233,12 +233,11 @@ func TURNCredentials(cfg Config, name string, expires time.Time) ([]signaling.IC
 }
 
 func placeOf(address string) place {
-	host, text, err := net.SplitHostPort(address)
+	hosts, port, err := splitListen(address)
 	if err != nil {
 		return place{} // off
 	}
-	port, _ := strconv.Atoi(text)
-	return place{host: host, port: port}
+	return place{host: hosts[0], port: port}
 }
 
 // localAddrs are the addresses by which others on the local network know this machine, the likeliest first.

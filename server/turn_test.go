@@ -33,6 +33,38 @@ func binding(t *testing.T) (request []byte, id stun.TransactionID) {
 	return request, id
 }
 
+// askSTUN asks at an address by "udp" or "tcp" and wants to be told its own address.
+func askSTUN(t *testing.T, network, address string) {
+	t.Helper()
+	conn, err := net.Dial(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	askSTUNOn(t, conn)
+}
+
+func askSTUNOn(t *testing.T, conn net.Conn) {
+	t.Helper()
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	request, id := binding(t)
+	if _, err := conn.Write(request); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 200)
+	n, err := io.ReadAtLeast(conn, buf, stun.HeaderLen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := stun.Parse(buf[:n])
+	if err != nil || m.ID() != id || m.Class() != stun.Success {
+		t.Fatalf("answer %x, %v", buf[:n], err)
+	}
+	if mapped, err := m.XORAddress(stun.AttrXORMappedAddress); err != nil || mapped.String() != conn.LocalAddr().String() {
+		t.Errorf("mapped to %v, %v; want %v", mapped, err, conn.LocalAddr())
+	}
+}
+
 // Each port that serves STUN tells it from http by its first byte, in the clear and inside TLS, and http goes on working
 // beside it, with and without ALPN.
 func TestEachPortTellsSTUNFromHTTP(t *testing.T) {
@@ -62,23 +94,7 @@ func TestEachPortTellsSTUNFromHTTP(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			conn.SetDeadline(time.Now().Add(20 * time.Second))
-			request, id := binding(t)
-			if _, err := conn.Write(request); err != nil {
-				t.Fatal(err)
-			}
-			buf := make([]byte, 200)
-			n, err := io.ReadAtLeast(conn, buf, stun.HeaderLen)
-			if err != nil {
-				t.Fatal(err)
-			}
-			m, err := stun.Parse(buf[:n])
-			if err != nil || m.ID() != id || m.Class() != stun.Success {
-				t.Fatalf("answer %x, %v", buf[:n], err)
-			}
-			if mapped, err := m.XORAddress(stun.AttrXORMappedAddress); err != nil || mapped.String() != conn.LocalAddr().String() {
-				t.Errorf("mapped to %v, %v; want %v", mapped, err, conn.LocalAddr())
-			}
+			askSTUNOn(t, conn)
 		})
 	}
 	for name, protocols := range map[string][]string{"HTTP/2.0": {"h2", "http/1.1"}, "HTTP/1.1": {"http/1.1"}} {
