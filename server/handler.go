@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/parley-rtc/parley/server/acme"
@@ -81,7 +82,8 @@ func (s *server) secure(next http.Handler) http.Handler {
 	})
 }
 
-// localOnly keeps what tells about the inside of the server for its own machine.
+// localOnly keeps what tells about the inside of the server for its own machine, and there from pages: any page that is open in a
+// browser there could make it ask, and a profile costs while it is taken.
 func (s *server) localOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !guard.ClientOf(r).OnThisMachine() {
@@ -89,8 +91,25 @@ func (s *server) localOnly(next http.Handler) http.Handler {
 				Message: "This is shown on the server's own machine only; from elsewhere, use a tunnel such as ssh -L."})
 			return
 		}
+		if fromPage(r) {
+			s.refuse(w, r, &guard.Refusal{Status: http.StatusForbidden, Code: codeLocalOnly,
+				Message: "A page asked for this. It is for programs, such as curl and go tool pprof, and for whoever writes its address into a browser."})
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// fromPage reports whether a page in a browser made a request, other than one of this server's own. Browsers say so in headers that no
+// page can change (Fetch Metadata, https://www.w3.org/TR/fetch-metadata/); of one that is too old to say, nothing is believed.
+func fromPage(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "none", "same-origin": // the address line, and links of the page there
+		return false
+	case "":
+		return r.Header.Get("Origin") != "" || r.Header.Get("Referer") != "" || strings.HasPrefix(r.Header.Get("User-Agent"), "Mozilla/")
+	}
+	return true
 }
 
 func profiles() http.Handler {

@@ -293,6 +293,7 @@ func (s *server) openHub() error {
 		},
 		Link:       s.reach.link,
 		ICEServers: s.turn.iceServers,
+		ICERenewal: credentialRenewal,
 		Gone:       s.turn.gone,
 		Logger:     s.log,
 	})

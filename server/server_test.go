@@ -339,6 +339,35 @@ func TestPlainHTTPIsSentToHTTPS(t *testing.T) {
 	}
 }
 
+// "/debug/pprof can be started (not read) by a page open on the server's own machine": not any more.
+func TestPagesCannotStartProfiles(t *testing.T) {
+	r := start(t, Config{})
+	for _, c := range []struct {
+		who     string
+		headers map[string]string
+		status  int
+	}{
+		{"curl", map[string]string{"User-Agent": "curl/8"}, http.StatusOK},
+		{"a browser's address line", map[string]string{"User-Agent": "Mozilla/5.0", "Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}, http.StatusOK},
+		{"a link of the page itself", map[string]string{"User-Agent": "Mozilla/5.0", "Sec-Fetch-Site": "same-origin", "Referer": r.http() + "/debug/pprof/"}, http.StatusOK},
+		{"a foreign page's image", map[string]string{"User-Agent": "Mozilla/5.0", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, http.StatusForbidden},
+		{"a page of another port", map[string]string{"User-Agent": "Mozilla/5.0", "Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate"}, http.StatusForbidden},
+		{"an old browser", map[string]string{"User-Agent": "Mozilla/5.0"}, http.StatusForbidden},
+		{"somebody with a Referer", map[string]string{"Referer": "https://elsewhere.example/"}, http.StatusForbidden},
+	} {
+		for _, path := range []string{"/debug/pprof/cmdline", "/metrics"} {
+			resp, body := r.do("GET", r.http()+path, func(req *http.Request) {
+				for name, value := range c.headers {
+					req.Header.Set(name, value)
+				}
+			})
+			if resp.StatusCode != c.status {
+				t.Errorf("%s asks for %s: %s %.200s, want %d", c.who, path, resp.Status, body, c.status)
+			}
+		}
+	}
+}
+
 func TestRedirectBehindAProxy(t *testing.T) {
 	r := start(t, Config{Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}})
 	resp, _ := r.do("GET", r.http()+"/r/a", func(req *http.Request) {

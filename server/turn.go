@@ -29,8 +29,9 @@ const (
 	// lookupTime bounds looking the own domain up in DNS at start.
 	lookupTime = 2 * time.Second
 	// credentialLife is how long a seat's credential could be used if the server forgot that the seat has ended, as it does
-	// when it is killed.
-	credentialLife = 24 * time.Hour
+	// when it is killed. Pages that are open for longer get another one after credentialRenewal.
+	credentialLife    = 24 * time.Hour
+	credentialRenewal = 12 * time.Hour
 )
 
 // seatLimits are what one seat may relay: calls with three others, some candidates for each, at 32 Mbit/s each way.
@@ -177,15 +178,18 @@ func (r *reach) nameForTURNS() string {
 const trustedQuery = "trusted"
 
 // iceServers are a seat's: its credentials die with it.
-func (t *turnService) iceServers(seat signaling.Seat, r *http.Request) []signaling.ICEServer {
+func (t *turnService) iceServers(seat signaling.Seat, r *http.Request) func() []signaling.ICEServer {
 	if t == nil {
-		return nil
+		return func() []signaling.ICEServer { return nil }
 	}
-	username, password, err := t.relay.Credential(seat.ID, time.Now().Add(credentialLife), seatLimits)
-	if err != nil {
-		return nil
+	host, trusted := guard.ClientOf(r).Hostname(), r.URL.Query().Get(trustedQuery) == "1"
+	return func() []signaling.ICEServer {
+		username, password, err := t.relay.Credential(seat.ID, time.Now().Add(credentialLife), seatLimits)
+		if err != nil {
+			return nil
+		}
+		return t.block(host, trusted, username, password)
 	}
-	return t.block(guard.ClientOf(r).Hostname(), r.URL.Query().Get(trustedQuery) == "1", username, password)
 }
 
 func (t *turnService) block(host string, trusted bool, username, password string) []signaling.ICEServer {

@@ -220,7 +220,7 @@ func (r *Room) Token() string {
 // Secret is what this peer's id is derived from: Options.Secret, or what took its place.
 func (r *Room) Secret() string { return r.options.Secret }
 
-// ICEServers are those that the server offered.
+// ICEServers are those that the server offered, the latest: it renews their credentials before they expire.
 func (r *Room) ICEServers() []ICEServer {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -235,6 +235,8 @@ func (r *Room) apply(f Frame) error {
 		}
 	case *Token:
 		r.welcome.Token = f.Token
+	case *ICEServers:
+		r.welcome.ICEServers = f.ICEServers
 	}
 	if e, ok := f.(Event); ok {
 		return r.emit(e)

@@ -44,8 +44,11 @@ type Config struct {
 	Access func(*http.Request) Access
 	// Link is the invitation to a room, with an address that others can reach. Default: /r/ROOM on the request's Host.
 	Link func(r *http.Request, room string) string
-	// ICEServers is called after a peer was let in, for servers and credentials that are its own. It must not block. Nil: none.
-	ICEServers func(s Seat, r *http.Request) []ICEServer
+	// ICEServers is called after a peer was let in. What it returns makes servers and credentials that are the peer's own: it is called
+	// at once, and again every ICERenewal for fresh ones, until the seat is gone. Neither may block or call the hub. Nil: none.
+	ICEServers func(s Seat, r *http.Request) func() []ICEServer
+	// ICERenewal is how long ICE servers are told before the peer is given fresh ones: less than credentials live. Default: never.
+	ICERenewal time.Duration
 	// Gone is called after a seat was given up, so that what was made for it can be taken back. It must not block. Nil: nothing.
 	Gone func(s Seat)
 
@@ -121,7 +124,7 @@ func (c Config) withDefaults() Config {
 		c.Link = defaultLink
 	}
 	if c.ICEServers == nil {
-		c.ICEServers = func(Seat, *http.Request) []ICEServer { return nil }
+		c.ICEServers = func(Seat, *http.Request) func() []ICEServer { return func() []ICEServer { return nil } }
 	}
 	if c.Gone == nil {
 		c.Gone = func(Seat) {}

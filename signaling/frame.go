@@ -86,6 +86,8 @@ func newServerFrame(typ string) Frame {
 		return new(Left)
 	case "token":
 		return new(Token)
+	case "iceServers":
+		return new(ICEServers)
 	case "draining":
 		return new(Draining)
 	case "error":

@@ -143,8 +143,8 @@ func (h *Hub) becameEmpty() {
 	}
 }
 
-// Close ends all carriers, telling clients to come back later, and returns when the last request has ended, which takes a few seconds at
-// most. The hub cannot be used any more. It returns nil.
+// Close ends all carriers, telling clients to come back later, and returns when the last request has ended: within twice closeWithin, also where a
+// client does not read. The hub cannot be used any more. It returns nil.
 func (h *Hub) Close() error {
 	h.mu.Lock()
 	h.closed, h.draining = true, true
@@ -157,6 +157,21 @@ func (h *Hub) Close() error {
 	h.stop()
 	h.requests.Wait()
 	return nil
+}
+
+// hurry sets a deadline when the hub stops, so that a client that does not read or write keeps nobody waiting. What it returns is called
+// before the connection is given back.
+func (h *Hub) hurry(set func(deadline time.Time)) (release func()) {
+	done := make(chan struct{})
+	stop := context.AfterFunc(h.stopping, func() {
+		defer close(done)
+		set(time.Now().Add(closeWithin))
+	})
+	return func() {
+		if !stop() {
+			<-done
+		}
+	}
 }
 
 // ServeHTTP answers GET (WebSocket) and POST (long-poll).
@@ -181,6 +196,11 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer h.requests.Done()
 	defer settle()
+	rc := http.NewResponseController(w)
+	defer h.hurry(func(deadline time.Time) {
+		rc.SetReadDeadline(deadline) // a hijacked connection has deadlines of its own: see serveWebSocket
+		rc.SetWriteDeadline(deadline)
+	})()
 	if upgrade {
 		h.serveWebSocket(w, r, access, settle)
 	} else {

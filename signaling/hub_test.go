@@ -21,8 +21,10 @@ import (
 
 func TestPeersMeet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, Config{ICEServers: func(s Seat, r *http.Request) []ICEServer {
-			return []ICEServer{{URLs: []string{"stun:hub.example"}, Username: s.Room + " " + s.Peer}}
+		w := newWorld(t, Config{ICEServers: func(s Seat, r *http.Request) func() []ICEServer {
+			return func() []ICEServer {
+				return []ICEServer{{URLs: []string{"stun:hub.example"}, Username: s.Room + " " + s.Peer}}
+			}
 		}}, false)
 		ann := w.join(Options{Name: "Ann", State: json.RawMessage(`{"camera":true}`)})
 		bob := w.join(Options{Name: "Bob", Carrier: LongPollOnly})

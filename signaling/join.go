@@ -30,8 +30,17 @@ func (h *Hub) join(r *http.Request, access Access, j *Join, kind carrierKind) (*
 		},
 	}
 	w.Token = h.tokens.make(j.Room, w.Self.ID)
-	if w.ICEServers = h.cfg.ICEServers(s.name(), r); w.ICEServers == nil {
+	servers := h.cfg.ICEServers(s.name(), r)
+	if w.ICEServers = servers(); w.ICEServers == nil {
 		w.ICEServers = []ICEServer{}
+	}
+	if h.cfg.ICERenewal > 0 && len(w.ICEServers) > 0 {
+		h.mu.Lock()
+		defer h.unlock()
+		s.iceServers, s.ice = servers, time.Now().Add(h.cfg.ICERenewal)
+		if h.sessions[s.session] == s {
+			h.schedule(s)
+		}
 	}
 	return s, c, w, nil
 }

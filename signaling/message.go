@@ -184,6 +184,15 @@ type Token struct {
 	Token string `json:"token"`
 }
 
+// ICEServers brings fresh servers and credentials before those told before end. They are for connections to come and for
+// ICE restarts of those that are there (RTCPeerConnection.setConfiguration).
+//
+//wire:frame server message
+type ICEServers struct {
+	// ICEServers are ready for RTCPeerConnection.
+	ICEServers []ICEServer `json:"iceServers"`
+}
+
 // Draining tells that the server stops soon.
 //
 //wire:frame server message
@@ -350,18 +359,20 @@ func (*Ping) frameType() string        { return "ping" }
 func (*Joined) frameType() string      { return "joined" }
 func (*Left) frameType() string        { return "left" }
 func (*Token) frameType() string       { return "token" }
+func (*ICEServers) frameType() string  { return "iceServers" }
 func (*Draining) frameType() string    { return "draining" }
 func (*Error) frameType() string       { return "error" }
 
-func (*Leave) check() *Error    { return nil }
-func (*Ack) check() *Error      { return nil }
-func (*Resumed) check() *Error  { return nil }
-func (*Ping) check() *Error     { return nil }
-func (*Joined) check() *Error   { return nil }
-func (*Left) check() *Error     { return nil }
-func (*Token) check() *Error    { return nil }
-func (*Draining) check() *Error { return nil }
-func (*Error) check() *Error    { return nil }
+func (*Leave) check() *Error      { return nil }
+func (*Ack) check() *Error        { return nil }
+func (*Resumed) check() *Error    { return nil }
+func (*Ping) check() *Error       { return nil }
+func (*Joined) check() *Error     { return nil }
+func (*Left) check() *Error       { return nil }
+func (*Token) check() *Error      { return nil }
+func (*ICEServers) check() *Error { return nil }
+func (*Draining) check() *Error   { return nil }
+func (*Error) check() *Error      { return nil }
 
 func (f *Join) check() *Error {
 	switch {

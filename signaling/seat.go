@@ -39,7 +39,10 @@ type seat struct {
 
 	expires time.Time   // when the seat is given up; zero while the carrier is up
 	token   time.Time   // when a fresh token is due
-	timer   *time.Timer // for the earlier of the two
+	timer   *time.Timer // for the earliest of the three
+
+	iceServers func() []ICEServer // makes fresh ones
+	ice        time.Time          // when they are due; zero: never
 }
 
 func (s *seat) name() Seat { return Seat{Room: s.room.name, Peer: s.peer.ID, ID: s.id} }
@@ -102,6 +105,9 @@ func (h *Hub) detach(s *seat, c *carrier, why *Error) {
 // schedule sets the seat's timer.
 func (h *Hub) schedule(s *seat) {
 	next := s.token
+	if !s.ice.IsZero() && s.ice.Before(next) {
+		next = s.ice
+	}
 	if !s.expires.IsZero() && s.expires.Before(next) {
 		next = s.expires
 	}
@@ -122,9 +128,14 @@ func (h *Hub) onTimer(s *seat) {
 	case !s.expires.IsZero() && !now.Before(s.expires):
 		h.end(s, ReasonLost, errGone)
 		return
-	case !now.Before(s.token):
+	}
+	if !now.Before(s.token) {
 		s.token = now.Add(tokenFresh)
 		h.push(s, &Token{Token: h.tokens.make(s.room.name, s.peer.ID)})
+	}
+	if !s.ice.IsZero() && !now.Before(s.ice) && h.sessions[s.session] == s {
+		s.ice = now.Add(h.cfg.ICERenewal)
+		h.push(s, &ICEServers{ICEServers: s.iceServers()})
 	}
 	if h.sessions[s.session] == s {
 		h.schedule(s)

@@ -40,6 +40,7 @@ func (h *Hub) serveWebSocket(w http.ResponseWriter, r *http.Request, access Acce
 	conn.SetReadLimit(-1) // read has the limit, so that the client is told
 	ws := socket{conn, hijack.conn}
 	ws.raw.SetDeadline(time.Time{}) // what the HTTP server had set
+	defer h.hurry(func(deadline time.Time) { ws.raw.SetDeadline(deadline) })()
 
 	s, c, first, cursor, refusal := h.open(ws, r, access)
 	settle()

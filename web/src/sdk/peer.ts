@@ -165,9 +165,14 @@ export class Peer extends Emitter<PeerEvents> {
   present(forgotten: boolean): void {
     this.#away = false;
     clearTimeout(this.#awayTimer);
-    this.#link.configure(this.host.configuration);
+    this.configure();
     if (forgotten) this.#link.resend();
     this.refresh(forgotten && this.path?.kind === 'relayed'); // its relay, or its credentials, are of the seat that is gone
+  }
+
+  /** The host's servers are others, or have other credentials: for the next search. @internal */
+  configure(): void {
+    this.#link.configure(this.host.configuration);
   }
 
   /** The server does not have this peer, though it did not leave: media goes on for as long as it does. @internal */

@@ -358,6 +358,15 @@ export interface TokenFrame {
   token: string;
 }
 
+/** `iCEServers` brings fresh servers and credentials before those told before end. They are for connections to come and for ICE restarts of those that are there (RTCPeerConnection.setConfiguration). */
+export interface ICEServersFrame {
+  type: 'iCEServers';
+  seq: number;
+  ack?: number;
+  /** Ready for RTCPeerConnection. */
+  iceServers: ICEServer[];
+}
+
 /** `draining` tells that the server stops soon. */
 export interface DrainingFrame {
   type: 'draining';
@@ -414,6 +423,7 @@ export type ServerMessage =
   | JoinedFrame
   | LeftFrame
   | TokenFrame
+  | ICEServersFrame
   | DrainingFrame
   | ErrorFrame;
 

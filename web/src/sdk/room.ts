@@ -22,7 +22,7 @@ export interface JoinOptions {
   passphrase?: string;
   /** Media goes through the server's relay only: the others see its address in place of this device's. */
   relayOnly?: boolean;
-  /** Chooses among the STUN and TURN servers that were given, or names others. Asked at every seat, also after a restart of the server. */
+  /** Chooses among the STUN and TURN servers that were given, or names others. Asked at every seat, also after a restart of the server, and when credentials are renewed. */
   iceServers?: (given: RTCIceServer[]) => RTCIceServer[];
   /** Gives up when aborted. */
   signal?: AbortSignal;
@@ -231,11 +231,7 @@ export class Room extends Emitter<RoomEvents> {
     this.self.id = frame.self.id;
     this.link = frame.link;
     this.capacity = frame.limits.peersPerRoom;
-    this.#host.configuration = {
-      iceServers: this.options.iceServers?.(frame.iceServers) ?? frame.iceServers,
-      iceTransportPolicy: this.options.relayOnly ? 'relay' : 'all',
-      bundlePolicy: 'max-bundle',
-    };
+    this.#configure(frame.iceServers);
     const present = new Set(frame.peers.map((info) => info.id));
     for (const peer of [...this.#peers.values()]) if (!present.has(peer.id)) peer.away('unknown');
     for (const info of frame.peers) {
@@ -249,8 +245,20 @@ export class Room extends Emitter<RoomEvents> {
     }
   }
 
+  #configure(given: RTCIceServer[]): void {
+    this.#host.configuration = {
+      iceServers: this.options.iceServers?.(given) ?? given,
+      iceTransportPolicy: this.options.relayOnly ? 'relay' : 'all',
+      bundlePolicy: 'max-bundle',
+    };
+  }
+
   #message(message: ServerMessage): void {
     switch (message.type) {
+      case 'iceServers': // allocations keep the credential they were made with; the next search needs one that has not expired
+        this.#configure(message.iceServers);
+        for (const peer of this.#peers.values()) peer.configure();
+        return;
       case 'joined': {
         const peer = this.#peers.get(message.peer.id);
         if (!peer) return this.#add(new Peer(message.peer, this.#host, false));
