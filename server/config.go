@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -59,7 +60,8 @@ type Config struct {
 	// Terminal is where a person reads what was started and how to reach it. If nil, the same goes to the log.
 	Terminal io.Writer
 
-	look func() *machine.Here // instead of machine.Look, in tests
+	look         func() *machine.Here                                                // instead of machine.Look, in tests
+	lookExternal func(context.Context, *Config, *machine.Here) ([]netip.Addr, error) // instead of externalAddresses, likewise
 }
 
 const (

@@ -1,13 +1,15 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+
+	"github.com/parley-rtc/parley/server/relay"
 )
 
 // ports are the listeners that the server was told to open.
@@ -72,6 +74,20 @@ func (p *ports) openTurn(said, address string, udp func([]netip.AddrPort) error)
 		}
 	}
 	return place{}, &ListenError{"turn", address, err}
+}
+
+// udpBesideHTTPS is the https port on udp, for networks that let out nothing but 443, if the internet is served and it can be had. A
+// program that has it, as one that serves HTTP/3 may, keeps it.
+func (p *ports) udpBesideHTTPS(cfg *Config, log *slog.Logger) []netip.AddrPort {
+	if !cfg.public() || len(cfg.Proxies) > 0 || len(p.https) == 0 {
+		return nil
+	}
+	addresses := udpAddresses(p.https, p.at.https.port)
+	if err := relay.Free(addresses); err != nil {
+		log.Warn("STUN and TURN are not on the https port by udp", "port", p.at.https.port, "error", err)
+		return nil
+	}
+	return addresses
 }
 
 // udpAddresses are where to listen on udp for the same clients as lns: a wildcard that is both IPv4 and IPv6 is two.
@@ -156,21 +172,4 @@ func (s *server) serve(handler http.Handler, failed chan<- error) []*http.Server
 		newSTUNSwitchboard(s.ports.turns, config, stun, s.log).run()
 	}
 	return servers
-}
-
-// findExternal finds the addresses that the internet knows this machine by, if it is to be served.
-func (s *server) findExternal() error {
-	ctx, cancel := context.WithTimeout(context.Background(), lookupTime)
-	defer cancel()
-	var err error
-	s.external, err = externalAddresses(ctx, &s.cfg, s.watch.Here())
-	switch {
-	case err == nil:
-		return nil
-	case len(s.cfg.Public) > 0:
-		return &ConfigError{&SettingError{"public", "none of this machine's network interfaces has an address on the internet, and no cloud told of one: " +
-			"write the one that the internet knows it by, as --public=203.0.113.7"}}
-	}
-	s.log.Warn("no address on the internet is known, so calls are relayed on the local network only: write the one that the internet knows this machine by, as --external-address 203.0.113.7")
-	return nil
 }

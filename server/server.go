@@ -71,8 +71,8 @@ type server struct {
 	guard      *guard.Guard
 	authority  *localca.Authority
 	certs      *certificates
-	external   []netip.Addr // see externalAddresses
-	turn       *turnService // nil without a relay
+	external   atomic.Pointer[[]netip.Addr] // see externalAddresses; looked up again and again
+	turn       *turnService                 // nil without a relay
 	hub        *signaling.Hub
 	passphrase string // the host's; "" if anyone may open rooms
 	metrics    *metrics
@@ -108,7 +108,7 @@ func newServer(cfg Config) (_ *server, err error) {
 		return nil, err
 	}
 	s.reach = &reach{
-		watch: s.watch, names: canonicalAll(cfg.Names), internet: internetNames(&cfg, s.watch.Here(), s.external),
+		watch: s.watch, names: canonicalAll(cfg.Names), internet: internetNames(&cfg, s.watch.Here(), *s.external.Load()),
 		http: s.ports.at.http, https: s.ports.at.https, proxied: len(cfg.Proxies) > 0,
 	}
 	s.guard = &guard.Guard{
@@ -150,6 +150,7 @@ func (s *server) run(ctx context.Context) (err error) {
 	tasks.Go(func() { s.followMachine(background) })
 	tasks.Go(func() { s.renewLeaf(background) })
 	tasks.Go(func() { s.checkRelay(background) })
+	tasks.Go(func() { s.followExternal(background) })
 	if s.certs.own != nil {
 		tasks.Go(func() { s.certs.own.watch(background, lookEvery, s.log) })
 	}
@@ -242,7 +243,9 @@ func (s *server) warnOfNames(names []string) {
 func (s *server) followMachine(ctx context.Context) {
 	s.watch.Run(ctx, lookEvery, func(*machine.Here) {
 		s.updateLeaf()
-		s.updateRelay()
+		if !s.updateExternal(ctx) {
+			s.updateRelay()
+		}
 		s.log.Info("the network has changed", "open_at", s.reach.fromNetwork())
 	})
 }

@@ -5,9 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -26,8 +24,10 @@ import (
 
 const (
 	turnKeyFile = "turn.key"
-	// lookupTime bounds looking the own domain up in DNS at start.
+	// lookupTime bounds looking the own domain up in DNS.
 	lookupTime = 2 * time.Second
+	// lookupEvery is how often that is done again, and the cloud asked.
+	lookupEvery = 5 * time.Minute
 	// credentialLife is how long a seat's credential could be used if the server forgot that the seat has ended, as it does
 	// when it is killed. Pages that are open for longer get another one after credentialRenewal.
 	credentialLife    = 24 * time.Hour
@@ -42,6 +42,8 @@ type turnService struct {
 	relay *relay.Relay
 	at    struct{ turn, turns place } // udp and tcp; tls
 	reach *reach
+	// udpHTTPS is the https port where udp is open too; else 0.
+	udpHTTPS int
 	// certified reports whether browsers that installed nothing trust the certificate for a name.
 	certified func(name string) bool
 }
@@ -74,8 +76,12 @@ func (s *server) openTurn() error {
 		Logger: s.log,
 	}
 	t := &turnService{reach: s.reach, certified: s.certs.certified}
+	beside := s.ports.udpBesideHTTPS(&s.cfg, s.log)
+	if len(beside) > 0 {
+		t.udpHTTPS = s.ports.at.https.port
+	}
 	t.at.turn, err = s.ports.openTurn(s.cfg.TURN, s.cfg.turnAddress(), func(udp []netip.AddrPort) (err error) {
-		cfg.UDP = udp
+		cfg.UDP = append(udp, beside...)
 		t.relay, err = relay.Start(cfg)
 		return err
 	})
@@ -91,10 +97,11 @@ func (s *server) openTurn() error {
 // server's own.
 func (s *server) relayAddresses() (relayed, own []netip.Addr) {
 	here := s.watch.Here().Addrs
-	own = append(slices.Clone(here), s.external...)
+	external := *s.external.Load()
+	own = append(slices.Clone(here), external...)
 	pick := func(is4 bool) {
 		family := func(a netip.Addr) bool { return a.Is4() == is4 && !a.IsLinkLocalUnicast() }
-		for _, list := range [][]netip.Addr{s.external, here} { // those of Here are sorted, loopback last
+		for _, list := range [][]netip.Addr{external, here} { // those of Here are sorted, loopback last
 			if i := slices.IndexFunc(list, family); i >= 0 {
 				relayed = append(relayed, list[i])
 				return
@@ -119,6 +126,9 @@ func (t *turnService) urls(host string, trusted bool) (stun, relayed []string) {
 	port := ":" + strconv.Itoa(t.at.turn.port)
 	stun = []string{"stun:" + host + port}
 	relayed = []string{"turn:" + host + port + "?transport=udp", "turn:" + host + port + "?transport=tcp"}
+	if t.udpHTTPS != 0 {
+		relayed = append(relayed, "turn:"+host+":"+strconv.Itoa(t.udpHTTPS)+"?transport=udp")
+	}
 	if name != "" && (trusted || t.certified(name)) {
 		for _, p := range []int{t.at.turns.port, t.reach.https.port} {
 			if p != 0 && !t.reach.proxied {
@@ -132,6 +142,9 @@ func (t *turnService) urls(host string, trusted bool) (stun, relayed []string) {
 // describe says where the relay is, for a person.
 func (t *turnService) describe() string {
 	text := fmt.Sprintf("works: TURN on %d (udp, tcp)", t.at.turn.port)
+	if t.udpHTTPS != 0 {
+		text += fmt.Sprintf(" and %d (udp)", t.udpHTTPS)
+	}
 	var tls []string
 	for _, p := range []place{t.at.turns, t.reach.https} {
 		if p.on() && !t.reach.proxied { // behind a proxy there is no certificate that browsers trust
@@ -150,7 +163,11 @@ func (s *server) portsToOpen() string {
 	list := []place{s.reach.http, s.reach.https}
 	if s.turn != nil {
 		list = append(list, s.turn.at.turn, s.turn.at.turns)
-		udp = append(udp, strconv.Itoa(s.turn.at.turn.port), s.cfg.relayPortText())
+		udp = append(udp, strconv.Itoa(s.turn.at.turn.port))
+		if s.turn.udpHTTPS != 0 {
+			udp = append(udp, strconv.Itoa(s.turn.udpHTTPS))
+		}
+		udp = append(udp, s.cfg.relayPortText())
 	}
 	for _, p := range list {
 		if p.far() {
@@ -229,6 +246,9 @@ func TURNCredentials(cfg Config, name string, expires time.Time) ([]signaling.IC
 		certified: func(name string) bool { return slices.Contains(canonicalAll(cfg.Domains), name) },
 	}
 	t.at.turn, t.at.turns = placeOf(cfg.turnAddress()), placeOf(cfg.turnsAddress())
+	if cfg.public() && !t.reach.proxied {
+		t.udpHTTPS = t.reach.https.port
+	}
 	host := "localhost"
 	if names := append(t.reach.internet, localAddrs(watch.Here())...); len(names) > 0 {
 		host = names[0]
@@ -328,7 +348,7 @@ func (s *server) checkRelay(ctx context.Context) {
 	if s.turn == nil {
 		return
 	}
-	for _, addr := range s.external {
+	for _, addr := range *s.external.Load() {
 		to := netip.AddrPortFrom(addr, uint16(s.turn.at.turn.port))
 		if seen, err := relay.Ask(ctx, to); err != nil {
 			s.log.Warn("the relay cannot be reached from here through its external address; if it can be from elsewhere, the router in front does not lead its own network back in, and only callers there suffer",
@@ -346,56 +366,6 @@ func (c *certificates) certified(name string) bool {
 	}
 	return c.manager != nil && c.manager.Certificate(name) != nil
 }
-
-// externalAddresses are those that the internet knows this machine by: what the operator says, else the addresses of
-// its domain, else a public address of an interface.
-func externalAddresses(ctx context.Context, cfg *Config, here *machine.Here) ([]netip.Addr, error) {
-	if len(cfg.External) > 0 || !cfg.public() {
-		return parseAddrs(cfg.External), nil
-	}
-	var found []netip.Addr
-	for _, p := range cfg.Public {
-		if addr, err := netip.ParseAddr(p); err == nil {
-			found = append(found, addr.Unmap())
-		}
-	}
-	if len(found) > 0 {
-		return found, nil
-	}
-	for _, d := range cfg.Domains {
-		addrs, _ := net.DefaultResolver.LookupNetIP(ctx, "ip", canonical(d)) // no answer is no address
-		for _, a := range addrs {
-			if a = a.Unmap(); isPublic(a) {
-				found = append(found, a)
-			}
-		}
-	}
-	if len(found) > 0 {
-		return found, nil
-	}
-	for _, a := range here.Addrs {
-		if isPublic(a) {
-			found = append(found, a)
-		}
-	}
-	if len(found) > 0 {
-		return found, nil
-	}
-	return askCloud(ctx, cloudAddress)
-}
-
-func parseAddrs(texts []string) (list []netip.Addr) {
-	for _, t := range texts {
-		if a, err := netip.ParseAddr(t); err == nil { // Validate has seen the others
-			list = append(list, a.Unmap())
-		}
-	}
-	return list
-}
-
-func isPublic(a netip.Addr) bool { return a.IsGlobalUnicast() && !machine.IsNear(a) }
-
-var errNoExternal = errors.New("no address is known under which the internet reaches this machine")
 
 // turnUsers takes name:password apart.
 func (c *Config) turnUsers() (users []turn.User, err error) {

@@ -8,12 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -136,6 +139,80 @@ func TestEachPortTellsSTUNFromHTTP(t *testing.T) {
 			t.Errorf("got %.80q, want the connection closed", answer)
 		}
 	})
+}
+
+// "with `--domain` also on udp 443": beside https, printed among the ports to open, and told to clients.
+func TestUDPOnTheHTTPSPort(t *testing.T) {
+	cert, key := filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
+	writePair(t, cert, key)
+	var terminal bytes.Buffer
+	r := start(t, Config{Domains: []string{"call.example"}, External: []string{"127.0.0.1"}, TLSCert: cert, TLSKey: key, Terminal: &terminal, Passphrase: "correct horse"})
+	port := r.reach.https.port
+	askSTUN(t, "udp", fmt.Sprintf("127.0.0.1:%d", port))
+	askSTUN(t, "udp", fmt.Sprintf("127.0.0.1:%d", r.turn.at.turn.port))
+	if got, want := r.portsToOpen(), fmt.Sprintf("; udp %d, %d, 49152-65535", r.turn.at.turn.port, port); !strings.HasSuffix(got, want) {
+		t.Errorf("ports to open: %s; want it to end with %s", got, want)
+	}
+	if _, urls := r.turn.urls("call.example", false); !slices.Contains(urls, fmt.Sprintf("turn:call.example:%d?transport=udp", port)) {
+		t.Errorf("clients are told %v", urls)
+	}
+
+	// Who serves HTTP/3 there keeps the port, and the server starts all the same.
+	busy, err := net.ListenUDP("udp4", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	taken := busy.LocalAddr().(*net.UDPAddr).Port
+	other := start(t, Config{Domains: []string{"call.example"}, External: []string{"127.0.0.1"}, TLSCert: cert, TLSKey: key, HTTPS: fmt.Sprintf(":%d", taken), Passphrase: "correct horse"})
+	if _, urls := other.turn.urls("call.example", false); other.turn.udpHTTPS != 0 || slices.Contains(urls, fmt.Sprintf("turn:call.example:%d?transport=udp", taken)) {
+		t.Errorf("offers a port that another program has: %v", urls)
+	}
+	if local := start(t, Config{}); local.turn.udpHTTPS != 0 {
+		t.Error("udp beside https on a local network, where nobody needs it")
+	}
+}
+
+// The external address is looked up again: new allocations have the new one, the log tells, and a look-up that fails changes nothing.
+func TestExternalAddressIsFollowed(t *testing.T) {
+	var mu sync.Mutex
+	now, fails := netip.MustParseAddr("198.51.100.1"), error(nil)
+	log := &syncBuffer{}
+	r := start(t, Config{
+		HTTPS: "off", Domains: []string{"call.example"}, Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Passphrase: "correct horse",
+		Logger: slog.New(slog.NewTextHandler(log, nil)),
+		lookExternal: func(context.Context, *Config, *machine.Here) ([]netip.Addr, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return []netip.Addr{now}, fails
+		},
+	})
+	set := func(a string, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		now, fails = netip.MustParseAddr(a), err
+	}
+	relayed := func() string { addrs, _ := r.relayAddresses(); return fmt.Sprint(addrs) }
+	cut, cancel := context.WithCancel(t.Context())
+	cancel() // no question to addresses that nobody has
+	for _, step := range []struct {
+		address string
+		err     error
+		changed bool
+		want    string
+	}{
+		{"198.51.100.1", nil, false, "[198.51.100.1]"},
+		{"198.51.100.2", errNoExternal, false, "[198.51.100.1]"},
+		{"198.51.100.2", nil, true, "[198.51.100.2]"},
+	} {
+		set(step.address, step.err)
+		if changed := r.updateExternal(cut); changed != step.changed || relayed() != step.want {
+			t.Errorf("looked up %s, %v: changed %v, relays from %s; want %+v", step.address, step.err, changed, relayed(), step)
+		}
+	}
+	if !strings.Contains(log.String(), "the external address has changed") || !strings.Contains(log.String(), "198.51.100.2") {
+		t.Errorf("the log does not tell: %s", log)
+	}
 }
 
 // turns is offered under a name only, and only to browsers that trust the certificate.

@@ -31,6 +31,8 @@ type user struct {
 	limits   Limits
 	taken    int         // relay addresses, reserved ones included
 	first    *allocation // of a list through next
+	shards   int64       // that he has something on, this one included; 0 is 1
+	rate     int64       // this shard's share of limits.Bandwidth
 	up, down meter
 }
 
@@ -118,7 +120,22 @@ func (s *Server) account() *user {
 		s.users[u.name] = u
 	}
 	u.limits = s.id.limits // the newest credential counts
+	u.share()
 	return u
+}
+
+func (u *user) share() {
+	if u.rate = u.limits.Bandwidth / max(1, u.shards); u.rate == 0 && u.limits.Bandwidth > 0 {
+		u.rate = 1 // 0 is no bound
+	}
+}
+
+// Share tells on how many shards a user has relayed addresses: his bandwidth is divided among them.
+func (s *Server) Share(name string, shards int) {
+	if u := s.users[name]; u != nil {
+		u.shards = int64(shards)
+		u.share()
+	}
 }
 
 // add makes room for one more allocation in all the books.
@@ -199,7 +216,10 @@ func (s *Server) openRelay(now mono.Time, a *allocation, address netip.AddrPort,
 	a.user.taken++
 	a.waiting++
 	s.timers.Set(&r.timer, now.Add(openTimeout))
-	s.events = append(s.events, OpenRelay{Request: r.request, Address: address, Token: token})
+	s.events = append(s.events, OpenRelay{
+		Request: r.request, Address: address, Token: token,
+		User: a.user.name, Limit: a.user.limits.Allocations,
+	})
 	return r
 }
 

@@ -65,8 +65,8 @@ type User struct {
 	Limits Limits
 }
 
-// Limits bound what one user may take of one engine at a time; with shards, the driver can count over all of them and
-// answer OpenRelay with ErrQuota.
+// Limits bound what one user may take of one engine at a time. With shards, the driver counts over all of them, answers OpenRelay
+// with ErrQuota, and says how the bandwidth is shared (Server.Share).
 type Limits struct {
 	// Allocations is the number of relayed addresses; default 64.
 	Allocations int

@@ -20,6 +20,10 @@ type OpenRelay struct {
 	// Token, if not zero, asks for the socket that another shard holds in reserve under this token; Address is not valid
 	// then. The driver finds the shard whose TakeReservation knows the token and hands the socket over, or fails.
 	Token uint64
+	// User is whose it will be, and Limit how many he may have: a driver of several shards counts over all of them and fails with
+	// ErrQuota where he has them already.
+	User  string
+	Limit int
 }
 
 // CloseSocket says that a socket is not needed any more: a relay socket, or a client's stream that has had no

@@ -72,6 +72,9 @@ func contains(list []netip.Prefix, a netip.Addr) bool {
 	return false
 }
 
+// maxFormer bounds the relay addresses of before that are remembered. A stranger who has one of them later cannot be relayed to.
+const maxFormer = 4
+
 // A verdict says what may be done with data for an address.
 type verdict uint8
 
@@ -85,9 +88,19 @@ const (
 // policy decides which addresses may be peers.
 type policy struct {
 	relay      []netip.Addr
+	former     []netip.Addr // relay addresses of before, which allocations may still have; the newest first
 	own        []netip.Addr
 	allow      []netip.Prefix
 	generation uint32 // counts changes, so that a verdict can be remembered as long as it holds
+}
+
+// set replaces the addresses.
+func (p *policy) set(relay, own []netip.Addr) {
+	former := slices.Concat(p.relay, p.former)
+	p.relay, p.own = slices.Clone(relay), slices.Clone(own)
+	p.former = slices.DeleteFunc(former, func(a netip.Addr) bool { return slices.Contains(relay, a) })
+	p.former = p.former[:min(len(p.former), maxFormer)]
+	p.generation++
 }
 
 func (p *policy) judge(a netip.Addr) verdict {
@@ -95,20 +108,19 @@ func (p *policy) judge(a netip.Addr) verdict {
 		return refuse
 	}
 	allowed := contains(p.allow, a)
-	if slices.Contains(p.own, a) && !slices.Contains(p.relay, a) {
+	ours := slices.Contains(p.relay, a) || slices.Contains(p.former, a)
+	if slices.Contains(p.own, a) && !ours {
 		// This machine is in the networks that the operator allows, but not meant by that.
 		if slices.Contains(p.allow, netip.PrefixFrom(a, a.BitLen())) {
 			return forward
 		}
 		return refuse
 	}
-	for _, r := range p.relay {
-		if r == a {
-			if allowed {
-				return forwardIn
-			}
-			return handOver
+	if ours {
+		if allowed {
+			return forwardIn
 		}
+		return handOver
 	}
 	if allowed {
 		return forward

@@ -329,3 +329,25 @@ func TestOnlyLocalClientsUnlessPublic(t *testing.T) {
 		r.none(from)
 	}
 }
+
+// When the external address changes, allocations that are there keep theirs and reach each other as before; new ones have the new one.
+func TestAllocationsKeepAFormerAddress(t *testing.T) {
+	r, c := allocated(t)
+	d := r.client("5.9.0.1:2000", "bea")
+	d.allocate()
+	c.expect(0, stun.ChannelBind, binding(0x4000, d.relayed))
+	d.expect(0, stun.ChannelBind, binding(0x4001, c.relayed))
+	next := netip.MustParseAddr("5.9.0.77")
+	if err := r.s.SetAddresses([]netip.Addr{next}, []netip.Addr{relay4}); err != nil {
+		t.Fatal(err)
+	}
+	c.sendOn(0x4000, "still here")
+	if got := r.one(); got.Remote != d.path.Remote || string(got.Payload[4:]) != "still here" {
+		t.Errorf("sent %+v, want ChannelData to the other client", got)
+	}
+	e := r.client("5.9.0.1:3000", "cid")
+	e.allocate()
+	if e.relayed.Addr() != next || c.relayed.Addr() != relay4 {
+		t.Errorf("a new allocation has %v, an old one %v", e.relayed, c.relayed)
+	}
+}

@@ -186,7 +186,7 @@ func (s *Server) toPeer(now mono.Time, a *allocation, permission int, peer netip
 	if buf == nil {
 		return full
 	}
-	if !a.user.up.take(now, len(p.data), a.user.limits.Bandwidth) {
+	if !a.user.up.take(now, len(p.data), a.user.rate) {
 		s.drop(DropBandwidth)
 		return done
 	}
@@ -273,8 +273,8 @@ func (s *Server) toClient(now mono.Time, a *allocation, peer netip.AddrPort, p *
 	if buf == nil {
 		return full
 	}
-	if sender != nil && !sender.user.up.take(now, len(data), sender.user.limits.Bandwidth) ||
-		!a.user.down.take(now, len(data), a.user.limits.Bandwidth) {
+	if sender != nil && !sender.user.up.take(now, len(data), sender.user.rate) ||
+		!a.user.down.take(now, len(data), a.user.rate) {
 		s.drop(DropBandwidth)
 		return done
 	}

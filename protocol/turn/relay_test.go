@@ -675,6 +675,13 @@ func TestBandwidth(t *testing.T) {
 	if n := passed(func() { c.sendOn(0x4000, data) }); n != 5 {
 		t.Errorf("%d datagrams half a second later, want 5", n)
 	}
+	defer func() { // with relayed addresses on two shards, each has half
+		r.wait(10 * time.Second)
+		r.s.Share("ada", 2)
+		if n := passed(func() { c.sendOn(0x4000, data) }); n != 5 {
+			t.Errorf("%d datagrams at once of a user who is on two shards, want 5", n)
+		}
+	}()
 	if n := r.s.Counters().Dropped[turn.DropBandwidth]; n != 50+20+20+25 {
 		t.Errorf("%d datagrams counted as dropped", n)
 	}

@@ -144,13 +144,12 @@ func New(cfg Config) (*Server, error) {
 	return s, s.SetAddresses(cfg.Relay, cfg.Own)
 }
 
-// SetAddresses replaces Config.Relay and Config.Own. Allocations keep the address that they have.
+// SetAddresses replaces Config.Relay and Config.Own. Allocations keep the address that they have, and reach each other by it as before.
 func (s *Server) SetAddresses(relay, own []netip.Addr) error {
 	if err := validateRelay(relay); err != nil {
 		return err
 	}
-	s.policy.relay, s.policy.own = slices.Clone(relay), slices.Clone(own)
-	s.policy.generation++
+	s.policy.set(relay, own)
 	return nil
 }
 

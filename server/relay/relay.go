@@ -59,6 +59,7 @@ type Relay struct {
 
 	mu      sync.Mutex
 	owners  map[netip.AddrPort]*shard // who has which relayed address
+	users   map[string]*holdings      // who has any
 	here    []netip.Addr
 	streams map[netip.Prefix]int // clients on tcp and tls, by address
 	count   int                  // of them
@@ -72,6 +73,7 @@ func Start(cfg Config) (*Relay, error) {
 		log:     cfg.Logger,
 		stop:    make(chan struct{}),
 		owners:  map[netip.AddrPort]*shard{},
+		users:   map[string]*holdings{},
 		here:    slices.Clone(cfg.Here),
 		streams: map[netip.Prefix]int{},
 	}
@@ -117,6 +119,12 @@ func Start(cfg Config) (*Relay, error) {
 
 var errEnded = errors.New("relay: the loop has ended")
 
+// Free reports whether nobody else has these UDP addresses.
+func Free(addresses []netip.AddrPort) error {
+	_, err := probe(addresses)
+	return err
+}
+
 // probe makes sure that nobody else has the ports: a shared port would be shared with another program of this user too.
 // It returns the addresses with the ports that the system chose.
 func probe(addresses []netip.AddrPort) ([]netip.AddrPort, error) {
@@ -147,7 +155,7 @@ func (r *Relay) newShard(cfg turn.Config) (*shard, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &shard{relay: r, loop: l, streams: map[pkt.Socket]netip.Prefix{}, relayed: map[pkt.Socket]netip.AddrPort{}}
+	s := &shard{relay: r, loop: l, streams: map[pkt.Socket]netip.Prefix{}, relayed: map[pkt.Socket]holding{}}
 	err = errEnded
 	l.Do(func(now mono.Time) { err = s.attach(now, cfg) })
 	if err != nil {

@@ -371,3 +371,28 @@ func TestStreamsFromOneAddressAreBounded(t *testing.T) {
 		t.Errorf("%d streams, %d refused; want 256 and 1", s.Streams, s.RefusedStreams)
 	}
 }
+
+// "limits of a relay account [are] counted over all processors", not for each: what counts is the account, wherever its clients land.
+func TestAnAccountsLimitHoldsOverAllShards(t *testing.T) {
+	r := start(t, func(cfg *relay.Config) { cfg.Turn.Limits.Allocations = 3 })
+	allocate := func(c *client) error { // over tcp clients go to the shards in turn
+		_, err := c.request(stun.Allocate, func(b *stun.Builder) { b.Uint32(stun.AttrRequestedTransport, 17<<24) })
+		return err
+	}
+	var with []*client
+	for i := range 6 {
+		c := dialTCP(t, r, "ada")
+		err := allocate(c)
+		if i < 3 && err != nil || i >= 3 && (err == nil || err.Error() != stun.CodeAllocationQuotaReached.String()) {
+			t.Fatalf("allocation %d of an account that may have 3: %v", i+1, err)
+		}
+		with = append(with, c)
+	}
+	if err := allocate(dialTCP(t, r, "bob")); err != nil {
+		t.Errorf("another account: %v", err)
+	}
+	with[0].mustRequest(stun.Refresh, func(b *stun.Builder) { b.Uint32(stun.AttrLifetime, 0) })
+	if err := allocate(dialTCP(t, r, "ada")); err != nil {
+		t.Errorf("one more after one was given back: %v", err)
+	}
+}

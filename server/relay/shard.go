@@ -26,7 +26,7 @@ type shard struct {
 	listening []netip.AddrPort // not changed after Start
 
 	streams map[pkt.Socket]netip.Prefix
-	relayed map[pkt.Socket]netip.AddrPort // the relayed address of each relay socket
+	relayed map[pkt.Socket]holding // what each relay socket is for
 
 	coming atomic.Int64  // bytes from other shards, posted and not yet handled; for all
 	lost   atomic.Uint64 // datagrams for this shard that found no room; for all
@@ -112,25 +112,26 @@ func (s *shard) openRelay(now mono.Time, e turn.OpenRelay) {
 		s.takeReservation(e)
 		return
 	}
-	s.bind(now, e.Request, e.Address)
+	s.bind(now, e, e.Address)
 }
 
-func (s *shard) bind(now mono.Time, request uint32, address netip.AddrPort) {
-	if !s.relay.claim(address, s) {
-		s.engine.RelayFailed(now, request, turn.ErrPortTaken)
+func (s *shard) bind(now mono.Time, e turn.OpenRelay, address netip.AddrPort) {
+	h := holding{address, e.User}
+	if err := s.relay.claim(h, s, e.Limit); err != nil {
+		s.engine.RelayFailed(now, e.Request, err)
 		return
 	}
 	name, _, err := s.lease.Open(udp.Config{Local: s.relay.bindable(address), Buffer: relayBuffer, ICMP: true})
 	if err != nil {
-		s.relay.unclaim(address, s)
+		s.relay.unclaim(h, s)
 		if errors.Is(err, syscall.EADDRINUSE) {
 			err = turn.ErrPortTaken
 		}
-		s.engine.RelayFailed(now, request, err)
+		s.engine.RelayFailed(now, e.Request, err)
 		return
 	}
-	s.relayed[name] = address
-	s.engine.RelayOpened(now, request, name, address)
+	s.relayed[name] = h
+	s.engine.RelayOpened(now, e.Request, name, address)
 }
 
 // takeReservation looks for the shard that holds a port in reserve. A socket belongs to its loop, so that shard closes
@@ -151,7 +152,7 @@ func (s *shard) takeReservation(e turn.OpenRelay) {
 			name, address, ok := other.engine.TakeReservation(e.Token)
 			if ok {
 				other.close(now, name)
-				s.lease.Post(func(now mono.Time) { s.bind(now, e.Request, address) })
+				s.lease.Post(func(now mono.Time) { s.bind(now, e, address) })
 				left.Store(-1)
 			} else if left.Add(-1) == 0 {
 				s.lease.Post(func(now mono.Time) { s.engine.RelayFailed(now, e.Request, errNoReservation) })
@@ -164,30 +165,12 @@ var errNoReservation = errors.New("relay: nobody holds a reservation of this tok
 
 // close closes a relay socket or a client's stream.
 func (s *shard) close(now mono.Time, name pkt.Socket) {
-	if address, ok := s.relayed[name]; ok {
+	if h, ok := s.relayed[name]; ok {
 		delete(s.relayed, name)
-		s.relay.unclaim(address, s)
+		s.relay.unclaim(h, s)
 	}
 	s.forget(now, name)
 	s.lease.Close(name)
-}
-
-func (r *Relay) claim(a netip.AddrPort, s *shard) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.owners[a] != nil {
-		return false
-	}
-	r.owners[a] = s
-	return true
-}
-
-func (r *Relay) unclaim(a netip.AddrPort, s *shard) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.owners[a] == s {
-		delete(r.owners, a)
-	}
 }
 
 func (r *Relay) owner(a netip.AddrPort) *shard {
