@@ -95,9 +95,6 @@ type Candidate struct {
 	Preference uint8
 }
 
-// discard is the port of an active candidate (RFC 6544 section 4.5).
-const discard = 9
-
 // typePreference is that of RFC 8445 section 5.1.2.2 for UDP. TCP is below every UDP candidate but the relayed ones ("if
 // the transport protocol is more important", RFC 6544 section 4.2), and a relay over a stream below one over UDP.
 func (c *Candidate) typePreference() uint32 {
@@ -142,7 +139,6 @@ type candidate struct {
 	Candidate
 	origin int16 // local: index into Agent.origins
 	rank   int16
-	relay  bool // remote peer-reflexive: unknown to signaling
 }
 
 func foundationOf(origin int) string { return strconv.Itoa(origin + 1) }
