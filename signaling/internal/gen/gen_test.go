@@ -31,3 +31,11 @@ func TestMarkers(t *testing.T) {
 		t.Errorf("a page without markers: %v", err)
 	}
 }
+
+func TestTypeName(t *testing.T) {
+	for name, want := range map[string]string{"Join": "join", "ICEServers": "iceServers", "SessionUnknown": "sessionUnknown"} {
+		if got := typeName(name); got != want {
+			t.Errorf("%s is %q on the wire, want %q", name, got, want)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // A schema is what the Go source says about the wire format, in the order of the source.
@@ -45,7 +46,16 @@ type enum struct {
 type value struct{ text, doc string }
 
 // typeName is the `type` on the wire.
-func (f *frame) typeName() string { return strings.ToLower(f.name[:1]) + f.name[1:] }
+func (f *frame) typeName() string { return typeName(f.name) }
+
+// typeName is a Go name as the wire has it: its first word in small letters, a whole initialism if it begins with one.
+func typeName(name string) string {
+	word := 1
+	for word+1 < len(name) && unicode.IsUpper(rune(name[word])) && unicode.IsUpper(rune(name[word+1])) {
+		word++
+	}
+	return strings.ToLower(name[:word]) + name[word:]
+}
 
 // readSchema parses the package in dir.
 func readSchema(dir string) (*schema, error) {

@@ -358,9 +358,9 @@ export interface TokenFrame {
   token: string;
 }
 
-/** `iCEServers` brings fresh servers and credentials before those told before end. They are for connections to come and for ICE restarts of those that are there (RTCPeerConnection.setConfiguration). */
+/** `iceServers` brings fresh servers and credentials before those told before end. They are for connections to come and for ICE restarts of those that are there (RTCPeerConnection.setConfiguration). */
 export interface ICEServersFrame {
-  type: 'iCEServers';
+  type: 'iceServers';
   seq: number;
   ack?: number;
   /** Ready for RTCPeerConnection. */
