@@ -1,0 +1,626 @@
+package jsep
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/parley-rtc/parley/protocol/sdp"
+)
+
+// moves is the state machine: what a description of a type, set on a side, makes of a state (RFC 8829 section 3.2).
+var moves = map[bool]map[Type]map[SignalingState]SignalingState{
+	false: { // local
+		Offer:    {Stable: HaveLocalOffer, HaveLocalOffer: HaveLocalOffer},
+		Answer:   {HaveRemoteOffer: Stable, HaveLocalPranswer: Stable},
+		Pranswer: {HaveRemoteOffer: HaveLocalPranswer, HaveLocalPranswer: HaveLocalPranswer},
+		Rollback: {HaveLocalOffer: Stable, HaveRemoteOffer: Stable},
+	},
+	true: { // remote
+		Offer:    {Stable: HaveRemoteOffer, HaveRemoteOffer: HaveRemoteOffer},
+		Answer:   {HaveLocalOffer: Stable, HaveRemotePranswer: Stable},
+		Pranswer: {HaveLocalOffer: HaveRemotePranswer, HaveRemotePranswer: HaveRemotePranswer},
+		Rollback: {HaveLocalOffer: Stable, HaveRemoteOffer: Stable},
+	},
+}
+
+// SetLocal applies a local description (setLocalDescription). With an empty type it is the offer or answer that the state
+// asks for; with empty text the last created one, made anew if something has changed since.
+func (s *Session) SetLocal(d Description) (Changes, error) {
+	if s.state == Closed {
+		return Changes{}, errClosed
+	}
+	// 4.1 Let type be description.type if present, or else "offer" if connection.[[SignalingState]] is either "stable",
+	// "have-local-offer", or "have-remote-pranswer"; otherwise "answer".
+	if d.Type == "" {
+		d.Type = Answer
+		if s.state == Stable || s.state == HaveLocalOffer || s.state == HaveRemotePranswer {
+			d.Type = Offer
+		}
+	}
+	last, create := &s.lastAnswer, s.CreateAnswer
+	if d.Type == Offer {
+		last, create = &s.lastOffer, func() (Description, error) { return s.CreateOffer(OfferOptions{}) }
+	}
+	switch {
+	case d.Type == Rollback:
+		return s.set(d, false)
+	case d.SDP != "" && d.SDP != *last:
+		// 4.3, 4.4: not what was created last
+		return Changes{}, fail(InvalidModificationError, "the description is not the %s that was created last", d.Type)
+	}
+	if _, ok := moves[false][d.Type][s.state]; !ok {
+		return Changes{}, fail(InvalidStateError, "a local %s cannot be set in the state %s", d.Type, s.state)
+	}
+	// 4.5, 4.6: If sdp is the empty string, use the last created one, unless it is outdated.
+	if d.SDP == "" {
+		if *last == "" || s.dirty {
+			if _, err := create(); err != nil {
+				return Changes{}, err
+			}
+		}
+		d.SDP = *last
+	}
+	return s.set(d, false)
+}
+
+// SetRemote applies a remote description (setRemoteDescription). An offer that meets our own rolls ours back.
+func (s *Session) SetRemote(d Description) (Changes, error) {
+	if s.state == Closed {
+		return Changes{}, errClosed
+	}
+	if d.Type == Offer && s.state == HaveLocalOffer {
+		// 4. If description.type is "offer" and the description is invalid for the current signaling state: roll back first.
+		if _, err := s.parse(d); err != nil {
+			return Changes{}, err
+		}
+		first, err := s.set(Description{Type: Rollback}, false)
+		if err != nil {
+			return Changes{}, err
+		}
+		c, err := s.set(d, true)
+		c.RolledBack, c.Before = true, first.Before
+		c.ClosedIDs = append(first.ClosedIDs, c.ClosedIDs...)
+		c.Removed = append(first.Removed, c.Removed...)
+		c.Tracks = append(first.Tracks, c.Tracks...)
+		if err != nil {
+			c.After, c.Transports = s.state, s.Transports() // the rollback stands
+		}
+		return c, err
+	}
+	return s.set(d, true)
+}
+
+func (s *Session) parse(d Description) (*sdp.Description, error) {
+	parsed, err := sdp.Parse(d.SDP)
+	if err != nil {
+		return nil, syntax(err)
+	}
+	return parsed, nil
+}
+
+// set is "set a session description".
+func (s *Session) set(d Description, remote bool) (Changes, error) {
+	c := Changes{Before: s.state}
+	next, ok := moves[remote][d.Type][s.state]
+	if !ok {
+		if d.Type != Offer && d.Type != Answer && d.Type != Pranswer && d.Type != Rollback {
+			return c, fail(TypeError, "%q is not a type of description", d.Type)
+		}
+		return c, fail(InvalidStateError, "a description of type %s cannot be set in the state %s", d.Type, s.state)
+	}
+	if d.Type == Rollback {
+		s.rollback(&c)
+		return c, nil
+	}
+	parsed, err := s.parse(d)
+	if err != nil {
+		return c, err
+	}
+	if remote {
+		if err := s.check(d.Type, parsed); err != nil {
+			return c, err
+		}
+	}
+	before := s.save()
+	if s.state == Stable {
+		s.stable = before
+	}
+	switch {
+	case d.Type == Offer && remote:
+		err = s.applyRemoteOffer(parsed, &c)
+	case d.Type == Offer:
+		s.applyLocalOffer()
+	default:
+		err = s.applyAnswer(parsed, d.Type == Answer, remote, &c)
+	}
+	if err == nil {
+		err = s.entropy
+	}
+	if err != nil {
+		s.restore(before, func(*Transceiver) bool { return false })
+		return Changes{Before: s.state}, err
+	}
+	kept := &description{d.Type, parsed}
+	switch {
+	case d.Type == Answer && remote:
+		s.currentRemote, s.currentLocal = kept, s.pendingLocal
+	case d.Type == Answer:
+		s.currentLocal, s.currentRemote = kept, s.pendingRemote
+	case remote:
+		s.pendingRemote = kept
+	default:
+		s.pendingLocal = kept
+	}
+	if remote && d.Type != Pranswer || remote && s.trickle == nil {
+		trickle := slices.Contains(offered(parsed, "ice-options"), "trickle")
+		s.trickle = &trickle
+	}
+	s.state = next
+	if d.Type == Answer {
+		s.pendingLocal, s.pendingRemote, s.lastOffer, s.lastAnswer, s.planned = nil, nil, "", "", nil
+		s.settleRestart()
+		s.stop(&c)
+	} else if remote {
+		s.lastAnswer = ""
+	}
+	s.conclude(&c)
+	return c, nil
+}
+
+func (s *Session) conclude(c *Changes) {
+	s.dirty = true
+	c.After, c.Data = s.state, s.data
+	c.Transports = s.Transports()
+}
+
+// rollback is step 4.5.11 of "set a session description".
+func (s *Session) rollback(c *Changes) {
+	before := slices.Clone(s.transports)
+	tracks := map[*Transceiver]sdp.Direction{}
+	for _, t := range s.transceivers {
+		tracks[t] = t.fired
+	}
+	// A transceiver that the description created stays only if addTrack has attached a track to it since; those that were
+	// added otherwise lose their mid.
+	c.Removed = s.restore(s.stable, func(t *Transceiver) bool { return !t.remote || t.hasTrack })
+	for t, fired := range tracks {
+		if fired.Receives() && !t.fired.Receives() {
+			c.Tracks = append(c.Tracks, TrackChange{Transceiver: t})
+		}
+	}
+	s.closed(before, c)
+	s.pendingLocal, s.pendingRemote, s.lastOffer, s.lastAnswer, s.planned = nil, nil, "", "", nil
+	s.state = Stable
+	s.conclude(c)
+}
+
+// closed notes which transports are gone.
+func (s *Session) closed(before []*transport, c *Changes) {
+	for _, t := range before {
+		if !slices.Contains(s.transports, t) {
+			c.ClosedIDs = append(c.ClosedIDs, t.ID)
+		}
+	}
+}
+
+// applyLocalOffer makes the sections and transports that the last created offer has laid out (RFC 8829 section 5.9).
+func (s *Session) applyLocalOffer() {
+	tagged := (*transport)(nil)
+	for i, x := range s.planned {
+		if i == len(s.sections) {
+			s.sections = append(s.sections, section{})
+		}
+		sec := &s.sections[i]
+		if x.fresh {
+			if old := sec.transceiver; old != nil && old.index == i {
+				old.mid, old.index = "", -1
+			}
+			*sec = section{mid: x.mid, kind: x.kind, transceiver: x.transceiver}
+		}
+		sec.rejected = x.rejected && (sec.rejected || !sec.negotiated)
+		if t := sec.transceiver; t != nil && !x.rejected {
+			t.mid, t.index = x.mid, i
+		}
+		if x.own {
+			if sec.transport = x.transport; x.transport == nil {
+				s.nextTransport++
+				t := x.made
+				t.ID, t.MID, t.Controlling = s.nextTransport, x.mid, !s.cfg.Lite
+				sec.transport = &t
+				s.transports = append(s.transports, &t)
+			}
+			sec.transport.Restart = x.restart
+		}
+		if tagged == nil && !x.rejected {
+			tagged = sec.transport
+		}
+		if !x.rejected && sec.transport == nil {
+			sec.transport = tagged
+		}
+	}
+}
+
+// applyRemoteOffer finds or makes transceivers and transports for what is offered (RFC 8829 section 5.10).
+func (s *Session) applyRemoteOffer(d *sdp.Description, c *Changes) error {
+	groups, shared := bundleGroups(d), map[*sdp.Group]*transport{}
+	for i, m := range d.Media { // a group is carried on what carries its first section that has something
+		if i < len(s.sections) && m.Port != 0 && !s.sections[i].rejected {
+			mid, _ := m.Attr("mid")
+			if g := groups[mid]; g != nil && mid != "" && shared[g] == nil {
+				shared[g] = s.sections[i].transport
+			}
+		}
+	}
+	for i, m := range d.Media {
+		mid, _ := m.Attr("mid")
+		if i == len(s.sections) {
+			s.sections = append(s.sections, section{mid: mid, kind: m.Kind})
+		}
+		sec := &s.sections[i]
+		rejected := m.Port == 0 && !m.Has("bundle-only")
+		if sec.mid != mid || sec.kind != m.Kind { // recycled
+			if t := sec.transceiver; t != nil {
+				t.mid, t.index = "", -1
+			}
+			*sec = section{mid: mid, kind: m.Kind}
+		}
+		if rejected {
+			if err := s.receive(sec, i, m, true, c); err != nil {
+				return err
+			}
+			continue
+		}
+		sec.rejected = false
+		g := groups[mid]
+		if mid == "" {
+			g = nil
+		}
+		switch {
+		case g != nil && shared[g] != nil:
+			sec.transport = shared[g]
+		case sec.transport == nil:
+			sec.transport = s.newTransport(mid)
+			sec.transport.Controlling = d.Has("ice-lite") && !s.cfg.Lite // a lite agent never controls a full one
+			fallthrough
+		default:
+			if g != nil {
+				shared[g] = sec.transport
+			}
+		}
+		if err := s.offeredTransport(sec.transport, d, i); err != nil {
+			return err
+		}
+		if err := s.receive(sec, i, m, false, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// offeredTransport keeps the peer's credentials: at once where there were none, else until our answer.
+func (s *Session) offeredTransport(t *transport, d *sdp.Description, i int) error {
+	remote := Credentials{attribute(d, i, "ice-ufrag"), attribute(d, i, "ice-pwd")}
+	if remote.Ufrag == "" {
+		return nil // bundled: another section has them
+	}
+	if !t.Answered {
+		t.Remote = remote
+		t.RemoteLite, t.RemoteOptions = d.Has("ice-lite"), options(d, i)
+	}
+	t.next = remote
+	return nil
+}
+
+func options(d *sdp.Description, i int) []string {
+	return append(d.Media[i].ICEOptions(), d.ICEOptions()...)
+}
+
+// receive runs the W3C's steps of a remote media section for its transceiver.
+func (s *Session) receive(sec *section, i int, m *sdp.Media, rejected bool, c *Changes) error {
+	if rejected {
+		sec.rejected = true
+	}
+	if m.Kind != "audio" && m.Kind != "video" {
+		return nil
+	}
+	theirs := direction0(m)
+	if sec.transceiver == nil && !rejected {
+		// RFC 8829 section 5.10: one that addTrack made and that has no section yet, if they receive
+		if theirs.Receives() {
+			for _, t := range s.transceivers {
+				if t.kind == m.Kind && t.fromTrack && t.index < 0 && !t.stopping && !t.stopped {
+					sec.transceiver = t
+					break
+				}
+			}
+		}
+		if sec.transceiver == nil {
+			sec.transceiver = s.newTransceiver(m.Kind, sdp.RecvOnly)
+			sec.transceiver.remote = true
+			c.Created = append(c.Created, sec.transceiver)
+		}
+		sec.transceiver.index, sec.transceiver.mid = i, sec.mid
+		if sec.mid == "" { // RFC 8829 section 5.10: the peer knows no mids
+			sec.transceiver.mid = s.mid()
+		}
+	}
+	t := sec.transceiver
+	if t == nil {
+		return nil
+	}
+	direction := sdp.DirectionOf(theirs.Receives(), theirs.Sends())
+	if rejected {
+		direction = sdp.Inactive
+	}
+	var msids []sdp.MSID
+	if direction.Receives() {
+		all, err := m.MSIDs()
+		if err != nil {
+			return syntax(err)
+		}
+		msids = all
+	}
+	s.track(t, direction, msids, c)
+	return nil
+}
+
+// track is "process remote tracks".
+func (s *Session) track(t *Transceiver, direction sdp.Direction, msids []sdp.MSID, c *Changes) {
+	t.msids = msids
+	switch {
+	case direction.Receives() && !t.fired.Receives():
+		var streams []string
+		for _, m := range msids {
+			if m.Stream != "-" && !slices.Contains(streams, m.Stream) {
+				streams = append(streams, m.Stream)
+			}
+		}
+		c.Tracks = append(c.Tracks, TrackChange{t, true, streams})
+	case !direction.Receives() && t.fired.Receives():
+		c.Tracks = append(c.Tracks, TrackChange{Transceiver: t})
+	}
+	t.fired = direction
+}
+
+// applyAnswer puts an answer into force, ours or the peer's (RFC 8829 section 5.11).
+func (s *Session) applyAnswer(d *sdp.Description, final, remote bool, c *Changes) error {
+	local, theirs := d, s.pendingRemoteSDP()
+	if remote {
+		local, theirs = s.pendingLocal.sdp, d
+	}
+	groups, carried := bundleGroups(d), map[*sdp.Group]*transport{}
+	told := map[*transport]bool{}
+	for i, m := range d.Media {
+		sec := &s.sections[i]
+		t := sec.transceiver
+		if m.Port == 0 {
+			sec.negotiated = sec.negotiated || final
+			if remote {
+				if err := s.receive(sec, i, m, true, c); err != nil {
+					return err
+				}
+			}
+			sec.rejected, sec.bundled = true, false
+			if t != nil {
+				t.current, t.fired = sdp.Inactive, sdp.Inactive
+			}
+			if final {
+				sec.transport = nil
+			}
+			continue
+		}
+		mid, _ := m.Attr("mid")
+		g := groups[mid]
+		if mid == "" {
+			g = nil
+		}
+		switch {
+		case g == nil:
+			if s.sharesTransport(i) && !local.Media[i].Has("ice-ufrag") {
+				return fail(InvalidAccessError, "section %q was offered for BUNDLE only, and the answer does not bundle it", mid)
+			}
+		case carried[g] == nil:
+			carried[g] = sec.transport
+		default:
+			sec.transport = carried[g]
+		}
+		sec.bundled, sec.negotiated = g != nil, sec.negotiated || final
+		if sec.transport == nil {
+			return fail(InvalidAccessError, "nothing carries section %q", mid)
+		}
+		if !told[sec.transport] {
+			told[sec.transport] = true
+			if err := s.answered(sec.transport, local, theirs, i, remote); err != nil {
+				return err
+			}
+		}
+		if err := s.negotiate(sec, i, local.Media[i], theirs.Media[i], remote, c); err != nil {
+			return err
+		}
+	}
+	s.negotiateData(theirs)
+	if !final {
+		return nil
+	}
+	before := s.transports
+	s.transports = slices.DeleteFunc(slices.Clone(before), func(t *transport) bool {
+		return !slices.ContainsFunc(s.sections, func(x section) bool { return x.transport == t && !x.rejected })
+	})
+	s.closed(before, c)
+	return nil
+}
+
+func (s *Session) pendingRemoteSDP() *sdp.Description {
+	if s.pendingRemote == nil {
+		return &sdp.Description{}
+	}
+	return s.pendingRemote.sdp
+}
+
+func (s *Session) sharesTransport(i int) bool {
+	for j, x := range s.sections {
+		if j != i && x.transport == s.sections[i].transport && !x.rejected {
+			return true
+		}
+	}
+	return false
+}
+
+// source finds the section that describes a transport: section i, or another of its group that has credentials.
+func source(d *sdp.Description, i int) int {
+	if attribute(d, i, "ice-ufrag") != "" {
+		return i
+	}
+	mid, _ := d.Media[i].Attr("mid")
+	if g := bundleGroups(d)[mid]; g != nil {
+		for _, other := range g.MIDs {
+			for j, m := range d.Media {
+				if v, _ := m.Attr("mid"); v == other && attribute(d, j, "ice-ufrag") != "" {
+					return j
+				}
+			}
+		}
+	}
+	return i
+}
+
+// answered puts what both descriptions say of a transport into force.
+func (s *Session) answered(t *transport, local, theirs *sdp.Description, i int, remote bool) error {
+	at := source(theirs, i)
+	next := Credentials{attribute(theirs, at, "ice-ufrag"), attribute(theirs, at, "ice-pwd")}
+	if next.Ufrag == "" || next.Pwd == "" {
+		return fail(InvalidAccessError, "section %d has no ICE credentials", i)
+	}
+	if remote && t.Answered && s.state == HaveLocalOffer {
+		restarted := t.Restart != (Credentials{})
+		switch { // RFC 8829 section 5.10
+		case restarted && next == t.Remote:
+			return fail(InvalidAccessError, "we have restarted ICE and the answer has not")
+		case !restarted && next != t.Remote:
+			return fail(InvalidAccessError, "the answer restarts ICE and our offer did not")
+		}
+	}
+	fingerprints, err := theirs.Media[at].Fingerprints()
+	if err == nil && len(fingerprints) == 0 {
+		fingerprints, err = theirs.Fingerprints()
+	}
+	if err != nil {
+		return syntax(err)
+	}
+	mine := sdp.Setup(attribute(local, source(local, i), "setup"))
+	yours := sdp.Setup(strings.ToLower(attribute(theirs, at, "setup")))
+	role := RoleServer
+	if remote && yours == sdp.Passive || !remote && mine == sdp.Active {
+		role = RoleClient
+	}
+	tlsID := attribute(theirs, at, "tls-id")
+	// RFC 8842 section 3.1: a new association by fingerprints, setup roles or tls-id
+	if !t.Answered || !slices.Equal(fingerprints, t.RemoteFingerprints) || tlsID != t.RemoteTLSID || role != t.Role {
+		t.Association++
+	}
+	t.Answered, t.Role, t.RemoteFingerprints, t.RemoteTLSID = true, role, fingerprints, tlsID
+	t.Remote, t.next = next, Credentials{}
+	t.RemoteLite, t.RemoteOptions = theirs.Has("ice-lite"), options(theirs, at)
+	if t.RemoteLite && !s.cfg.Lite {
+		t.Controlling = true // RFC 8445 section 6.1.1: a lite agent never controls a full one
+	}
+	if t.Restart != (Credentials{}) {
+		t.Local, t.Restart = t.Restart, Credentials{}
+	}
+	t.MID = s.sections[source(local, i)].mid
+	return nil
+}
+
+// negotiate is the W3C's steps of an answer for one transceiver.
+func (s *Session) negotiate(sec *section, i int, local, theirs *sdp.Media, remote bool, c *Changes) error {
+	t := sec.transceiver
+	if t == nil {
+		return nil
+	}
+	codecs, err := codecsOf(theirs)
+	if err != nil {
+		return syntax(err)
+	}
+	ours, _ := t.wanted()
+	t.codecs = common(codecs, ours)
+	t.extensions = commonExtensions(theirs, &sdp.Section{}, s.extensionsOf(t.kind))
+	answer := local
+	if remote {
+		answer = theirs
+		if err := s.receive(sec, i, theirs, false, c); err != nil {
+			return err
+		}
+	}
+	mine, yours := direction0(local), direction0(theirs)
+	t.current = sdp.DirectionOf(mine.Sends() && yours.Receives(), mine.Receives() && yours.Sends())
+	if !remote && !mine.Receives() && t.fired.Receives() {
+		s.track(t, sdp.DirectionOf(mine.Sends(), false), nil, c)
+	}
+	t.fired = t.current
+	if rids := t.RIDs(); len(rids) > 1 {
+		t.sends = accepted(rids, answer, remote)
+	}
+	return nil
+}
+
+// accepted is which encodings the answer leaves: all but those it does not name, the first alone if it names none.
+func accepted(rids []string, answer *sdp.Media, remote bool) []string {
+	sim, _, _ := answer.Simulcast()
+	streams := sim.Send
+	if remote {
+		streams = sim.Recv
+	}
+	var left []string
+	for _, r := range rids {
+		for _, alternatives := range streams {
+			if strings.TrimPrefix(alternatives[0], "~") == r {
+				left = append(left, r)
+				break
+			}
+		}
+	}
+	if left == nil {
+		return rids[:1]
+	}
+	return left
+}
+
+// negotiateData reads the peer's data section (RFC 8841 section 10).
+func (s *Session) negotiateData(theirs *sdp.Description) {
+	s.data = nil
+	for i, sec := range s.sections {
+		if sec.kind != "application" || sec.rejected || i >= len(theirs.Media) {
+			continue
+		}
+		m := theirs.Media[i]
+		port, _, _ := m.SCTPPort()
+		size, ok, _ := m.MaxMessageSize()
+		if !ok {
+			size = 64 << 10 // RFC 8841 section 6.1
+		}
+		init, _ := m.Attr("sctp-init")
+		s.data = &Data{sec.mid, sec.transport.ID, s.cfg.SCTPPort, port, size, init}
+		return
+	}
+}
+
+// stop ends transceivers whose section is rejected, and forgets them.
+func (s *Session) stop(c *Changes) {
+	for i := range s.sections {
+		sec := &s.sections[i]
+		if t := sec.transceiver; sec.rejected && t != nil {
+			if !t.stopped {
+				t.stopped, t.stopping, t.direction = true, true, sdp.Inactive
+				c.Stopped = append(c.Stopped, t)
+			}
+			t.current, t.mid, t.index, sec.transceiver = "", "", -1, nil
+		}
+	}
+	for _, t := range s.transceivers {
+		if t.stopping && !t.stopped && t.index < 0 { // it never had a section
+			t.stopped = true
+			c.Stopped = append(c.Stopped, t)
+		}
+	}
+	s.transceivers = slices.DeleteFunc(s.transceivers, func(t *Transceiver) bool { return t.stopped })
+}

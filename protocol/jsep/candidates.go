@@ -1,0 +1,231 @@
+package jsep
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/parley-rtc/parley/protocol/sdp"
+)
+
+// A CandidateInit is RTCIceCandidateInit. An empty Candidate ends the candidates.
+type CandidateInit struct {
+	Candidate string
+	SDPMid    *string
+	Index     *uint16 // sdpMLineIndex
+	Ufrag     *string // usernameFragment
+}
+
+// A Target is a remote candidate and where it goes.
+type Target struct {
+	Transport int
+	Ufrag     string // of the peer's generation: it may be one that comes into force with our answer
+	Candidate sdp.Candidate
+	End       bool // no candidate: there are no more of this generation
+}
+
+// AddCandidate adds a remote candidate to the remote descriptions (addIceCandidate) and says which transport it is for; to
+// more than one only where all candidates of all sections end.
+func (s *Session) AddCandidate(init CandidateInit) ([]Target, error) {
+	if s.state == Closed {
+		return nil, errClosed
+	}
+	// 3. If candidate.candidate is not an empty string and both sdpMid and sdpMLineIndex are null: TypeError.
+	if init.Candidate != "" && init.SDPMid == nil && init.Index == nil {
+		return nil, fail(TypeError, "a candidate needs sdpMid or sdpMLineIndex")
+	}
+	// 4.1 If remoteDescription is null: InvalidStateError.
+	latest := either(s.pendingRemote, s.currentRemote)
+	if latest == nil {
+		return nil, fail(InvalidStateError, "there is no remote description yet")
+	}
+	var candidate sdp.Candidate
+	if init.Candidate != "" {
+		var err error
+		if candidate, err = sdp.ParseCandidate(init.Candidate); err != nil {
+			return nil, fail(OperationError, "%v", err)
+		}
+		if u := candidate.Extension("ufrag"); init.Ufrag == nil && u != "" {
+			init.Ufrag = &u
+		}
+	}
+	indices, err := s.candidateSections(latest.sdp, init)
+	if err != nil {
+		return nil, err
+	}
+	var targets []Target
+	done := map[int]bool{}
+	for _, i := range indices {
+		found := false
+		// 4.4.6: into the pending and the current remote description, each if it has this generation
+		for _, d := range []*description{s.pendingRemote, s.currentRemote} {
+			if d == nil || i >= len(d.sdp.Media) || found && init.Ufrag == nil {
+				continue
+			}
+			at := source(d.sdp, i)
+			ufrag := attribute(d.sdp, at, "ice-ufrag")
+			if init.Ufrag != nil && *init.Ufrag != ufrag {
+				continue
+			}
+			m := d.sdp.Media[at]
+			if d.sdp.Media[i].Port != 0 || d.sdp.Media[i].Has("bundle-only") {
+				addCandidate(m, candidate, init.Candidate == "")
+			}
+			if t := s.sections[i].transport; !found && t != nil && !done[t.ID] && !s.sections[i].rejected {
+				targets = append(targets, Target{t.ID, ufrag, candidate, init.Candidate == ""})
+				done[t.ID] = true
+			}
+			found = true
+		}
+		if !found && init.Ufrag != nil {
+			// 4.4.3: usernameFragment is of no media description: OperationError.
+			return nil, fail(OperationError, "no section has the username fragment %q", *init.Ufrag)
+		}
+	}
+	return targets, nil
+}
+
+func (s *Session) candidateSections(d *sdp.Description, init CandidateInit) ([]int, error) {
+	switch {
+	case init.SDPMid != nil:
+		// 4.2 If sdpMid is not null and is of no media description: OperationError.
+		for i := range d.Media {
+			if i < len(s.sections) && s.midOf(i) == *init.SDPMid {
+				return []int{i}, nil
+			}
+		}
+		return nil, fail(OperationError, "no section has the mid %q", *init.SDPMid)
+	case init.Index != nil:
+		// 4.3 If sdpMLineIndex is beyond the media descriptions: OperationError.
+		if int(*init.Index) >= len(d.Media) {
+			return nil, fail(OperationError, "there is no section %d", *init.Index)
+		}
+		return []int{int(*init.Index)}, nil
+	}
+	var all []int
+	for i := range d.Media {
+		all = append(all, i)
+	}
+	return all, nil
+}
+
+func (s *Session) midOf(i int) string {
+	if t := s.sections[i].transceiver; t != nil && t.mid != "" {
+		return t.mid
+	}
+	return s.sections[i].mid
+}
+
+// maxCandidates bounds what trickling adds to one section; ICE takes 64 of a generation.
+const maxCandidates = 256
+
+func addCandidate(m *sdp.Media, c sdp.Candidate, end bool) {
+	if end {
+		if !m.Has("end-of-candidates") {
+			m.Add("end-of-candidates", "")
+		}
+		return
+	}
+	text, n := c.String(), 0
+	for v := range m.Attrs("candidate") {
+		if n++; v == text || n >= maxCandidates {
+			return
+		}
+	}
+	m.Add("candidate", text)
+}
+
+// RemoteCandidates returns the candidates that stand in the remote descriptions now, for the driver after SetRemote.
+func (s *Session) RemoteCandidates() []Target {
+	d := either(s.pendingRemote, s.currentRemote)
+	if d == nil {
+		return nil
+	}
+	var targets []Target
+	for i, m := range d.sdp.Media {
+		if i >= len(s.sections) || s.sections[i].transport == nil || s.sections[i].rejected || source(d.sdp, i) != i {
+			continue
+		}
+		// of sections that share a transport the tagged one counts
+		if mid, _ := m.Attr("mid"); bundleGroups(d.sdp)[mid] != nil && s.sections[i].transport.Answered && s.sections[i].transport.Remote.Ufrag != attribute(d.sdp, i, "ice-ufrag") && s.state == Stable {
+			continue
+		}
+		candidates, _ := m.Candidates()
+		ufrag := attribute(d.sdp, i, "ice-ufrag")
+		for _, c := range candidates {
+			targets = append(targets, Target{s.sections[i].transport.ID, ufrag, c, false})
+		}
+		if m.Has("end-of-candidates") || d.sdp.Has("end-of-candidates") {
+			targets = append(targets, Target{Transport: s.sections[i].transport.ID, Ufrag: ufrag, End: true})
+		}
+	}
+	return targets
+}
+
+// A LocalCandidate is what the event icecandidate tells: candidate, sdpMid, sdpMLineIndex and usernameFragment.
+type LocalCandidate struct {
+	Candidate string // with "candidate:" before it; "" ends the candidates of this generation
+	SDPMid    string
+	Index     uint16
+	Ufrag     string
+}
+
+// AddLocalCandidate adds a gathered candidate to the local descriptions; ok is false if no description has this
+// generation of this transport, so that there is nothing to tell.
+func (s *Session) AddLocalCandidate(transport int, ufrag string, c sdp.Candidate) (l LocalCandidate, ok bool) {
+	return s.addLocal(ufrag, c, false, transport)
+}
+
+// EndOfLocalCandidates says that gathering for a generation is complete.
+func (s *Session) EndOfLocalCandidates(transport int, ufrag string) (l LocalCandidate, ok bool) {
+	return s.addLocal(ufrag, sdp.Candidate{}, true, transport)
+}
+
+func (s *Session) addLocal(ufrag string, c sdp.Candidate, end bool, id int) (l LocalCandidate, ok bool) {
+	for _, d := range []*description{s.pendingLocal, s.currentLocal} {
+		if d == nil {
+			continue
+		}
+		for i, m := range d.sdp.Media {
+			if v, _ := m.Attr("ice-ufrag"); v != ufrag || i >= len(s.sections) || s.sections[i].transport == nil || s.sections[i].transport.ID != id {
+				continue
+			}
+			addCandidate(m, c, end)
+			if !end {
+				setDefault(m, c)
+			}
+			l, ok = LocalCandidate{SDPMid: s.midOf(i), Index: uint16(i), Ufrag: ufrag}, true
+		}
+	}
+	if ok && !end {
+		l.Candidate = "candidate:" + c.String()
+	}
+	return l, ok
+}
+
+// setDefault puts the default candidate on the m= and c= lines (RFC 8839 section 4.2.1.2: relayed before reflexive
+// before host). Of names and other transports there is none.
+func setDefault(m *sdp.Media, c sdp.Candidate) {
+	rank := map[string]int{"host": 1, "srflx": 2, "relay": 3}
+	addr, err := netip.ParseAddr(c.Address)
+	if err != nil || !strings.EqualFold(c.Transport, "udp") || c.Component != 1 || m.Port == 0 {
+		return
+	}
+	candidates, _ := m.Candidates()
+	for _, o := range candidates {
+		if n, _ := netip.ParseAddr(o.Address); int(c.Port) != m.Port && int(o.Port) == m.Port && n.IsValid() && strings.EqualFold(o.Transport, "udp") &&
+			rank[o.Type] >= rank[c.Type] {
+			return
+		}
+	}
+	family := "IP4"
+	if addr.Is6() {
+		family = "IP6"
+	}
+	for i, l := range m.Lines {
+		if l.Type == 'c' {
+			m.Lines[i].Value = sdp.Connection{NetType: "IN", AddrType: family, Address: addr.WithZone("").String()}.String()
+			m.Port = int(c.Port)
+			return
+		}
+	}
+}

@@ -1,0 +1,168 @@
+package jsep
+
+import (
+	"slices"
+
+	"github.com/parley-rtc/parley/protocol/sdp"
+)
+
+// check holds a remote description against RFC 8829 sections 5.8.2 and 5.8.3.
+func (s *Session) check(kind Type, d *sdp.Description) error {
+	groups, err := d.Groups()
+	if err != nil {
+		return syntax(err)
+	}
+	mids := map[string]bool{}
+	for _, m := range d.Media {
+		if err := checkSyntax(m); err != nil {
+			return syntax(err)
+		}
+		mid, ok := m.Attr("mid")
+		if ok && mids[mid] {
+			return refuse(m, "the mid %q is there twice", mid)
+		}
+		if ok {
+			mids[mid] = true
+		}
+	}
+	if err := checkSyntax(&sdp.Media{Section: d.Section}); err != nil {
+		return syntax(err)
+	}
+	grouped := map[string]bool{}
+	for _, g := range groups {
+		if g.Semantics != "BUNDLE" {
+			continue
+		}
+		for _, mid := range g.MIDs {
+			if !mids[mid] || grouped[mid] { // RFC 9143 section 7.1: in one group only
+				return fail(InvalidAccessError, "the BUNDLE group names %q, which is no section or is named twice", mid)
+			}
+			grouped[mid] = true
+		}
+	}
+	for i, m := range d.Media {
+		if m.Port == 0 && !m.Has("bundle-only") {
+			continue
+		}
+		if err := s.checkTransport(d, i, kind); err != nil {
+			return err
+		}
+	}
+	if kind == Offer {
+		return s.checkOffer(d)
+	}
+	return s.checkAnswer(d)
+}
+
+// checkSyntax parses every attribute that will be read.
+func checkSyntax(m *sdp.Media) error {
+	var errs []error
+	note := func(err error) { errs = append(errs, err) }
+	_, _, err := m.MID()
+	note(err)
+	_, _, err = m.Ufrag()
+	note(err)
+	_, _, err = m.Pwd()
+	note(err)
+	_, err = m.Fingerprints()
+	note(err)
+	_, _, err = m.Setup()
+	note(err)
+	_, _, err = m.TLSID()
+	note(err)
+	_, err = m.Candidates()
+	note(err)
+	_, _, err = m.SCTPPort()
+	note(err)
+	_, _, err = m.MaxMessageSize()
+	note(err)
+	_, err = codecsOf(m)
+	note(err)
+	_, err = m.ExtMaps()
+	note(err)
+	_, err = m.MSIDs()
+	note(err)
+	_, err = m.RIDs()
+	note(err)
+	_, _, err = m.Simulcast()
+	note(err)
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func refuse(m *sdp.Media, format string, args ...any) error {
+	err := fail(InvalidAccessError, format, args...).(*Error)
+	err.Line = m.Number
+	return err
+}
+
+func (s *Session) checkTransport(d *sdp.Description, i int, kind Type) error {
+	m, at := d.Media[i], source(d, i)
+	if attribute(d, at, "ice-ufrag") == "" || attribute(d, at, "ice-pwd") == "" {
+		return refuse(m, "section %d has no ICE credentials", i)
+	}
+	if attribute(d, at, "fingerprint") == "" {
+		return refuse(m, "section %d has no fingerprint", i)
+	}
+	if setup := sdp.Setup(attribute(d, at, "setup")); kind != Offer && (setup == sdp.ActPass || setup == sdp.HoldConn) {
+		return refuse(m, "the answer says setup:%s", setup) // RFC 5763 section 5
+	}
+	// RFC 8829 section 5.8.3: rtcp-mux is required; a bundled section may leave it to the tagged one
+	if rtp := m.Kind == "audio" || m.Kind == "video"; rtp && !m.Has("rtcp-mux") && !d.Media[at].Has("rtcp-mux") {
+		return refuse(m, "section %d does not multiplex RTCP, which is required", i)
+	}
+	sim, ok, _ := m.Simulcast()
+	if !ok {
+		return nil
+	}
+	rids, _ := m.RIDs()
+	for _, streams := range append(slices.Clone(sim.Send), sim.Recv...) {
+		for _, r := range streams {
+			if r != "" && r[0] == '~' {
+				r = r[1:]
+			}
+			if !slices.ContainsFunc(rids, func(x sdp.RID) bool { return x.ID == r }) {
+				return refuse(m, "simulcast names %q, for which there is no rid", r)
+			}
+		}
+	}
+	return nil
+}
+
+// checkOffer wants the sections there were, in their order (RFC 3264 section 8).
+func (s *Session) checkOffer(d *sdp.Description) error {
+	if len(d.Media) < len(s.sections) {
+		return fail(InvalidAccessError, "the offer has %d sections, fewer than the %d there were", len(d.Media), len(s.sections))
+	}
+	for i, sec := range s.sections {
+		mid, _ := d.Media[i].Attr("mid")
+		if !sec.rejected && (d.Media[i].Kind != sec.kind || mid != sec.mid) {
+			return refuse(d.Media[i], "section %d was %s with the mid %q and is no longer", i, sec.kind, sec.mid)
+		}
+	}
+	return nil
+}
+
+// checkAnswer wants the sections of the offer (RFC 3264 section 6).
+func (s *Session) checkAnswer(d *sdp.Description) error {
+	offer := s.pendingLocal.sdp
+	if len(d.Media) != len(offer.Media) {
+		return fail(InvalidAccessError, "the answer has %d sections, the offer %d", len(d.Media), len(offer.Media))
+	}
+	for i, m := range d.Media {
+		o := offer.Media[i]
+		mid, known := m.Attr("mid")
+		offered, _ := o.Attr("mid")
+		if m.Kind != o.Kind || m.Proto != o.Proto && m.Port != 0 || known && mid != offered {
+			return refuse(m, "section %d of the answer is not the one of the offer", i)
+		}
+		if o.Port == 0 && !o.Has("bundle-only") && m.Port != 0 {
+			return refuse(m, "section %d was rejected by the offer and is accepted by the answer", i)
+		}
+	}
+	return nil
+}

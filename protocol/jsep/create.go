@@ -1,0 +1,529 @@
+package jsep
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/parley-rtc/parley/protocol/sdp"
+)
+
+// slot is what a created description makes of one section: applied when the description is.
+type slot struct {
+	mid, kind   string
+	transceiver *Transceiver
+	fresh       bool // new, or recycled
+	rejected    bool
+	own         bool       // carries the attributes of a transport
+	bundleOnly  bool       // offers only
+	transport   *transport // answers, and sections that have one already
+	made        transport  // offers: the credentials and tls-id of the transport that applying makes
+	restart     Credentials
+	setup       sdp.Setup
+	codecs      []Codec
+	extensions  []sdp.ExtMap
+}
+
+// OfferOptions are RTCOfferOptions.
+type OfferOptions struct{ ICERestart bool }
+
+// CreateOffer writes an offer (RFC 8829 section 5.2). It changes nothing but what SetLocal takes for the last offer.
+func (s *Session) CreateOffer(o OfferOptions) (Description, error) {
+	switch s.state {
+	case Closed:
+		return Description{}, errClosed
+	case Stable, HaveLocalOffer, HaveRemotePranswer:
+	default:
+		return Description{}, fail(InvalidStateError, "an offer cannot be made in the state %s", s.state)
+	}
+	slots := s.offerSlots(o.ICERestart)
+	d := s.header()
+	d.Add("ice-options", "trickle ice2 renomination")
+	group := sdp.Group{Semantics: "BUNDLE"}
+	for i := range slots {
+		x := &slots[i]
+		m := s.write(x, i, nil)
+		if !x.rejected && (x.fresh || !s.sections[i].negotiated || s.sections[i].bundled) {
+			group.MIDs = append(group.MIDs, x.mid)
+		}
+		d.Media = append(d.Media, m)
+	}
+	s.finish(d, group, slots)
+	if s.entropy != nil {
+		return Description{}, s.entropy
+	}
+	s.planned, s.lastOffer, s.dirty = slots, d.String(), false
+	return Description{Offer, s.lastOffer}, nil
+}
+
+// offerSlots lays out the sections: those there are, then new ones, recycling what is rejected.
+func (s *Session) offerSlots(restart bool) []slot {
+	slots := make([]slot, len(s.sections))
+	for i, x := range s.sections {
+		slots[i] = slot{mid: x.mid, kind: x.kind, transceiver: x.transceiver, transport: x.transport, rejected: x.rejected}
+		if t := x.transceiver; t != nil && (t.stopping || t.stopped) || x.kind != "application" && t == nil {
+			slots[i].rejected = true
+		}
+	}
+	place := func(x slot) {
+		x.fresh, x.mid = true, s.mid()
+		// RFC 8829 section 5.2.2: a section with a zero port in a current description is recycled.
+		for i, old := range s.sections {
+			if slots[i].rejected && !slots[i].fresh && old.rejected && old.negotiated {
+				slots[i] = x
+				return
+			}
+		}
+		slots = append(slots, x)
+	}
+	for _, t := range s.transceivers {
+		if t.index < 0 && !t.stopping && !t.stopped {
+			place(slot{kind: t.kind, transceiver: t})
+		}
+	}
+	if s.wantData && !slices.ContainsFunc(slots, func(x slot) bool { return x.kind == "application" && !x.rejected }) {
+		place(slot{kind: "application"})
+	}
+	s.offerTransports(slots, restart)
+	s.offerCodecs(slots)
+	return slots
+}
+
+func (s *Session) offerTransports(slots []slot, restart bool) {
+	established := slices.ContainsFunc(s.sections, func(x section) bool { return x.bundled && !x.rejected })
+	kinds, used, first := map[string]bool{}, map[*transport]bool{}, true
+	for i := range slots {
+		x := &slots[i]
+		if x.rejected {
+			continue
+		}
+		x.setup = sdp.ActPass // RFC 8829 section 5.2.1: MUST be actpass, RFC 8842 section 5.5: also in later offers
+		switch {
+		case x.transport != nil && !x.fresh:
+			x.own = !used[x.transport]
+			used[x.transport] = true
+			x.bundleOnly = !x.own && !s.sections[i].negotiated
+		case established && !first:
+			// the group stands: a new section is carried on its transport (RFC 9143 section 7.1.3)
+			x.transport = nil
+		default:
+			// RFC 8829 section 5.2.1: which sections are bundle-only
+			x.bundleOnly = s.cfg.Bundle == MaxBundle && !first || s.cfg.Bundle == Balanced && kinds[x.kind]
+			x.own = !x.bundleOnly
+		}
+		first = false
+		kinds[x.kind] = true
+		if !x.own {
+			continue
+		}
+		if x.transport == nil {
+			x.made.Local = s.credentials()
+			x.made.LocalTLSID = s.newTLSID()
+			continue
+		}
+		x.restart = x.transport.Restart
+		current := x.transport.Local
+		if x.restart != (Credentials{}) {
+			current = x.restart
+		}
+		if restart || s.replace[current.Ufrag] {
+			x.restart = s.credentials()
+		}
+	}
+}
+
+func (s *Session) newTLSID() string {
+	return strings.NewReplacer("=", "", " ", "").Replace(fmt.Sprintf("%x", s.random(12)))
+}
+
+func (s *Session) offerCodecs(slots []slot) {
+	numbers := newPayloads()
+	for _, x := range slots {
+		if x.transceiver != nil && !x.rejected {
+			numbers.know(x.transceiver.codecs, x.transceiver.extensions)
+		}
+	}
+	for i := range slots {
+		x := &slots[i]
+		if x.transceiver == nil || x.rejected {
+			continue
+		}
+		t := x.transceiver
+		ours, ordered := t.wanted()
+		x.codecs = numbers.offer(t.codecs, ours, ordered)
+		x.extensions = t.extensions
+		if t.extensions == nil { // RFC 8829 section 5.2.2: once answered, only those of the answer
+			x.extensions = numbers.extensions(s.extensionsOf(t.kind))
+		}
+	}
+}
+
+func (s *Session) extensionsOf(kind string) []string {
+	if kind == "audio" {
+		return s.cfg.AudioExtensions
+	}
+	return s.cfg.VideoExtensions
+}
+
+func (s *Session) header() *sdp.Description {
+	s.version++
+	d := &sdp.Description{}
+	d.AddLine('v', "0")
+	d.AddLine('o', sdp.Origin{Username: "-", ID: strconv.FormatUint(s.id, 10), Version: s.version, NetType: "IN", AddrType: "IP4", UnicastAddress: "0.0.0.0"}.String())
+	d.AddLine('s', "-")
+	d.AddLine('t', "0 0")
+	return d
+}
+
+// finish adds the session's attributes that depend on the sections.
+func (s *Session) finish(d *sdp.Description, group sdp.Group, slots []slot) {
+	if len(group.MIDs) > 0 {
+		d.Add("group", group.String())
+	}
+	d.Add("extmap-allow-mixed", "")
+	if s.cfg.Lite {
+		d.Add("ice-lite", "")
+	}
+	d.Add("msid-semantic", " WMS *")
+}
+
+// write writes one section; offered is the section that it answers, nil in an offer.
+func (s *Session) write(x *slot, index int, offered *sdp.Media) *sdp.Media {
+	m := &sdp.Media{Kind: x.kind, Port: 9, Proto: "UDP/TLS/RTP/SAVPF"}
+	data := x.kind == "application"
+	if data {
+		m.Proto, m.Formats = "UDP/DTLS/SCTP", []string{"webrtc-datachannel"}
+	}
+	if offered != nil {
+		m.Kind, m.Proto = offered.Kind, offered.Proto
+		if data || x.rejected {
+			m.Formats = slices.Clone(offered.Formats)
+		}
+	}
+	m.AddLine('c', "IN IP4 0.0.0.0")
+	if x.mid != "" {
+		m.Add("mid", x.mid)
+	}
+	if x.rejected || x.bundleOnly {
+		m.Port = 0
+	}
+	if x.rejected {
+		m.Add("inactive", "")
+		if m.Formats == nil {
+			m.Formats = []string{"0"}
+		}
+		return m
+	}
+	if x.bundleOnly {
+		m.Add("bundle-only", "")
+	}
+	if x.own {
+		s.writeTransport(m, x, offered)
+	}
+	if data {
+		s.writeData(m, offered)
+		return m
+	}
+	m.Add("rtcp-mux", "")
+	if offered == nil || offered.Has("rtcp-rsize") {
+		m.Add("rtcp-rsize", "")
+	}
+	s.writeRTP(m, x, offered)
+	return m
+}
+
+func (s *Session) writeTransport(m *sdp.Media, x *slot, offered *sdp.Media) {
+	t := &x.made
+	if x.transport != nil {
+		t = x.transport
+	}
+	local := t.Local
+	if x.restart != (Credentials{}) {
+		local = x.restart
+	}
+	m.Add("ice-ufrag", local.Ufrag)
+	m.Add("ice-pwd", local.Pwd)
+	for _, f := range s.cfg.Fingerprints {
+		m.Add("fingerprint", f.String())
+	}
+	m.Add("setup", string(x.setup))
+	// RFC 8842 section 5.3: no tls-id in the answer to an offer without
+	if offered == nil || offered.Has("tls-id") {
+		m.Add("tls-id", t.LocalTLSID)
+	}
+}
+
+func (s *Session) writeData(m, offered *sdp.Media) {
+	port := strconv.Itoa(int(s.cfg.SCTPPort))
+	if legacy(offered) {
+		m.Formats = []string{port}
+		m.Add("sctpmap", port+" webrtc-datachannel 65535")
+	} else {
+		m.Add("sctp-port", port)
+	}
+	m.Add("max-message-size", strconv.FormatUint(s.cfg.MaxMessageSize, 10))
+	if s.cfg.SCTPInit != "" && (offered == nil || offered.Has("sctp-init")) {
+		m.Add("sctp-init", s.cfg.SCTPInit)
+	}
+}
+
+// legacy reports whether a data section is of draft-ietf-mmusic-sctp-sdp-03.
+func legacy(m *sdp.Media) bool { return m != nil && !m.Has("sctp-port") && m.Has("sctpmap") }
+
+func (s *Session) writeRTP(m *sdp.Media, x *slot, offered *sdp.Media) {
+	t := x.transceiver
+	direction := t.direction
+	if offered != nil {
+		// RFC 3264 section 6.1: the offered direction, seen from here, intersected with ours
+		theirs := direction0(offered)
+		direction = sdp.DirectionOf(theirs.Receives() && t.direction.Sends(), theirs.Sends() && t.direction.Receives())
+	}
+	m.Add(string(direction), "")
+	if direction.Sends() || t.direction.Sends() {
+		for _, stream := range t.streams {
+			m.Add("msid", sdp.MSID{Stream: stream, Track: t.track}.String())
+		}
+		if len(t.streams) == 0 {
+			m.Add("msid", sdp.MSID{Stream: "-", Track: t.track}.String())
+		}
+	}
+	for _, e := range x.extensions {
+		m.Add("extmap", e.String())
+	}
+	writeCodecs(m, x.codecs)
+	if offered == nil {
+		if rids := t.RIDs(); t.direction.Sends() && len(rids) > 0 {
+			for _, r := range rids {
+				m.Add("rid", r+" send")
+			}
+			if len(rids) > 1 {
+				m.Add("simulcast", "send "+strings.Join(rids, ";"))
+			}
+		}
+		return
+	}
+	answerSimulcast(m, direction, offered)
+}
+
+// answerSimulcast takes what is offered (RFC 8853 section 5.3.2): we receive what they send and send what they receive.
+func answerSimulcast(m *sdp.Media, direction sdp.Direction, offered *sdp.Media) {
+	rids, _ := offered.RIDs()
+	sim, ok, _ := offered.Simulcast()
+	if !ok {
+		return
+	}
+	var answer sdp.Simulcast
+	if direction.Receives() {
+		answer.Recv = sim.Send
+	}
+	if direction.Sends() {
+		answer.Send = sim.Recv
+	}
+	if answer.Recv == nil && answer.Send == nil {
+		return
+	}
+	for _, r := range rids {
+		switch {
+		case r.Direction == "send" && answer.Recv != nil:
+			m.Add("rid", r.ID+" recv")
+		case r.Direction == "recv" && answer.Send != nil:
+			m.Add("rid", r.ID+" send")
+		}
+	}
+	m.Add("simulcast", answer.String())
+}
+
+func direction0(m *sdp.Media) sdp.Direction { d, _ := m.Direction(); return d }
+
+// CreateAnswer writes an answer to the pending remote offer (RFC 8829 section 5.3).
+func (s *Session) CreateAnswer() (Description, error) {
+	switch s.state {
+	case Closed:
+		return Description{}, errClosed
+	case HaveRemoteOffer, HaveLocalPranswer:
+	default:
+		return Description{}, fail(InvalidStateError, "an answer cannot be made in the state %s", s.state)
+	}
+	offer := s.pendingRemote.sdp
+	slots, group := s.answerSlots(offer)
+	d := s.header()
+	if options := offered(offer, "ice-options"); len(options) > 0 {
+		var ours []string
+		for _, o := range []string{"trickle", "ice2", "renomination"} {
+			if slices.Contains(options, o) {
+				ours = append(ours, o)
+			}
+		}
+		if len(ours) > 0 {
+			d.Add("ice-options", strings.Join(ours, " "))
+		}
+	}
+	for i := range slots {
+		d.Media = append(d.Media, s.write(&slots[i], i, offer.Media[i]))
+	}
+	s.finish(d, group, slots)
+	if s.entropy != nil {
+		return Description{}, s.entropy
+	}
+	s.planned, s.lastAnswer, s.dirty = slots, d.String(), false
+	return Description{Answer, s.lastAnswer}, nil
+}
+
+// offered collects the tokens of an attribute at both levels.
+func offered(d *sdp.Description, name string) []string {
+	var tokens []string
+	for v := range d.Attrs(name) {
+		tokens = append(tokens, strings.Fields(v)...)
+	}
+	for _, m := range d.Media {
+		for v := range m.Attrs(name) {
+			tokens = append(tokens, strings.Fields(v)...)
+		}
+	}
+	return tokens
+}
+
+func (s *Session) answerSlots(offer *sdp.Description) ([]slot, sdp.Group) {
+	slots := make([]slot, len(offer.Media))
+	media := false
+	for i, m := range offer.Media {
+		x := &slots[i]
+		sec := s.sections[i]
+		x.mid, _ = m.Attr("mid")
+		x.kind, x.transceiver, x.transport = m.Kind, sec.transceiver, sec.transport
+		x.rejected = sec.rejected || sec.transport == nil
+		switch t := sec.transceiver; {
+		case x.rejected:
+		case m.Kind == "application":
+			_, known, _ := m.SCTPPort()
+			x.rejected = !strings.HasSuffix(m.Proto, "DTLS/SCTP") || !known || slices.ContainsFunc(slots[:i], func(o slot) bool { return o.kind == "application" && !o.rejected })
+		case t == nil || t.stopping || t.stopped:
+			x.rejected = true // RFC 8829 section 5.3.1: the associated RtpTransceiver has been stopped
+		default:
+			theirs, _ := codecsOf(m)
+			ours, ordered := t.wanted()
+			x.codecs = common(theirs, ours)
+			if ordered {
+				x.codecs = inOrder(x.codecs, ours)
+			}
+			x.extensions = commonExtensions(m, &offer.Section, s.extensionsOf(t.kind))
+			x.rejected = !hasMedia(x.codecs) // no offered media format is both supported and allowed
+		}
+		media = media || !x.rejected && x.kind != "application"
+	}
+	groups := bundleGroups(offer)
+	s.rejectByPolicy(slots, groups)
+	owner := map[*transport]bool{}
+	group := sdp.Group{Semantics: "BUNDLE"}
+	for i := range slots {
+		x := &slots[i]
+		if x.rejected {
+			continue
+		}
+		if g := groups[x.mid]; g != nil && x.mid != "" {
+			group.MIDs = append(group.MIDs, x.mid)
+		}
+		x.own = !owner[x.transport]
+		owner[x.transport] = true
+		if x.transport.next != (Credentials{}) && x.transport.next != x.transport.Remote {
+			// RFC 8839 section 4.4.1.1.1: the peer restarts, so do we. A second answer to the same offer keeps them.
+			if x.transport.Restart == (Credentials{}) {
+				x.transport.Restart = s.credentials()
+			}
+			x.restart = x.transport.Restart
+		}
+		x.setup = s.answerSetup(x.transport, attribute(offer, i, "setup"), media)
+	}
+	return slots, group
+}
+
+// rejectByPolicy rejects what the policy wants bundled and the offer does not bundle (RFC 8829 section 5.3.1).
+func (s *Session) rejectByPolicy(slots []slot, groups map[string]*sdp.Group) {
+	first := map[string]int{}
+	for i := range slots {
+		kind := slots[i].kind
+		if s.cfg.Bundle == MaxBundle {
+			kind = ""
+		}
+		at, seen := first[kind]
+		if !seen {
+			first[kind] = i
+			continue
+		}
+		if g := groups[slots[i].mid]; s.cfg.Bundle != MaxCompat && (g == nil || g != groups[slots[at].mid]) {
+			slots[i].rejected = true
+		}
+	}
+}
+
+// answerSetup is our role in the answer.
+func (s *Session) answerSetup(t *transport, theirs string, media bool) sdp.Setup {
+	switch sdp.Setup(strings.ToLower(theirs)) {
+	case sdp.Passive:
+		return sdp.Active
+	case sdp.Active, sdp.HoldConn, "": // RFC 4145 section 4: active is the default
+		return sdp.Passive
+	}
+	switch {
+	case t.Role == RoleClient: // RFC 8842 section 5.3: roles that stand are not changed
+		return sdp.Active
+	case t.Role == RoleServer:
+		return sdp.Passive
+	case media:
+		// The server's preference picks the SRTP profile, and AES-CM costs three times GCM.
+		return sdp.Passive
+	}
+	return sdp.Active // RFC 5763 section 5: recommended, the handshake need not wait for the answer
+}
+
+func inOrder(codecs, ours []Codec) []Codec {
+	var list []Codec
+	for _, o := range ours {
+		for _, c := range codecs {
+			if c.Matches(&o) && !slices.ContainsFunc(list, func(l Codec) bool { return l.Payload == c.Payload }) {
+				list = append(list, c)
+			}
+		}
+	}
+	return list
+}
+
+func commonExtensions(m *sdp.Media, session *sdp.Section, uris []string) []sdp.ExtMap {
+	list := []sdp.ExtMap{}
+	theirs, _ := m.ExtMaps()
+	above, _ := session.ExtMaps()
+	for _, e := range append(theirs, above...) {
+		if slices.Contains(uris, e.URI) && !slices.ContainsFunc(list, func(l sdp.ExtMap) bool { return l.URI == e.URI }) {
+			if e.Direction == sdp.SendOnly || e.Direction == sdp.RecvOnly { // RFC 8285 section 6: seen from the other side
+				e.Direction = sdp.DirectionOf(e.Direction.Receives(), e.Direction.Sends())
+			}
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// attribute is the value of a section's attribute, or of the session's.
+func attribute(d *sdp.Description, i int, name string) string {
+	if v, ok := d.Media[i].Attr(name); ok {
+		return v
+	}
+	v, _ := d.Attr(name)
+	return v
+}
+
+// bundleGroups finds for each mid its BUNDLE group.
+func bundleGroups(d *sdp.Description) map[string]*sdp.Group {
+	by := map[string]*sdp.Group{}
+	groups, _ := d.Groups()
+	for i := range groups {
+		if groups[i].Semantics != "BUNDLE" {
+			continue
+		}
+		for _, mid := range groups[i].MIDs {
+			by[mid] = &groups[i]
+		}
+	}
+	return by
+}
