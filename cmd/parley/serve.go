@@ -37,9 +37,14 @@ func newServe() *cobra.Command {
 			if term.IsTerminal(int(os.Stdout.Fd())) && cfg.LogFormat != "json" {
 				cfg.Terminal = os.Stdout
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			signaled, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			context.AfterFunc(ctx, stop) // the second signal does what signals do: it ends the program at once
+			ctx, drain := context.WithCancel(cmd.Context())
+			defer drain()
+			context.AfterFunc(signaled, func() {
+				stop() // before anyone hears of the end: the second signal does what signals do, it ends the program at once
+				drain()
+			})
 			return server.Run(ctx, cfg)
 		},
 	}
