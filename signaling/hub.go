@@ -278,6 +278,7 @@ func (h *Hub) noteAck(s *seat, ack uint64) *Error {
 		h.end(s, ReasonEnded, e)
 		return e
 	}
+	h.catchUp(s)
 	return nil
 }
 
@@ -362,8 +363,11 @@ func (h *Hub) deliver(s *seat, in incoming, body []byte) *Error {
 	case *Presence:
 		s.peer.Name, s.peer.State = f.Name, f.State
 		for _, o := range s.room.others(s) {
-			if o.takes(len(body)) { // one that is so far behind gets the newest with the next, or when it joins again
+			if o.takes(len(body)) {
+				delete(o.missed, s)
 				h.pushBody(o, in.Type, body)
+			} else {
+				o.miss(s)
 			}
 		}
 		return nil

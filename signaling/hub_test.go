@@ -463,6 +463,40 @@ func TestTooSlow(t *testing.T) {
 	})
 }
 
+// "Of presences only the newest is kept for a peer that has no room: it is told once there is." docs/signaling.md, Frames and delivery.
+func TestNewestPresence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{Rate: 100_000, Burst: 100_000}, false)
+		slow := w.webSocket()
+		slow.say(joinFrame("kitchen", "slow"))
+		session := slow.hear().Session
+		slow.conn.CloseNow() // and for a while nobody acknowledges
+		synctest.Wait()
+		ann := w.join(Options{Name: "Ann"})
+		for i := range maxWaiting {
+			if _, err := ann.Send(&Presence{Name: fmt.Sprint("Ann ", i)}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		again := w.webSocket()
+		again.say(fmt.Sprintf(`{"type":"resume","session":%q,"attempt":1}`, session))
+		last, told := "", 0
+		for want := fmt.Sprint("Ann ", maxWaiting-1); last != want; told++ {
+			f := again.hear()
+			if f.Seq > 0 {
+				again.say(fmt.Sprintf(`{"type":"ack","ack":%d}`, f.Seq))
+			}
+			if f.Type == "presence" {
+				last = f.Name
+			}
+			if told > maxWaiting {
+				t.Fatalf("after %d frames Ann is called %q", told, last)
+			}
+		}
+	})
+}
+
 // "A receiver acknowledges within a second, or at once when 32 messages wait for it." docs/signaling.md, Frames and delivery.
 func TestAcknowledging(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

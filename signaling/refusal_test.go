@@ -30,6 +30,7 @@ type answerFrame struct {
 	Session    string `json:"session"`
 	Token      string `json:"token"`
 	From       string `json:"from"`
+	Name       string `json:"name"`
 	Self, Peer json.RawMessage
 	Peers      []Peer `json:"peers"`
 }

@@ -37,6 +37,8 @@ type seat struct {
 	attempt uint64   // of the newest carrier
 	frames  bucket   // limits what the peer says
 
+	missed map[*seat]bool // whose newest presence found no room here
+
 	expires time.Time   // when the seat is given up; zero while the carrier is up
 	token   time.Time   // when a fresh token is due
 	timer   *time.Timer // for the earliest of the three
@@ -148,6 +150,36 @@ func (s *seat) takes(size int) bool {
 	return len(s.waiting) < maxWaiting/2 && s.bytes+size < maxWaitingBytes/2
 }
 
+// miss notes that the newest presence of another peer is to be told once there is room: only the last one matters.
+func (s *seat) miss(o *seat) {
+	if s.missed == nil {
+		s.missed = map[*seat]bool{}
+	}
+	s.missed[o] = true
+}
+
+// catchUp tells a seat that has room again what it missed.
+func (h *Hub) catchUp(s *seat) {
+	if len(s.missed) == 0 || h.waiting > maxWaitingInHub {
+		return
+	}
+	for _, o := range s.room.seats {
+		if !s.missed[o] {
+			continue
+		}
+		f := &Presence{From: o.peer.ID, Name: o.peer.Name, State: o.peer.State}
+		body, err := encodeBody(f)
+		if err != nil {
+			panic(err) // it came in as JSON
+		}
+		if !s.takes(len(body)) {
+			return
+		}
+		delete(s.missed, o)
+		h.pushBody(s, f.frameType(), body)
+	}
+}
+
 // push queues a message for a seat. If too much waits already, the seat ends.
 func (h *Hub) push(s *seat, f Frame) {
 	body, err := encodeBody(f)
@@ -195,6 +227,7 @@ func (h *Hub) end(s *seat, reason Reason, why *Error) {
 		h.becameEmpty()
 	}
 	for _, o := range slices.Clone(r.seats) {
+		delete(o.missed, s)
 		h.push(o, &Left{Peer: s.peer.ID, Reason: reason})
 	}
 }

@@ -11,7 +11,7 @@ import (
 // once and in order, over WebSocket, over long-poll, and changing between them. All three go on at the same time.
 func TestMessagesThroughCuts(t *testing.T) {
 	t.Parallel() // mostly waiting
-	const messages, cuts = 1000, 50
+	const messages, cuts, ahead = 1000, 50, 300
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -55,16 +55,19 @@ func TestMessagesThroughCuts(t *testing.T) {
 		w.to.until("sees the other", "room.peers.size === 1")
 	}
 	for _, w := range ways {
-		// Slower than the 60 a second that a client may send.
+		// Slower than the 60 a second that a client may send, and no further ahead of the receiver than the server keeps
+		// all presences for it.
 		eval[any](w.from, fmt.Sprintf(`(() => {
 			let n = 0;
-			const timer = setInterval(() => { room.setPresence({n: ++n}); if (n === %d) clearInterval(timer); }, 20);
-		})()`, messages))
+			window.upTo = %d;
+			const timer = setInterval(() => { if (n < upTo) room.setPresence({n: ++n}); if (n === %d) clearInterval(timer); }, 20);
+		})()`, ahead, messages))
 	}
 	for cut := 1; cut <= cuts; cut++ {
 		for _, w := range ways {
 			at := messages*(cut-1)/cuts + random.IntN(messages/cuts)
 			w.to.until(fmt.Sprintf("has %d messages", at), fmt.Sprintf("got.length >= %d", at))
+			eval[any](w.from, fmt.Sprintf("window.upTo = %d", at+ahead))
 			w.set(w.m, cut)
 			w.m.cut()
 			for _, p := range []*tab{w.from, w.to} {
