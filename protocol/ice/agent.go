@@ -21,6 +21,8 @@ type Config struct {
 	Lite bool
 	// RelayOnly refuses local candidates that are not relayed (the W3C's iceTransportPolicy). See Agent.SetRelayOnly.
 	RelayOnly bool
+	// Credentials are our first ones, where the descriptions are made elsewhere; zero: made from Entropy.
+	Credentials Credentials
 	// Accept, if set, is asked about each candidate that is added: false drops it. It must depend on its arguments alone.
 	Accept func(local bool, c *Candidate) bool
 	// Entropy is a cryptographic source; required. It is read a few bytes at a time: for credentials, the tie-breaker,
@@ -35,8 +37,11 @@ var ErrEntropy = errors.New("ice: Entropy is missing: give it crypto/rand.Reader
 
 // Validate says what is wrong with a Config.
 func (c *Config) Validate() error {
-	if c.Entropy == nil {
+	switch {
+	case c.Entropy == nil:
 		return ErrEntropy
+	case c.Credentials != Credentials{} && !c.Credentials.allowed():
+		return ErrCredentials
 	}
 	return nil
 }
@@ -127,7 +132,7 @@ func New(cfg Config) (*Agent, error) {
 		a.hasher = stun.NewHasher()
 	}
 	a.tieBreaker = a.random64()
-	a.gen = a.newGeneration()
+	a.gen = a.newGeneration(cfg.Credentials)
 	return a, nil
 }
 

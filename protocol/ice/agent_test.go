@@ -1,6 +1,7 @@
 package ice_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -302,14 +303,29 @@ func TestEarlyChecksAreAnsweredAndKept(t *testing.T) {
 	}
 }
 
+// RFC 8839 section 5.4: "ufrag ... MUST contain at least 24 bits": 4 characters; a password at least 22.
+func TestCredentialsOfTheCaller(t *testing.T) {
+	mine := ice.Credentials{Ufrag: "made", Password: "elsewhere, by the one who writes descriptions"}
+	a, err := ice.New(ice.Config{Entropy: entropy(1), Credentials: mine})
+	if err != nil || a.LocalCredentials() != mine {
+		t.Errorf("made with %v, %v", mine, err)
+	}
+	if _, err := ice.New(ice.Config{Entropy: entropy(1), Credentials: ice.Credentials{Ufrag: "made", Password: "short"}}); !errors.Is(err, ice.ErrCredentials) {
+		t.Errorf("a short password: %v", err)
+	}
+}
+
 func TestRestartKeepsTheOldPairFlowing(t *testing.T) {
 	w := newWorld(t, 4, cone, cone, 0)
 	w.connect(t)
 	w.RunUntil(w.both(ice.StateCompleted), 20*time.Second)
 	w.Run(10 * time.Second)
 	before, _ := w.a.Selected()
-	w.a.Restart(w.Now())
-	w.b.Restart(w.Now())
+	mine := ice.Credentials{Ufrag: "made", Password: "elsewhere, by the one who writes descriptions"}
+	if got := w.a.Restart(w.Now(), mine); got != mine {
+		t.Errorf("restarted with %v", got)
+	}
+	w.b.Restart(w.Now(), ice.Credentials{})
 	began := w.connect(t)
 	chosen := func() bool {
 		if _, ok := w.a.Path(); !ok {

@@ -11,6 +11,10 @@ import (
 // Credentials are a username fragment and a password (RFC 8445 section 5.3).
 type Credentials struct{ Ufrag, Password string }
 
+func (c *Credentials) allowed() bool {
+	return len(c.Ufrag) >= 4 && len(c.Ufrag) <= longest && len(c.Password) >= 22 && len(c.Password) <= longest
+}
+
 // Remote is what the peer's description says of its agent (RFC 8839).
 type Remote struct {
 	Credentials
@@ -22,7 +26,7 @@ type Remote struct {
 var (
 	// ErrCredentials says that a username fragment has not 4 to 256 characters or a password not 22 to 256
 	// (RFC 8839 section 5.4).
-	ErrCredentials = errors.New("ice: the peer's ufrag or password has a forbidden length")
+	ErrCredentials = errors.New("ice: a ufrag or password has a forbidden length")
 	// ErrBothLite says that nobody would send checks: without checks there is no consent (RFC 7675).
 	ErrBothLite = errors.New("ice: both agents are lite")
 )
@@ -46,10 +50,12 @@ type generation struct {
 	patientUntil  mono.Time // PAC timer
 }
 
-func (a *Agent) newGeneration() *generation {
-	ufrag := base64.StdEncoding.EncodeToString(a.random(ufragBytes))
-	password := base64.StdEncoding.EncodeToString(a.random(passwordBytes))
-	return &generation{local: Credentials{ufrag, password}, localKey: []byte(password), patientUntil: mono.Never}
+func (a *Agent) newGeneration(own Credentials) *generation {
+	if own == (Credentials{}) {
+		own.Ufrag = base64.StdEncoding.EncodeToString(a.random(ufragBytes))
+		own.Password = base64.StdEncoding.EncodeToString(a.random(passwordBytes))
+	}
+	return &generation{local: own, localKey: []byte(own.Password), patientUntil: mono.Never}
 }
 
 // ready reports whether the peer's credentials are known.
@@ -66,12 +72,13 @@ func (a *Agent) LocalCredentials() Credentials {
 // RemoteCredentials returns the peer's credentials that we check with; empty if they are not known.
 func (a *Agent) RemoteCredentials() Credentials { return a.gen.remote }
 
-// Restart makes new credentials (RFC 8445 section 9). Nothing else changes until the peer's new ones come by
+// Restart takes new credentials (RFC 8445 section 9), or makes them if own is zero. Nothing else changes until the peer's new ones come by
 // SetRemoteCredentials; until then checks to the new ones are answered and kept, and CancelRestart takes it all back.
-// Afterwards the old selected pair carries data until a new one works. Local candidates stay.
-func (a *Agent) Restart(now mono.Time) Credentials {
+// Afterwards the old selected pair carries data until a new one works. Local candidates stay. A second call before that
+// changes nothing.
+func (a *Agent) Restart(now mono.Time, own Credentials) Credentials {
 	if a.next == nil && !a.closed {
-		a.next = a.newGeneration()
+		a.next = a.newGeneration(own)
 	}
 	a.update(now)
 	return a.LocalCredentials()
@@ -89,7 +96,7 @@ func (a *Agent) CancelRestart(now mono.Time) {
 // ErrCredentials or ErrBothLite.
 func (a *Agent) SetRemoteCredentials(now mono.Time, r Remote) error {
 	switch {
-	case len(r.Ufrag) < 4 || len(r.Ufrag) > longest || len(r.Password) < 22 || len(r.Password) > longest:
+	case !r.allowed():
 		return ErrCredentials
 	case r.Lite && a.cfg.Lite:
 		return ErrBothLite
@@ -104,7 +111,7 @@ func (a *Agent) SetRemoteCredentials(now mono.Time, r Remote) error {
 	}
 	if a.gen.ready() || a.next != nil {
 		if a.next == nil {
-			a.next = a.newGeneration()
+			a.next = a.newGeneration(Credentials{})
 		}
 		a.promote()
 	}
