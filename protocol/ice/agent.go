@@ -82,6 +82,7 @@ type Agent struct {
 	early         []earlyCheck
 	known         map[knownPath]struct{}
 	nextPair      uint32
+	nextCandidate uint32
 	lastNominated *pair
 	nominated     uint32 // last nomination value sent (renomination)
 	parked        bool   // every pair but the selected one was let go
@@ -213,6 +214,7 @@ func (a *Agent) AddLocalCandidate(now mono.Time, c Candidate) (added Candidate, 
 		a.dropped.Candidates++
 		return c, false
 	}
+	c.ID, c.Ufrag = 0, ""
 	l := &candidate{Candidate: c, rank: int16(a.rankOf(c.Base.Addr()))}
 	for _, m := range a.local { // "redundant if and only if its transport address and base equal those of another" (5.1.3)
 		if m.Address == c.Address && m.Base == c.Base && m.Transport == c.Transport && m.Socket == c.Socket {
@@ -226,12 +228,19 @@ func (a *Agent) AddLocalCandidate(now mono.Time, c Candidate) (added Candidate, 
 	if l.Priority == 0 {
 		l.Priority = l.priority(l.typePreference(), int(l.rank))
 	}
+	l.ID = a.number()
 	a.local = append(a.local, l)
 	a.at(now)
 	a.pairLocal(l)
 	a.replayEarly()
 	a.update(now)
 	return l.Candidate, true
+}
+
+// number returns the number of a new candidate.
+func (a *Agent) number() uint32 {
+	a.nextCandidate++
+	return a.nextCandidate
 }
 
 func unmap(p netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(p.Addr().Unmap(), p.Port()) }
@@ -360,7 +369,7 @@ func (a *Agent) EndOfRemoteCandidates(now mono.Time) {
 func (a *Agent) Connected(now mono.Time, number uint32, socket pkt.Socket, local netip.AddrPort) {
 	a.at(now)
 	p := a.gen.pair(number)
-	if a.closed || p == nil || p.state != pairInProgress || p.connected() {
+	if a.closed || p == nil || p.state != PairInProgress || p.connected() {
 		a.emit(Disconnect{socket})
 		return
 	}
@@ -372,7 +381,7 @@ func (a *Agent) Connected(now mono.Time, number uint32, socket pkt.Socket, local
 // ConnectFailed answers the event Connect: nobody listens there.
 func (a *Agent) ConnectFailed(now mono.Time, number uint32) {
 	a.at(now)
-	if p := a.gen.pair(number); p != nil && !p.connected() && p.state == pairInProgress {
+	if p := a.gen.pair(number); p != nil && !p.connected() && p.state == PairInProgress {
 		p.fail()
 	}
 	a.update(now)

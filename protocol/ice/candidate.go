@@ -77,6 +77,10 @@ type Candidate struct {
 	// Ufrag, if not empty, is the generation of a remote candidate: one of another generation is dropped (RFC 8838
 	// section 11).
 	Ufrag string
+	// Name is what is signalled in place of Address's IP address, if not empty: a name that multicast DNS resolves.
+	Name string
+	// ID is the number of the candidate within its agent, which gives it; never used again, never 0.
+	ID uint32
 
 	// The rest is known of local candidates alone.
 

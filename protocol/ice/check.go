@@ -35,14 +35,14 @@ type check struct {
 	consent    bool // sent once only (RFC 7675 section 5.1)
 	connecting bool // not a check yet: the driver opens a connection
 	sent       int
-	sentAt     mono.Time
+	sentAt     mono.Time // the last time
 	nextAt     mono.Time
 	interval   time.Duration
 }
 
 // start begins the check of a pair that is not known to work.
 func (a *Agent) start(p *pair) {
-	p.state = pairInProgress
+	p.state = PairInProgress
 	if p.connected() {
 		a.send(p, false, false)
 		return
@@ -89,9 +89,10 @@ func (a *Agent) send(p *pair, use, consent bool) {
 		a.nominated++
 		c.nomination = a.nominated
 	}
-	p.stats.requestsSent++
 	if consent {
-		p.stats.consentSent++
+		p.counters.ConsentRequestsSent++
+	} else {
+		p.counters.RequestsSent++
 	}
 	a.checks = append(a.checks, c)
 }
@@ -115,10 +116,10 @@ func (a *Agent) repeat() {
 		p := c.pair
 		if !c.replaced && !c.consent && !c.connecting && c.sent < tries {
 			c.sent++
+			c.sentAt = a.now
 			c.interval = min(2*c.interval, mostRTO)
 			c.nextAt = a.now.Add(c.interval)
 			c.pending = true
-			p.stats.requestsSent++
 			continue
 		}
 		over := *c
@@ -185,9 +186,9 @@ func (a *Agent) nextToCheck() *pair {
 	var frozen *pair
 	for _, p := range a.gen.pairs {
 		switch {
-		case p.state == pairWaiting:
+		case p.state == PairWaiting:
 			return p
-		case p.state == pairFrozen && frozen == nil:
+		case p.state == PairFrozen && frozen == nil:
 			// RFC 8445 leaves it frozen while its foundation is in progress. A check lasts for seconds here, and the pace is
 			// kept either way.
 			frozen = p
@@ -266,7 +267,7 @@ func (a *Agent) handleResponse(d *pkt.Datagram, m *stun.Message) {
 		return
 	}
 	a.checks = slices.Delete(a.checks, i, i+1)
-	p.stats.responsesReceived++
+	p.counters.ResponsesReceived++
 	// "check that the source address of the response equals the destination address of the request, and the destination
 	// address of the response equals the source" (7.2.5.2.1). What comes from elsewhere is nobody's consent.
 	if d.Socket != p.path.Socket || d.Remote != p.path.Remote {
@@ -289,13 +290,13 @@ func (a *Agent) handleResponse(d *pkt.Datagram, m *stun.Message) {
 	if p.expired || a.failed { // "responses received after consent expiry do not re-establish consent"
 		return
 	}
-	if c.sent == 1 || p.local.Transport != UDP {
-		rtt := max(a.now.Sub(c.sentAt), time.Microsecond)
+	p.lastRTT = max(a.now.Sub(c.sentAt), time.Microsecond)
+	p.counters.TotalRoundTrip += p.lastRTT
+	if c.sent == 1 || p.local.Transport != UDP { // else nobody knows which of them was answered
 		if p.rtt == 0 {
-			p.rtt = rtt
+			p.rtt = p.lastRTT
 		}
-		p.rtt += (rtt - p.rtt) / 8
-		p.stats.totalRTT += rtt
+		p.rtt += (p.lastRTT - p.rtt) / 8
 	}
 	a.reflexive(p, mapped, c.priority)
 	a.works(p)
@@ -309,7 +310,7 @@ func known(t stun.AttrType) bool { return stun.Known(t) }
 
 // works says that an answer came along a pair: it is valid, and the peer consents.
 func (a *Agent) works(p *pair) {
-	p.state, p.valid = pairSucceeded, true
+	p.state, p.valid = PairSucceeded, true
 	p.consentUntil = a.now.Add(consentFor)
 	if p.consentAt == mono.Never {
 		p.consentAt = a.now.Add(a.consentInterval())
@@ -324,8 +325,8 @@ func (a *Agent) works(p *pair) {
 	}
 	a.know(p.path)
 	for _, q := range p.gen.pairs { // RFC 8445 section 7.2.5.3.3
-		if q.state == pairFrozen && q.sibling(p) {
-			q.state = pairWaiting
+		if q.state == PairFrozen && q.sibling(p) {
+			q.state = PairWaiting
 		}
 	}
 }
@@ -354,7 +355,7 @@ func (a *Agent) reflexive(p *pair, mapped netip.AddrPort, priority uint32) {
 	}
 	l := &candidate{Candidate: p.local.Candidate, rank: p.local.rank}
 	l.Type, l.Address, l.Related, l.Priority = PeerReflexive, mapped, p.local.Base, priority
-	l.Foundation = foundationOf(a.originOf(&l.Candidate))
+	l.ID, l.Foundation = a.number(), foundationOf(a.originOf(&l.Candidate))
 	a.local = append(a.local, l)
 	p.mapped = l
 	a.emit(CandidateFound{l.Candidate})
@@ -374,7 +375,7 @@ func (a *Agent) handleError(c *check, m *stun.Message) {
 		p.nominating = false
 		a.lastNominated = nil
 		if !p.valid {
-			p.state = pairWaiting
+			p.state = PairWaiting
 			a.trigger(p)
 		}
 		return

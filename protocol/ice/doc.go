@@ -33,4 +33,6 @@
 //	request.go     the peer's checks
 //	selection.go   which pair, consent, and what is due
 //	candidate.go   priorities, foundations, what may be paired; with pair.go, event.go
+//	sdp.go         candidates as a description has them
+//	statistics.go  what webrtc-stats asks for
 package ice

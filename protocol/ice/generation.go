@@ -162,7 +162,7 @@ func (a *Agent) learn(g *generation, c Candidate) bool {
 		if r.Address == c.Address && r.Transport == c.Transport {
 			if r.Type == PeerReflexive && c.Type != PeerReflexive {
 				// Signaling was slower than the check: "the candidate's type and foundation are updated" (RFC 8838 section 11.4).
-				r.Type, r.Foundation, r.Related = c.Type, c.Foundation, c.Related
+				r.Type, r.Foundation, r.Related, r.Name = c.Type, c.Foundation, c.Related, c.Name
 			}
 			return true
 		}
@@ -171,6 +171,7 @@ func (a *Agent) learn(g *generation, c Candidate) bool {
 		a.dropped.Candidates++
 		return false
 	}
+	c.ID = a.number()
 	r := &candidate{Candidate: c}
 	g.remotes = append(g.remotes, r)
 	if g == a.gen && g.ready() {
@@ -245,13 +246,13 @@ func (a *Agent) addPair(l, r *candidate, must bool) *pair {
 		a.drop(g, func(p *pair) bool { return p == v })
 	}
 	a.nextPair++
-	p := &pair{id: a.nextPair, gen: g, local: l, remote: r, priority: priority, state: pairWaiting, consentAt: mono.Never}
+	p := &pair{id: a.nextPair, gen: g, local: l, remote: r, priority: priority, state: PairWaiting, consentAt: mono.Never}
 	p.path.Socket, p.path.Local, p.path.Remote = l.Socket, l.Base, r.Address
 	p.hasSocket = l.Transport != TCPActive
 	for _, q := range g.pairs {
 		// RFC 8445 section 6.1.2.6: of each foundation one pair begins
-		if p.sibling(q) && (q.state == pairWaiting || q.state == pairInProgress) {
-			p.state = pairFrozen
+		if p.sibling(q) && (q.state == PairWaiting || q.state == PairInProgress) {
+			p.state = PairFrozen
 		}
 	}
 	g.pairs = append(g.pairs, p)
@@ -283,7 +284,7 @@ func (g *generation) pair(id uint32) *pair {
 // exhausted reports whether every pair was checked and none works.
 func (g *generation) exhausted() bool {
 	for _, p := range g.pairs {
-		if p.state != pairFailed {
+		if p.state != PairFailed {
 			return false
 		}
 	}
@@ -293,7 +294,7 @@ func (g *generation) exhausted() bool {
 // busy reports whether something is still being found out.
 func (g *generation) busy() bool {
 	for _, p := range g.pairs {
-		if p.state < pairSucceeded || p.nominating {
+		if p.state < PairSucceeded || p.nominating {
 			return true
 		}
 	}

@@ -7,21 +7,6 @@ import (
 	"github.com/parley-rtc/parley/protocol/pkt"
 )
 
-type pairState uint8
-
-// The states of RFC 8445 section 6.1.2.6; those that are still to be found out come first.
-const (
-	pairFrozen pairState = iota
-	pairWaiting
-	pairInProgress
-	pairSucceeded
-	pairFailed
-)
-
-func (s pairState) String() string {
-	return [...]string{"frozen", "waiting", "in-progress", "succeeded", "failed"}[s]
-}
-
 // A pair is a candidate pair on the checklist, and the valid pair that came of it.
 type pair struct {
 	id            uint32
@@ -30,7 +15,7 @@ type pair struct {
 	mapped        *candidate // what the peer sees of local; nil until it said so
 	priority      uint64
 	path          pkt.Path
-	state         pairState
+	state         PairState
 	hasSocket     bool // not an active TCP pair that waits for its connection
 	queued        bool // in Agent.triggered
 	valid         bool // a check was answered, and consent has not expired
@@ -38,25 +23,21 @@ type pair struct {
 	nominating    bool // a check with USE-CANDIDATE is on its way
 	nominated     bool // ... and was answered; or, controlled, one has come
 	nomination    uint32
-	rtt           time.Duration
+	rtt           time.Duration // smoothed
+	lastRTT       time.Duration
 	consentUntil  mono.Time
 	consentAt     mono.Time // the next consent check
 	probing       bool      // consent checks are not answered
 	probeSince    mono.Time
 	suspect       bool // ... for so long that another valid pair is better
 	silent        bool // ... for so long that we are disconnected
-	stats         pairCounters
-}
-
-type pairCounters struct {
-	requestsSent, requestsReceived, responsesSent, responsesReceived, consentSent uint32
-	totalRTT                                                                      time.Duration
+	counters      PairCounters
 }
 
 func (p *pair) connected() bool { return p.hasSocket }
 
 func (p *pair) fail() {
-	p.state, p.valid, p.nominating, p.nominated = pairFailed, false, false, false
+	p.state, p.valid, p.nominating, p.nominated = PairFailed, false, false, false
 }
 
 // sibling reports whether two pairs have one foundation (RFC 8445 section 6.1.2.6).

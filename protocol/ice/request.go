@@ -95,12 +95,9 @@ func (a *Agent) handleRequest(d *pkt.Datagram, m *stun.Message) {
 	} else if !a.settleRoles(m) {
 		r.code = stun.CodeRoleConflict
 	}
-	a.respond(&r)
-	if r.code != 0 {
-		return
-	}
 	nomination := a.nominationOf(m)
 	switch {
+	case r.code != 0:
 	case !g.ready():
 		a.know(d.Path)
 		a.keep(earlyCheck{g, string(ufrag), d.Path, priority, nomination})
@@ -112,6 +109,7 @@ func (a *Agent) handleRequest(d *pkt.Datagram, m *stun.Message) {
 	default: // the old generation: its selected pair alone counts, and needs nothing
 		a.know(d.Path)
 	}
+	a.respond(&r)
 }
 
 // nominationOf returns the rank of a nomination: 0 is none, 1 USE-CANDIDATE alone.
@@ -227,13 +225,13 @@ func (a *Agent) heed(l *candidate, path *pkt.Path, priority, nomination uint32) 
 			a.probe(s) // the peer looks for another path: is ours alive?
 		}
 	}
-	p.stats.requestsReceived++
+	p.counters.RequestsReceived++
 	if a.role == Controlled && nomination > p.nomination {
 		p.nomination, p.nominated = nomination, true
 	}
 	if a.cfg.Lite { // RFC 8445 section 7.3.2
 		if p.nominated {
-			p.state, p.valid = pairSucceeded, true
+			p.state, p.valid = PairSucceeded, true
 			p.consentUntil = a.now.Add(consentFor)
 		}
 		return
@@ -243,7 +241,7 @@ func (a *Agent) heed(l *candidate, path *pkt.Path, priority, nomination uint32) 
 	case p.valid:
 		a.probe(p)
 	default:
-		p.state = pairWaiting
+		p.state = PairWaiting
 		a.trigger(p)
 	}
 }
@@ -297,8 +295,8 @@ func (a *Agent) remoteOf(l *candidate, path *pkt.Path, priority uint32) *candida
 	}
 	c := Candidate{Type: PeerReflexive, Transport: transport, Address: path.Remote, Priority: priority}
 	// "The foundation is arbitrary, different from the foundations of all other remote candidates" (7.3.1.3)
-	a.nextPair++
-	c.Foundation = "p" + strconv.Itoa(int(a.nextPair))
+	c.ID = a.number()
+	c.Foundation = "p" + strconv.Itoa(int(c.ID))
 	if a.cfg.Accept != nil && !a.cfg.Accept(false, &c) {
 		a.dropped.Candidates++
 		return nil
@@ -332,7 +330,7 @@ func (a *Agent) respond(r *response) {
 	}
 	a.responses = append(a.responses, *r)
 	if p := a.pairOf(nil, &r.path); p != nil {
-		p.stats.responsesSent++
+		p.counters.ResponsesSent++
 	}
 }
 

@@ -120,8 +120,8 @@ func (a *Agent) again() {
 		a.pairLocal(l)
 	}
 	for _, p := range a.gen.pairs {
-		if p.state == pairFailed && !p.expired && p.local.Transport != TCPPassive {
-			p.state = pairWaiting
+		if p.state == PairFailed && !p.expired && p.local.Transport != TCPPassive {
+			p.state = PairWaiting
 		}
 	}
 }
