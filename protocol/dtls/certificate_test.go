@@ -212,6 +212,8 @@ func TestValidate(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"Entropy":          func(c *Config) { c.Entropy = nil },
 		"Certificate":      func(c *Config) { c.Certificate = nil },
+		"Certificate of":   func(c *Config) { c.Certificate, c.CertificateFor = nil, func(string) *Certificate { return nil } },
+		"ServerName":       func(c *Config) { c.ServerName = strings.Repeat("a", 254) },
 		"versions":         func(c *Config) { c.MinVersion = 0x0303 },
 		"MinVersion":       func(c *Config) { c.MinVersion, c.MaxVersion = Version13, Version12 },
 		"MTU":              func(c *Config) { c.MTU = 100 },
@@ -229,6 +231,11 @@ func TestValidate(t *testing.T) {
 		if _, err := New(Client, cfg); err == nil || !strings.HasPrefix(err.Error(), "dtls: ") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	anonymous := configOf(t, "server", 1)
+	anonymous.Certificate, anonymous.AnonymousClient = nil, true
+	if _, err := New(Server, anonymous); err == nil {
+		t.Error("a server without a certificate")
 	}
 	if _, err := New(0, configOf(t, "client", 1)); err == nil {
 		t.Error("a connection without a role")

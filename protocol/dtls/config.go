@@ -18,17 +18,31 @@ const (
 	maxMTU        = 1 << 14
 	maxCIDLen     = 64 // ours, and the peer's: a longer one would leave no room in the smallest MTU
 	minCookieSize = 16
+	maxServerName = 253
 )
 
 // A Config is shared by any number of connections and must not change once one of them was made. Entropy and Certificate
-// are required; all else has a default.
+// are required, but an
+// anonymous client needs no Certificate; all else has a default.
 type Config struct {
 	// Entropy is where every random byte comes from: crypto/rand's Reader, but for tests. It is read when a
 	// connection is made and while its engine runs, never by a Job.
 	Entropy io.Reader
 
-	// Certificate is what we prove to be. The peer must know its fingerprint.
+	// Certificate is what we prove to be. The peer must know its fingerprint, or trust its chain.
 	Certificate *Certificate
+
+	// AnonymousClient makes only the server prove who it is, as on the Web and with TURN (RFC 7350): a server asks for no
+	// certificate, so PeerCertificate does not come, and a client shows none, whatever it is asked for.
+	AnonymousClient bool
+
+	// ServerName is what a client calls the server (RFC 6066 section 3), a name of DNS without a dot at its end; "": it does
+	// not say. Whether the certificate is that server's is for the caller to find out, at PeerCertificate.
+	ServerName string
+
+	// CertificateFor chooses a server's certificate by what the client calls it, "" if the client does not say: in each
+	// handshake, after the cookie. If it returns nil, or is nil itself, Certificate is shown.
+	CertificateFor func(serverName string) *Certificate
 
 	// MinVersion and MaxVersion bound what is negotiated. Zero: Version12 and Version13.
 	MinVersion, MaxVersion Version
@@ -89,8 +103,10 @@ func (c *Config) Validate() error {
 	switch {
 	case c.Entropy == nil:
 		return errors.New("dtls: Config.Entropy is nil: pass crypto/rand.Reader")
-	case c.Certificate == nil:
+	case c.Certificate == nil && c.CertificateFor == nil && !c.AnonymousClient:
 		return errors.New("dtls: Config.Certificate is nil: make one by GenerateCertificate")
+	case len(c.ServerName) > maxServerName:
+		return fmt.Errorf("dtls: Config.ServerName has %d bytes: a name of DNS has %d at most", len(c.ServerName), maxServerName)
 	case c.minVersion() > Version12 || c.minVersion() < Version13 || c.maxVersion() > Version12 || c.maxVersion() < Version13:
 		return errors.New("dtls: Config.MinVersion and MaxVersion: only Version12 and Version13 exist")
 	case c.minVersion() < c.maxVersion(): // a newer version is a smaller number
@@ -126,6 +142,9 @@ func (c *Config) Validate() error {
 	}
 	if !c.speaks(Version12) && !c.speaks(Version13) {
 		return errors.New("dtls: Config.CipherSuites and Groups leave nothing to offer in the versions allowed")
+	}
+	if c.Certificate == nil {
+		return nil
 	}
 	return c.Certificate.validate()
 }

@@ -71,6 +71,8 @@ type Conn struct {
 	rtt      time.Duration // told by the caller or measured; 0: unknown
 	remote   []byte        // whom cookies are for
 
+	chosen *Certificate // by Config.CertificateFor
+
 	// What NextEvent hands out, in this order.
 	certificates [][]byte
 	certsWaiting bool
@@ -131,7 +133,7 @@ type EventKind uint8
 
 const (
 	// PeerCertificate: the peer has proved to own Certificates[0]. Answer with Accept or Refuse, now or later; until then
-	// there is neither Connected nor Data.
+	// there is neither Connected nor Data. The server of an anonymous client does without.
 	PeerCertificate EventKind = iota + 1
 	// Connected: the handshake is complete and the certificate accepted. State and exporters are final.
 	Connected
@@ -158,7 +160,11 @@ func New(role Role, cfg *Config) (*Conn, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if cfg.Certificate == nil && (role == Server && cfg.CertificateFor == nil || role == Client && !cfg.AnonymousClient) {
+		return nil, fmt.Errorf("dtls: a %s needs Config.Certificate", role)
+	}
 	c := &Conn{cfg: cfg, role: role, limits: defaultLimits}
+	c.accepted = role == Server && cfg.AnonymousClient
 	for i := range c.timers {
 		c.timers[i] = mono.Never
 	}

@@ -5,8 +5,9 @@
 //
 // In: mutual authentication by self-signed certificates and their fingerprints (RFC 8122), X25519MLKEM768 and the usual
 // curves, AES-GCM and ChaCha20-Poly1305, DTLS-SRTP (RFC 5764), exporters (RFC 5705), ALPN, connection IDs (RFC 9146), key
-// updates, cookies. Out: sessions that are resumed, pre-shared keys, early data, renegotiation, chains of trust, names in
-// certificates.
+// updates, cookies; for servers that strangers call, as those of TURN are: a certificate chosen by the name that the client
+// says, and clients without one. Out: sessions that are resumed, pre-shared keys, early data, renegotiation, chains of
+// trust, names in certificates.
 //
 // # Driving it
 //

@@ -4,6 +4,7 @@ import "golang.org/x/crypto/cryptobyte"
 
 // Numbers of the IANA registry "TLS ExtensionType Values".
 const (
+	extServerName           uint16 = 0
 	extSupportedGroups      uint16 = 10
 	extPointFormats         uint16 = 11
 	extSignatureAlgorithms  uint16 = 13
@@ -36,6 +37,9 @@ type extensions struct {
 	renegotiationInfo    bool
 	renegotiated         []byte // what renegotiation_info says; empty in a first handshake
 	pointFormats         bool
+
+	serverName     string // in a ClientHello
+	serverNameUsed bool   // in a server's answer
 }
 
 type keyShare struct {
@@ -65,6 +69,17 @@ func (e *extensions) append(b *cryptobyte.Builder, f form) {
 				}
 			})
 		}
+	}
+	switch {
+	case e.serverName != "":
+		add(extServerName, func(b *cryptobyte.Builder) {
+			b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) {
+				b.AddUint8(hostName)
+				b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(e.serverName)) })
+			})
+		})
+	case e.serverNameUsed:
+		add(extServerName, func(*cryptobyte.Builder) {})
 	}
 	if len(e.versions) > 0 {
 		add(extSupportedVersions, func(b *cryptobyte.Builder) {
@@ -151,6 +166,8 @@ func (e *extensions) parse(b cryptobyte.String, f form) bool {
 func (e *extensions) parseOne(id uint16, body *cryptobyte.String, f form) bool {
 	ok := true
 	switch id {
+	case extServerName:
+		ok = f != inClientHello || e.parseServerName(body)
 	case extSupportedVersions:
 		if f == inClientHello {
 			var list cryptobyte.String
@@ -193,6 +210,30 @@ func (e *extensions) parseOne(id uint16, body *cryptobyte.String, f form) bool {
 		return true
 	}
 	return ok && body.Empty()
+}
+
+const hostName = 0 // the only NameType there is (RFC 6066 section 3)
+
+// parseServerName reads the host's name, and passes over names of other types.
+func (e *extensions) parseServerName(body *cryptobyte.String) bool {
+	var list cryptobyte.String
+	if !body.ReadUint16LengthPrefixed(&list) || list.Empty() {
+		return false
+	}
+	for !list.Empty() {
+		var typ uint8
+		var name cryptobyte.String
+		if !list.ReadUint8(&typ) || !list.ReadUint16LengthPrefixed(&name) || name.Empty() {
+			return false
+		}
+		if typ == hostName {
+			if e.serverName != "" { // "MUST NOT contain more than one name of the same name_type"
+				return false
+			}
+			e.serverName = string(name)
+		}
+	}
+	return true
 }
 
 func (e *extensions) parseShares(body *cryptobyte.String, f form) bool {

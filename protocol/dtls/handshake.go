@@ -55,6 +55,7 @@ func (h *handshake) startClient() error {
 		alpn:         cfg.ALPN,
 		srtp:         cfg.SRTPProfiles,
 		connectionID: cfg.ConnectionID,
+		serverName:   cfg.ServerName,
 	}
 	if cfg.speaks(Version13) {
 		hello.ext.versions = versions
@@ -252,6 +253,39 @@ func (h *handshake) acceptHello(m message, hello *clientHello) {
 	}
 }
 
+// chooseCertificate decides what a server shows.
+func (h *handshake) chooseCertificate(hello *clientHello) error {
+	c := h.c
+	if c.cfg.CertificateFor != nil {
+		if c.chosen = c.cfg.CertificateFor(hello.ext.serverName); c.chosen != nil {
+			if err := c.chosen.validate(); err != nil {
+				return localError("%v", err)
+			}
+		}
+	}
+	if c.certificate() == nil {
+		return localError("there is no certificate for %q", hello.ext.serverName)
+	}
+	return nil
+}
+
+// certificate is ours.
+func (c *Conn) certificate() *Certificate {
+	if c.chosen != nil {
+		return c.chosen
+	}
+	return c.cfg.Certificate
+}
+
+// chain is what our Certificate message holds: nothing, if a client that has none is asked (RFC 8446 section 4.4.2, RFC
+// 5246 section 7.4.6).
+func (h *handshake) chain() [][]byte {
+	if h.c.role == Client && h.c.cfg.AnonymousClient {
+		return nil
+	}
+	return h.c.certificate().Chain
+}
+
 // chooseCommon picks SRTP profile, ALPN and connection IDs, which are the same in both versions, and returns the server's
 // answer to them.
 func (h *handshake) chooseCommon() (answer extensions, err error) {
@@ -277,6 +311,8 @@ func (h *handshake) chooseCommon() (answer extensions, err error) {
 	} else {
 		c.readCID = nil
 	}
+	// RFC 6066 section 3: a server that made use of the name says so.
+	answer.serverNameUsed = offer.serverName != "" && c.cfg.CertificateFor != nil
 	return answer, nil
 }
 
@@ -355,7 +391,7 @@ func (h *handshake) checkSignature(s signed, signedBytes []byte, then func(now m
 
 // makeSignature signs, as a job, with our certificate's key by a scheme that the peer accepts.
 func (h *handshake) makeSignature(signedBytes []byte, then func(now mono.Time, s signed) error) error {
-	key := h.c.cfg.Certificate.PrivateKey
+	key := h.c.certificate().PrivateKey
 	scheme, err := chooseScheme(key.Public(), h.c.version, h.schemes)
 	if err != nil {
 		return err

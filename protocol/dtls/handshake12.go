@@ -117,7 +117,7 @@ func (h *handshake) serverHelloDone12(now mono.Time, m message) error {
 	h.transcript.add(m)
 	h.beginFlight(now)
 	if h.requested {
-		h.send(0, certificateType, marshalCertificate(Version12, h.c.cfg.Certificate.Chain))
+		h.send(0, certificateType, marshalCertificate(Version12, h.chain()))
 	}
 	entropy, err := h.c.random(entropySize)
 	if err != nil {
@@ -136,7 +136,7 @@ func (h *handshake) serverHelloDone12(now mono.Time, m message) error {
 		if err := h.deriveKeys12(secret); err != nil {
 			return err
 		}
-		if !h.requested {
+		if !h.requested || h.c.cfg.AnonymousClient {
 			return h.clientFinished12(now)
 		}
 		return h.makeSignature(h.transcript.bytes(), func(now mono.Time, s signed) error {
@@ -166,9 +166,12 @@ func (h *handshake) clientHello12(now mono.Time, m message, hello *clientHello) 
 			return nil
 		}
 	}
+	if err := h.chooseCertificate(hello); err != nil {
+		return err
+	}
 	suites := c.cfg.suitesOf(Version12)
 	i := slices.IndexFunc(suites, func(s CipherSuite) bool {
-		return slices.Contains(hello.suites, s) && s.suite().rsa == c.cfg.Certificate.isRSA()
+		return slices.Contains(hello.suites, s) && s.suite().rsa == c.certificate().isRSA()
 	})
 	if i < 0 {
 		return peerError(AlertHandshakeFailure, "no cipher suite in common that fits our certificate: the client offers %v", hello.suites)
@@ -223,15 +226,18 @@ func (h *handshake) serverFlight12(now mono.Time) error {
 
 	h.beginFlight(now)
 	h.send(0, serverHelloType, sh.marshal())
-	h.send(0, certificateType, marshalCertificate(Version12, c.cfg.Certificate.Chain))
+	h.send(0, certificateType, marshalCertificate(Version12, h.chain()))
 	params := marshalParams12(c.state.Group, h.v12.key.share())
 	return h.makeSignature(append(slices.Clone(h.random[:]), params...), func(_ mono.Time, s signed) error {
 		k := keyExchange12{params: params, signed: s}
 		h.send(0, serverKeyExchange, k.marshal())
-		h.send(0, certificateRequest, marshalCertificateRequest(Version12))
+		h.expect = h.clientKeyExchange12
+		if !c.cfg.AnonymousClient {
+			h.send(0, certificateRequest, marshalCertificateRequest(Version12))
+			h.expect = h.clientCertificate12
+		}
 		h.send(0, serverHelloDone, nil)
 		h.endFlight()
-		h.expect = h.clientCertificate12
 		return nil
 	})
 }
@@ -254,6 +260,9 @@ func (h *handshake) clientKeyExchange12(_ mono.Time, m message) error {
 	}
 	h.transcript.add(m)
 	h.expect = h.certificateVerify12
+	if h.c.cfg.AnonymousClient {
+		h.expect = h.finished12
+	}
 	key := h.v12.key
 	var secret []byte
 	return h.start(JobKeyAgreement, func() (err error) {

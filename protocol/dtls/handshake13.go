@@ -147,7 +147,10 @@ func (h *handshake) clientFlight13(now mono.Time) error {
 	if !h.requested {
 		return h.clientFinished13(now)
 	}
-	h.send(2, certificateType, marshalCertificate(Version13, h.c.cfg.Certificate.Chain))
+	h.send(2, certificateType, marshalCertificate(Version13, h.chain()))
+	if h.c.cfg.AnonymousClient {
+		return h.clientFinished13(now)
+	}
 	return h.sendCertificateVerify13(h.clientFinished13)
 }
 
@@ -200,6 +203,9 @@ func (h *handshake) clientHello13(now mono.Time, m message, hello *clientHello) 
 		h.transcript.add(newMessage(serverHelloType, 0, h.retry.marshal()))
 	} else if len(hello.ext.cookie) > 0 {
 		return peerError(AlertIllegalParameter, "a cookie that was not given")
+	}
+	if err := h.chooseCertificate(hello); err != nil {
+		return err
 	}
 	if missing != 0 {
 		if h.retry != nil {
@@ -290,12 +296,17 @@ func (h *handshake) serverFlight13(now mono.Time, share, secret []byte) error {
 		return err
 	}
 	h.send(2, encryptedExtensions, answer.marshal())
-	h.send(2, certificateRequest, marshalCertificateRequest(Version13))
-	h.send(2, certificateType, marshalCertificate(Version13, c.cfg.Certificate.Chain))
+	if !c.cfg.AnonymousClient {
+		h.send(2, certificateRequest, marshalCertificateRequest(Version13))
+	}
+	h.send(2, certificateType, marshalCertificate(Version13, h.chain()))
 	return h.sendCertificateVerify13(func(mono.Time) error {
 		h.send(2, finishedType, finishedMAC(c.suite.hash, h.v13.server, h.transcript.sum()))
 		h.endFlight()
 		h.expect = h.certificate13
+		if c.cfg.AnonymousClient {
+			h.expect = h.finished13
+		}
 		h.deriveEpoch3()
 		return c.write13(3, c.secrets.write)
 	})

@@ -155,21 +155,6 @@ func TestWrongProofs(t *testing.T) {
 	}
 }
 
-// A server of either version may let the client go without a certificate; ours does not.
-func TestServerThatAsksForNoCertificate(t *testing.T) {
-	for _, v := range []Version{Version12, Version13} {
-		p := newPair(t, only(configOf(t, "client", 1), v), only(configOf(t, "server", 1), v))
-		none := *p.client.cfg
-		none.Certificate = &Certificate{PrivateKey: none.Certificate.PrivateKey} // an empty chain, when asked
-		p.client.cfg = &none
-		p.runUntil(10*time.Second, p.bothClosed)
-		want := map[Version]Alert{Version12: AlertHandshakeFailure, Version13: AlertCertificateRequired}[v]
-		if e, ok := p.server.err.(*Error); !ok || e.Alert != want {
-			t.Errorf("%v: %v, want %v", v, p.server.err, want)
-		}
-	}
-}
-
 // After the handshake: what a peer must not send, and what it gets for it.
 func TestMisbehaviourOfAConnectedPeer(t *testing.T) {
 	for name, c := range map[string]struct {
