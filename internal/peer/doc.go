@@ -1,8 +1,24 @@
 // Package peer composes the engines of one peer. They meet here and nowhere else.
 //
-// What there is so far is [Secure]: DTLS and, within it, the SCTP association of the data channels (RFC 8261), on a
-// path that the caller knows to be good; and [Demultiplex], which tells by the first byte for whom a datagram is.
-// ICE, and SRTP beside DTLS, are still to come.
+// A [Peer] is one connection. Package jsep says what its descriptions have come to, and Apply makes it so:
 //
-// As every engine, a Secure is told the time and never asks, and is not safe for concurrent use.
+//	p, err := peer.New(peer.Config{DTLS: &dtlsConfig, Entropy: rand.Reader})
+//	changes, err := session.SetRemote(description)
+//	err = p.Apply(now, changes.Transports, changes.Data)
+//	p.AddLocalCandidate(now, id, c), p.AddRemote(now, target) // as found, as signalled
+//	p.HandleDatagram(now, d)                                  // whatever comes to the sockets
+//	for j, ok := p.NextJob(); ok; ...                         // j.Run() anywhere, then p.JobDone(now, j)
+//	for ev, ok := p.NextEvent(); ok; ...                      // of ICE, DTLS and SCTP, with the transport's id
+//	more := p.AppendTransmit(now, batch)
+//	p.HandleTimeout(now)                                      // at p.NextTimeout()
+//
+// Each [Transport] is an agent of package ice and what it carries: a [Secure], which is DTLS and, within it, the SCTP
+// association of the data channels (RFC 8261). There is one transport for all sections that the peer bundles, and one for
+// each that it does not. SRTP, beside DTLS, is still to come.
+//
+// [Demultiplex] tells by the first byte for whom a datagram is (RFC 7983). DTLS is read only from paths that a check with
+// the right password has made known, and nothing of the application passes before the certificate is the one that the
+// description promised.
+//
+// As every engine, a Peer is told the time and never asks, and is not safe for concurrent use.
 package peer

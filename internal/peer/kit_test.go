@@ -27,7 +27,7 @@ func entropy(seed uint64) io.Reader {
 type end struct {
 	*peer.Secure
 	cert     *dtls.Certificate
-	kinds    []peer.EventKind
+	states   []peer.DTLSState
 	messages []string
 	opened   []sctp.StreamID
 	err      error
@@ -70,8 +70,10 @@ func (e *end) react(now mono.Time) {
 		if !ok {
 			return
 		}
-		if ev.Kind != peer.Association {
-			e.kinds = append(e.kinds, ev.Kind)
+		if ev.Kind != peer.OfSCTP {
+			if ev.DTLS != peer.DTLSConnecting {
+				e.states = append(e.states, ev.DTLS)
+			}
 			e.err = ev.Err
 			continue
 		}
@@ -150,8 +152,8 @@ func connect(t testing.TB, version dtls.Version) *wire {
 	w.a.SetFingerprints(0, w.b.promise())
 	w.b.SetFingerprints(0, w.a.promise())
 	w.pass(time.Second)
-	if len(w.a.kinds) != 1 || len(w.b.kinds) != 1 || w.a.kinds[0] != peer.Connected || w.b.kinds[0] != peer.Connected {
-		t.Fatalf("not connected: %v %v, %v %v", w.a.kinds, w.a.err, w.b.kinds, w.b.err)
+	if len(w.a.states) != 1 || len(w.b.states) != 1 || w.a.states[0] != peer.DTLSConnected || w.b.states[0] != peer.DTLSConnected {
+		t.Fatalf("not connected: %v %v, %v %v", w.a.states, w.a.err, w.b.states, w.b.err)
 	}
 	return w
 }

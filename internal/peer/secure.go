@@ -20,25 +20,6 @@ const (
 // ErrAssociation is returned where there is an association already, or none.
 var ErrAssociation = errors.New("peer: there is an association already, or the connection is closed")
 
-// EventKind says what an [Event] tells.
-type EventKind uint8
-
-const (
-	// Connected: the handshake is complete and the peer's certificate is the one that was promised.
-	Connected EventKind = iota + 1
-	// Association: SCTP is an event of the association.
-	Association
-	// Closed: the last event. Err says why; it is nil after Close and after the peer's close_notify.
-	Closed
-)
-
-// An Event is something that the caller must know.
-type Event struct {
-	Kind EventKind
-	SCTP sctp.Event // its data are valid until the next call of NextEvent
-	Err  error
-}
-
 // Secure is a DTLS connection and the SCTP association within it.
 //
 // The handshake may run before the peer's description is known: the certificate then waits for SetFingerprints, and
@@ -58,11 +39,12 @@ type Secure struct {
 	scratch     []byte // a packet before it is sealed
 	held        []byte // one that found no room in the batch; it lies in scratch
 
-	saidConnected bool
-	ended         bool
-	saidEnd       bool
-	err           error
-	dropped       uint64
+	paused  bool // there is no path, so the clock of SCTP stands still
+	begun   bool // the handshake has: something came, or went out
+	ended   bool
+	told    DTLSState
+	err     error
+	dropped uint64
 }
 
 // NewSecure makes one end. cfg is shared and must not change; dtls.Config says what is in it.
@@ -75,7 +57,7 @@ func NewSecure(role dtls.Role, cfg *dtls.Config) (*Secure, error) {
 	if mtu == 0 {
 		mtu = dtls.DefaultMTU
 	}
-	return &Secure{conn: conn, role: role, mtu: mtu}, nil
+	return &Secure{conn: conn, role: role, mtu: mtu, told: DTLSNew}, nil
 }
 
 // SetFingerprints says what the peer's description promised. It may come before, during or after the handshake; a
@@ -136,15 +118,32 @@ func (s *Secure) Association() *sctp.Association { return s.association }
 // HandlePayload takes in the payload of a datagram that Demultiplex gives to DTLS, and decrypts it in place. The caller
 // knows that it came on a path that ICE has checked.
 func (s *Secure) HandlePayload(now mono.Time, payload []byte) {
+	s.begun = true
 	s.conn.HandleDatagram(now, payload)
 	s.take(now)
 }
+
+// HandOver gives the association to another connection with the same peer, which carries it on: "the state of the SCTP
+// association is not affected" (RFC 8841 section 10.5).
+func (s *Secure) HandOver(now mono.Time, to *Secure) {
+	if s.association == nil || to.association != nil {
+		return
+	}
+	to.association, to.scratch, to.held = s.association, s.scratch, s.held
+	s.association, s.scratch, s.held = nil, nil, nil
+	if to.connected {
+		to.association.Connect(now)
+	}
+}
+
+// Pause says whether there is no path at present: the association then waits instead of counting what nobody answers.
+func (s *Secure) Pause(paused bool) { s.paused = paused }
 
 // HandleTimeout does what is due.
 func (s *Secure) HandleTimeout(now mono.Time) {
 	s.conn.HandleTimeout(now)
 	s.take(now)
-	if s.association != nil && s.connected && !s.ended {
+	if s.ticking() {
 		s.association.HandleTimeout(now)
 	}
 }
@@ -152,10 +151,14 @@ func (s *Secure) HandleTimeout(now mono.Time) {
 // NextTimeout returns when HandleTimeout is due, or mono.Never.
 func (s *Secure) NextTimeout() mono.Time {
 	next := s.conn.NextTimeout()
-	if s.association != nil && s.connected && !s.ended {
+	if s.ticking() {
 		next = mono.Min(next, s.association.NextTimeout())
 	}
 	return next
+}
+
+func (s *Secure) ticking() bool {
+	return s.association != nil && s.connected && !s.ended && !s.paused
 }
 
 // NextJob and JobDone are those of [dtls.Conn]: the public-key work of the handshake.
@@ -170,8 +173,29 @@ func (s *Secure) JobDone(now mono.Time, j *dtls.Job) {
 // SetRTT tells DTLS the round-trip time of the path.
 func (s *Secure) SetRTT(d time.Duration) { s.conn.SetRTT(d) }
 
-// State returns what DTLS has negotiated.
-func (s *Secure) State() dtls.ConnectionState { return s.conn.State() }
+// Negotiated returns what DTLS has negotiated.
+func (s *Secure) Negotiated() dtls.ConnectionState { return s.conn.State() }
+
+// Stats returns the counters of DTLS.
+func (s *Secure) Stats() dtls.Stats { return s.conn.Stats() }
+
+// State returns how far DTLS has come.
+func (s *Secure) State() DTLSState {
+	switch {
+	case s.ended && s.err != nil:
+		return DTLSFailed
+	case s.ended:
+		return DTLSClosed
+	case s.connected:
+		return DTLSConnected
+	case s.begun:
+		return DTLSConnecting
+	}
+	return DTLSNew
+}
+
+// Err returns why DTLS failed; nil if it has not.
+func (s *Secure) Err() error { return s.err }
 
 // Role returns the role in the handshake.
 func (s *Secure) Role() dtls.Role { return s.role }
@@ -206,33 +230,35 @@ func (s *Secure) take(now mono.Time) {
 			s.association.HandlePacket(now, e.Data)
 		case dtls.Closed:
 			s.ended, s.err, s.held = true, e.Err, nil
+			if s.association != nil {
+				s.association.Abort("DTLS is closed") // nothing carries it any more
+			}
 		}
 	}
 }
 
-// NextEvent returns the next event; false if there is none.
+// NextEvent returns the next event, of kind OfDTLS or OfSCTP; false if there is none. DTLSClosed or DTLSFailed is the last.
 func (s *Secure) NextEvent() (Event, bool) {
-	switch {
-	case s.saidEnd:
+	if s.told >= DTLSClosed {
 		return Event{}, false
-	case s.connected && !s.saidConnected:
-		s.saidConnected = true
-		return Event{Kind: Connected}, true
 	}
-	if s.association != nil {
-		if e, ok := s.association.NextEvent(); ok {
-			return Event{Kind: Association, SCTP: e}, true
+	state := s.State()
+	if state == s.told || state >= DTLSClosed {
+		if s.association != nil {
+			if e, ok := s.association.NextEvent(); ok {
+				return Event{Kind: OfSCTP, SCTP: e}, true
+			}
 		}
 	}
-	if s.ended {
-		s.saidEnd = true
-		return Event{Kind: Closed, Err: s.err}, true
+	if state == s.told {
+		return Event{}, false
 	}
-	return Event{}, false
+	s.told = state
+	return Event{Kind: OfDTLS, DTLS: state, Err: s.err}, true
 }
 
-// Close ends the association by ABORT and the connection by close_notify; both go out by AppendTransmit, and then Closed
-// comes. It does nothing the second time.
+// Close ends the association by ABORT and the connection by close_notify; both go out by AppendTransmit, and then
+// DTLSClosed comes. It does nothing the second time.
 func (s *Secure) Close(now mono.Time) {
 	if s.ended || s.closing {
 		return
@@ -249,19 +275,20 @@ func (s *Secure) Close(now mono.Time) {
 // AppendTransmit writes what goes out on path: flights and alerts of DTLS, each in a datagram, and packets of SCTP, each
 // in a record, those of one size in one transmit.
 func (s *Secure) AppendTransmit(now mono.Time, path pkt.Path, b *pkt.Batch) (more bool) {
-	if s.appendFlights(now, path, b) || s.appendPackets(now, path, b) {
+	if s.AppendFlights(now, path, b) || s.appendPackets(now, path, b) {
 		return true
 	}
 	if s.closing {
 		s.closing = false
 		s.conn.Close(now)
 		s.take(now)
-		return s.appendFlights(now, path, b)
+		return s.AppendFlights(now, path, b)
 	}
 	return false
 }
 
-func (s *Secure) appendFlights(now mono.Time, path pkt.Path, b *pkt.Batch) (more bool) {
+// AppendFlights writes flights and alerts of DTLS alone, for a path along which the peer has not agreed yet to be sent to.
+func (s *Secure) AppendFlights(now mono.Time, path pkt.Path, b *pkt.Batch) (more bool) {
 	for {
 		buf := b.Reserve(s.mtu)
 		if buf == nil {
@@ -270,6 +297,7 @@ func (s *Secure) appendFlights(now mono.Time, path pkt.Path, b *pkt.Batch) (more
 		if buf = s.conn.AppendDatagram(buf, now); len(buf) == 0 {
 			return false
 		}
+		s.begun = true
 		b.Commit(pkt.Transmit{Path: path, Payload: buf})
 	}
 }

@@ -69,7 +69,7 @@ func TestMessagesBothWays(t *testing.T) {
 		if !slices.Equal(w.b.messages, []string{"from the client"}) || !slices.Equal(w.a.messages, []string{"from the server"}) {
 			t.Errorf("%v: heard %q and %q", v, w.a.messages, w.b.messages)
 		}
-		if got := w.a.State().Version; got != v {
+		if got := w.a.Negotiated().Version; got != v {
 			t.Errorf("negotiated %v, want %v", got, v)
 		}
 	}
@@ -87,8 +87,8 @@ func TestFingerprintAfterTheHandshake(t *testing.T) {
 		if w.b.PeerCertificates() == nil {
 			t.Fatalf("%v: the handshake did not run before the answer", v)
 		}
-		if len(w.b.kinds) != 0 || len(w.b.opened) != 0 || len(w.b.messages) != 0 {
-			t.Fatalf("%v: before the answer there were %v, %v, %q", v, w.b.kinds, w.b.opened, w.b.messages)
+		if len(w.b.states) != 0 || len(w.b.opened) != 0 || len(w.b.messages) != 0 {
+			t.Fatalf("%v: before the answer there were %v, %v, %q", v, w.b.states, w.b.opened, w.b.messages)
 		}
 		w.b.SetFingerprints(w.now, w.a.promise())
 		w.pass(10 * time.Second)
@@ -111,8 +111,8 @@ func TestWrongFingerprintEndsIt(t *testing.T) {
 			id := open(t, w, w.a)
 			send(t, w, w.a, id, "secret")
 			w.pass(10 * time.Second)
-			if !slices.Equal(w.b.kinds, []peer.EventKind{peer.Closed}) || w.b.err == nil || len(w.b.messages) != 0 {
-				t.Errorf("%v, late %t: %v, %v, %q", v, late, w.b.kinds, w.b.err, w.b.messages)
+			if !slices.Equal(w.b.states, []peer.DTLSState{peer.DTLSFailed}) || w.b.err == nil || len(w.b.messages) != 0 {
+				t.Errorf("%v, late %t: %v, %v, %q", v, late, w.b.states, w.b.err, w.b.messages)
 			}
 			if w.b.NextTimeout() != mono.Never {
 				t.Errorf("%v, late %t: a timer is left", v, late)
@@ -128,9 +128,9 @@ func TestClose(t *testing.T) {
 	w.a.Close(w.now)
 	w.a.Close(w.now)
 	w.pass(10 * time.Second)
-	want := []peer.EventKind{peer.Connected, peer.Closed}
-	if !slices.Equal(w.a.kinds, want) || !slices.Equal(w.b.kinds, want) || w.a.err != nil || w.b.err != nil {
-		t.Errorf("%v %v, %v %v", w.a.kinds, w.a.err, w.b.kinds, w.b.err)
+	want := []peer.DTLSState{peer.DTLSConnected, peer.DTLSClosed}
+	if !slices.Equal(w.a.states, want) || !slices.Equal(w.b.states, want) || w.a.err != nil || w.b.err != nil {
+		t.Errorf("%v %v, %v %v", w.a.states, w.a.err, w.b.states, w.b.err)
 	}
 	if w.a.NextTimeout() != mono.Never || w.b.NextTimeout() != mono.Never {
 		t.Error("a timer is left")
@@ -215,12 +215,12 @@ func (k talker) NextEvent() (laws.Event, bool) {
 	if !ok {
 		return laws.Event{}, false
 	}
-	text := fmt.Sprintf("%d %v %d %.20q %v %v", e.Kind, e.SCTP.Kind, e.SCTP.Stream, e.SCTP.Data, e.SCTP.Err, e.Err)
-	if e.Kind == peer.Association && e.SCTP.Kind == sctp.Message {
+	text := fmt.Sprintf("%d %v %v %d %.20q %v %v", e.Kind, e.DTLS, e.SCTP.Kind, e.SCTP.Stream, e.SCTP.Data, e.SCTP.Err, e.Err)
+	if e.Kind == peer.OfSCTP && e.SCTP.Kind == sctp.Message {
 		k.messages = append(k.messages, string(e.SCTP.Data))
 		k.Association().Consume(len(e.SCTP.Data))
 	}
-	return laws.Event{Text: text, Closing: e.Kind == peer.Closed}, true
+	return laws.Event{Text: text, Closing: e.DTLS >= peer.DTLSClosed}, true
 }
 
 func TestLaws(t *testing.T) {

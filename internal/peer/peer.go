@@ -1,0 +1,355 @@
+package peer
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+
+	"github.com/parley-rtc/parley/protocol/dtls"
+	"github.com/parley-rtc/parley/protocol/ice"
+	"github.com/parley-rtc/parley/protocol/jsep"
+	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
+	"github.com/parley-rtc/parley/protocol/sctp"
+	"github.com/parley-rtc/parley/protocol/stun"
+)
+
+// Config is what a Peer is made with. DTLS and Entropy are required.
+type Config struct {
+	// DTLS is shared by all transports, and may be by all peers with the same certificate.
+	DTLS *dtls.Config
+	// SCTP is how the association of the data channels is made. Ports, the peer's limits and INIT chunk are those of
+	// jsep.Data; LocalInit is set here if the description has it (jsep.Config.SCTPInit).
+	SCTP sctp.Config
+	// Entropy is a cryptographic source, for ICE and for SCTP where SCTP.Rand is nil.
+	Entropy io.Reader
+	// Lite, RelayOnly and Accept are those of [ice.Config].
+	Lite, RelayOnly bool
+	Accept          func(local bool, c *ice.Candidate) bool
+	// Hasher is scratch space that peers of one goroutine may share; nil: each agent makes its own.
+	Hasher *stun.Hasher
+}
+
+// Validate says what is wrong with a Config.
+func (c *Config) Validate() error {
+	switch {
+	case c.Entropy == nil:
+		return errors.New("peer: Config.Entropy is nil: pass crypto/rand.Reader")
+	case c.DTLS == nil:
+		return errors.New("peer: Config.DTLS is nil")
+	}
+	return c.DTLS.Validate()
+}
+
+// Dropped counts datagrams that nobody took.
+type Dropped struct {
+	Unknown  uint64 // of no protocol that has a place here (RFC 7983)
+	Stranger uint64 // not STUN, along a path that no check has made known
+	Early    uint64 // DTLS, and no ClientHello, where there is no DTLS yet
+	Late     uint64 // DTLS after the transport's end
+	Media    uint64 // RTP or RTCP: nobody receives any
+}
+
+// A Peer is one connection: the transports that jsep names, and the association of the data channels on one of them. It
+// is an engine (docs/architecture.md) and not safe for concurrent use.
+type Peer struct {
+	cfg        Config
+	transports []*Transport
+	data       *jsep.Data // what the association was made for
+
+	association *sctp.Association
+	closing     bool
+	closed      bool // Closed was told
+	dropped     Dropped
+	copied      []byte // a datagram that two associations of DTLS may read
+}
+
+// New makes a Peer without transports.
+func New(cfg Config) (*Peer, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.SCTP.Rand == nil {
+		cfg.SCTP.Rand = cfg.Entropy
+	}
+	return &Peer{cfg: cfg}, nil
+}
+
+// Apply tells what descriptions have come to: the transports that there are, and the data section, nil if there is none.
+// It is the whole state and compared with what was told before. Local credentials, restarts, roles, fingerprints and
+// associations follow it; transports that it does not name any more are closed.
+//
+// An error leaves what it is about as it was, and all else applied: [ice.ErrCredentials], [ice.ErrBothLite], or what
+// [sctp.New] says.
+func (p *Peer) Apply(now mono.Time, ts []jsep.Transport, data *jsep.Data) error {
+	if p.closing {
+		return nil
+	}
+	var errs []error
+	for i := range ts {
+		x := p.Transport(ts[i].ID)
+		if x == nil {
+			var err error
+			if x, err = newTransport(p, &ts[i]); err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			p.transports = append(p.transports, x)
+		}
+		errs = append(errs, x.apply(now, &ts[i]))
+	}
+	errs = append(errs, p.applyData(now, data))
+	for _, x := range p.transports {
+		if !slices.ContainsFunc(ts, func(t jsep.Transport) bool { return t.ID == x.id }) {
+			x.close(now)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// applyData makes, moves or ends the association.
+func (p *Peer) applyData(now mono.Time, data *jsep.Data) error {
+	was := p.data
+	if data == nil || was != nil && (was.LocalPort != data.LocalPort || was.RemotePort != data.RemotePort) {
+		// "The existing SCTP association is closed, and the new SCTP association is established, if one or both endpoints
+		// signal a new SCTP port" (RFC 8841 section 9.3).
+		p.dissociate()
+		was = nil
+	}
+	if data == nil || data.RemotePort == 0 {
+		return nil
+	}
+	x := p.Transport(data.Transport)
+	if x == nil || x.newest() == nil {
+		return fmt.Errorf("peer: the data section is on transport %d, which has no DTLS", data.Transport)
+	}
+	if x.err != nil {
+		return nil // DTLS has failed, and its event tells so
+	}
+	kept := *data
+	if was != nil {
+		if from := p.Transport(was.Transport); from != nil && from != x {
+			if s := from.carrier(); s != nil { // the answer has bundled it
+				s.HandOver(now, x.bearer())
+			}
+		}
+		p.data = &kept
+		return nil
+	}
+	cfg := p.cfg.SCTP
+	cfg.LocalPort, cfg.RemotePort = data.LocalPort, data.RemotePort
+	cfg.PeerMaxMessageSize = int(min(data.MaxMessageSize, 1<<30))
+	cfg.RemoteInit = nil
+	if cfg.LocalInit != nil && data.RemoteInit != "" {
+		cfg.RemoteInit, _ = base64.StdEncoding.DecodeString(data.RemoteInit)
+	}
+	s := x.bearer()
+	err := s.Associate(now, cfg)
+	if errors.Is(err, sctp.ErrInit) {
+		cfg.LocalInit, cfg.RemoteInit = nil, nil // with a handshake then
+		err = s.Associate(now, cfg)
+	}
+	if err != nil {
+		return err
+	}
+	p.association, p.data = s.Association(), &kept
+	return nil
+}
+
+// dissociate ends the association.
+func (p *Peer) dissociate() {
+	if p.association != nil {
+		p.association.Abort("the data section is closed")
+		p.association, p.data = nil, nil
+	}
+}
+
+// Association returns the association of the data channels, for its calls; nil if there is none.
+func (p *Peer) Association() *sctp.Association { return p.association }
+
+// Transport returns a transport by its id in jsep; nil if there is none.
+func (p *Peer) Transport(id int) *Transport {
+	for _, x := range p.transports {
+		if x.id == id {
+			return x
+		}
+	}
+	return nil
+}
+
+// Agent returns the agent of a transport; nil if there is no such transport. Its calls are the owner's, for sockets that
+// come and go and connections that Connect has asked for; but credentials are a matter of Apply.
+func (p *Peer) Agent(transport int) *ice.Agent {
+	if x := p.Transport(transport); x != nil {
+		return x.agent
+	}
+	return nil
+}
+
+// Dropped returns the counters.
+func (p *Peer) Dropped() Dropped { return p.dropped }
+
+// AddLocalCandidate is that of a transport's [ice.Agent].
+func (p *Peer) AddLocalCandidate(now mono.Time, transport int, c ice.Candidate) (added ice.Candidate, ok bool) {
+	x := p.Transport(transport)
+	if x == nil {
+		return c, false
+	}
+	x.addSocket(c.Socket)
+	added, ok = x.agent.AddLocalCandidate(now, c)
+	x.settle(now)
+	return added, ok
+}
+
+// EndOfLocalCandidates is that of a transport's [ice.Agent].
+func (p *Peer) EndOfLocalCandidates(now mono.Time, transport int) {
+	if x := p.Transport(transport); x != nil {
+		x.agent.EndOfLocalCandidates(now)
+		x.settle(now)
+	}
+}
+
+// AddRemote takes a candidate of the peer's, or the end of them. One whose address is a name is dropped: the owner
+// resolves it and puts the address in its place. One of a generation that comes into force later is kept until then.
+func (p *Peer) AddRemote(now mono.Time, t jsep.Target) {
+	if x := p.Transport(t.Transport); x != nil {
+		x.addRemote(now, t)
+		x.settle(now)
+	}
+}
+
+// RemoveSocket says that a socket is gone; see [ice.Agent.RemoveLocal].
+func (p *Peer) RemoveSocket(now mono.Time, socket pkt.Socket) {
+	for _, x := range p.transports {
+		x.removeSocket(now, socket)
+	}
+}
+
+// RemoveAddress says that the machine lost an address; see [ice.Agent.RemoveAddress].
+func (p *Peer) RemoveAddress(now mono.Time, ip netip.Addr) {
+	for _, x := range p.transports {
+		x.agent.RemoveAddress(now, ip)
+		x.settle(now)
+	}
+}
+
+// HandleDatagram takes in what came, and decrypts it in place.
+func (p *Peer) HandleDatagram(now mono.Time, d *pkt.Datagram) {
+	protocol := Demultiplex(d.Payload)
+	switch protocol {
+	case Unknown:
+		p.dropped.Unknown++
+		return
+	case STUN:
+		p.handleSTUN(now, d)
+		return
+	}
+	for _, x := range p.transports {
+		if !x.agent.Knows(d.Path) {
+			continue
+		}
+		if protocol == RTP {
+			p.dropped.Media++
+			return
+		}
+		x.handleDTLS(now, d)
+		x.settle(now)
+		return
+	}
+	p.dropped.Stranger++
+}
+
+// handleSTUN gives a message to the agent whose socket it came to. On a socket that transports share, and on a stream that
+// was accepted for nobody in particular, each of them looks whether it is meant.
+func (p *Peer) handleSTUN(now mono.Time, d *pkt.Datagram) {
+	owned := slices.ContainsFunc(p.transports, func(x *Transport) bool { return x.owns(d.Socket) })
+	for _, x := range p.transports {
+		if !owned || x.owns(d.Socket) {
+			x.agent.HandleDatagram(now, d)
+			x.settle(now)
+		}
+	}
+}
+
+// HandleTimeout does what is due.
+func (p *Peer) HandleTimeout(now mono.Time) {
+	for _, x := range p.transports {
+		x.handleTimeout(now)
+	}
+}
+
+// NextTimeout returns when HandleTimeout is due, or mono.Never.
+func (p *Peer) NextTimeout() mono.Time {
+	next := mono.Never
+	for _, x := range p.transports {
+		next = mono.Min(next, x.nextTimeout())
+	}
+	return next
+}
+
+// AppendTransmit writes what there is to send; more is true if the batch was too small for all of it.
+func (p *Peer) AppendTransmit(now mono.Time, b *pkt.Batch) (more bool) {
+	for _, x := range p.transports {
+		if x.appendTransmit(now, b) {
+			return true
+		}
+	}
+	return false
+}
+
+// NextJob returns public-key work of a handshake, which may run on any goroutine. Each is handed out once.
+func (p *Peer) NextJob() (*dtls.Job, bool) {
+	for _, x := range p.transports {
+		for _, s := range x.secures() {
+			if s != nil {
+				if j, ok := s.NextJob(); ok {
+					return j, true
+				}
+			}
+		}
+	}
+	return nil, false
+}
+
+// JobDone takes back a job that has run.
+func (p *Peer) JobDone(now mono.Time, j *dtls.Job) {
+	for _, x := range p.transports {
+		for _, s := range x.secures() {
+			if s != nil {
+				s.JobDone(now, j) // which knows its own
+			}
+		}
+		x.settle(now)
+	}
+}
+
+// NextEvent returns the next event; false if there is none.
+func (p *Peer) NextEvent() (Event, bool) {
+	for i := 0; i < len(p.transports); i++ {
+		x := p.transports[i]
+		if e, ok := x.nextEvent(); ok {
+			return e, true
+		}
+		if x.gone {
+			p.transports = slices.Delete(p.transports, i, i+1)
+			return Event{Kind: TransportClosed, Transport: x.id}, true
+		}
+	}
+	if p.closing && !p.closed && len(p.transports) == 0 {
+		p.closed = true
+		return Event{Kind: Closed}, true
+	}
+	return Event{}, false
+}
+
+// Close ends the connection: the association by ABORT, DTLS by close_notify, both by AppendTransmit, and ICE after that.
+// Closed comes last. A second call does nothing.
+func (p *Peer) Close(now mono.Time) {
+	p.closing = true
+	for _, x := range p.transports {
+		x.close(now)
+	}
+}
