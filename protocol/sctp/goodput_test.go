@@ -41,6 +41,7 @@ func goodput(t *testing.T, p simnet.Path, warm, measured time.Duration) float64 
 
 // On a link that loses nothing but by overflow, most of it is filled. Headers take 5 % of it.
 func TestGoodputWithoutLoss(t *testing.T) {
+	t.Parallel()
 	const ms = time.Millisecond
 	for _, c := range []struct {
 		mbit  int64
@@ -51,6 +52,7 @@ func TestGoodputWithoutLoss(t *testing.T) {
 		{10, 50 * ms, 0.93}, {10, 200 * ms, 0.9},
 	} {
 		t.Run(fmt.Sprintf("%d Mbit/s, %v", c.mbit, c.rtt), func(t *testing.T) {
+			t.Parallel()
 			rate := c.mbit * 1e6
 			// The queue holds one round trip, or 64 KiB.
 			queue := max(64<<10, int(rate/8*int64(c.rtt)/int64(time.Second)))
@@ -64,6 +66,7 @@ func TestGoodputWithoutLoss(t *testing.T) {
 
 // With loss it is what RFC 9438 section 5.1 says that CUBIC makes of it, and never a stall.
 func TestGoodputWithLoss(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		loss float64
 		rtt  time.Duration
@@ -74,12 +77,15 @@ func TestGoodputWithLoss(t *testing.T) {
 		{0.01, 50 * time.Millisecond, 10 * time.Second},
 		{0.05, 20 * time.Millisecond, 10 * time.Second},
 	} {
-		got := goodput(t, simnet.Path{Delay: c.rtt / 2, Rate: 100e6, Queue: 4 << 20, Loss: c.loss}, 10*time.Second, c.over)
-		packets := 1.054 * math.Pow(c.rtt.Seconds()/c.loss, 0.75) // the average window
-		if want := packets * 1132 * 8 / c.rtt.Seconds(); got < 0.8*want {
-			t.Errorf("loss %v, round trip %v: %.2f Mbit/s, the response function is %.2f", c.loss, c.rtt, got/1e6, want/1e6)
-		} else {
-			t.Logf("loss %v, round trip %v: %.2f Mbit/s, the response function is %.2f", c.loss, c.rtt, got/1e6, want/1e6)
-		}
+		t.Run(fmt.Sprintf("%v, %v", c.loss, c.rtt), func(t *testing.T) {
+			t.Parallel()
+			got := goodput(t, simnet.Path{Delay: c.rtt / 2, Rate: 100e6, Queue: 4 << 20, Loss: c.loss}, 10*time.Second, c.over)
+			packets := 1.054 * math.Pow(c.rtt.Seconds()/c.loss, 0.75) // the average window
+			if want := packets * 1132 * 8 / c.rtt.Seconds(); got < 0.8*want {
+				t.Errorf("loss %v, round trip %v: %.2f Mbit/s, the response function is %.2f", c.loss, c.rtt, got/1e6, want/1e6)
+			} else {
+				t.Logf("loss %v, round trip %v: %.2f Mbit/s, the response function is %.2f", c.loss, c.rtt, got/1e6, want/1e6)
+			}
+		})
 	}
 }

@@ -13,9 +13,11 @@ import (
 // Latency under load: one channel sends as much as it can over a link of 10 Mbit/s whose queue takes 25 ms; small messages
 // on a channel of high priority are not held up by it.
 func TestLatencyUnderLoad(t *testing.T) {
+	t.Parallel()
 	const rtt = 50 * time.Millisecond
 	for _, interleaved := range []bool{true, false} {
 		t.Run(fmt.Sprint("interleaved ", interleaved), func(t *testing.T) {
+			t.Parallel()
 			d := newDuo(t, simnet.Path{Delay: rtt / 2, Rate: 10e6, Queue: 31_000}, func(cfg *Config) {
 				cfg.NoInterleaving = !interleaved
 				cfg.SendBuffer = 1 << 20

@@ -88,6 +88,7 @@ func exchange(t *testing.T, d *duo, messages int, size func(i int) int) {
 }
 
 func TestScenarios(t *testing.T) {
+	t.Parallel()
 	const ms = time.Millisecond
 	for name, p := range map[string]simnet.Path{
 		"1 ms":           {Delay: ms / 2},
@@ -132,6 +133,7 @@ func over(t *testing.T, d *duo) {
 }
 
 func TestBlackOut(t *testing.T) {
+	t.Parallel()
 	for _, both := range []bool{false, true} {
 		d := newDuo(t, simnet.Path{Delay: 25 * time.Millisecond}).connect()
 		id := d.a.opens(ChannelConfig{})
@@ -161,6 +163,7 @@ func TestBlackOut(t *testing.T) {
 }
 
 func TestRateChangeAndThousandChannels(t *testing.T) {
+	t.Parallel()
 	d := newDuo(t, simnet.Path{Delay: 10 * time.Millisecond, Rate: 20e6}).connect()
 	const channels = 1000
 	for i := range channels {
@@ -183,6 +186,7 @@ func TestRateChangeAndThousandChannels(t *testing.T) {
 }
 
 func TestHugeMessage(t *testing.T) {
+	t.Parallel()
 	size := 8 << 20
 	if os.Getenv("PARLEY_LONG") != "" {
 		size = 64 << 20
@@ -256,6 +260,7 @@ func TestPeerVanishes(t *testing.T) {
 
 // A receiver that does not read stops the sender, which goes on where it was when there is room again.
 func TestAReaderThatDoesNotReadClosesTheWindow(t *testing.T) {
+	t.Parallel()
 	d := newDuo(t, simnet.Path{Delay: 10 * time.Millisecond, Loss: 0.02}, func(cfg *Config) {
 		cfg.MaxMessageSize, cfg.ReceiveBuffer, cfg.SendBuffer = 64<<10, 1<<20, 8<<20
 	}).connect()
