@@ -27,6 +27,7 @@ func (s *sender) relaunch(tsn int64) {
 	c := s.at(tsn)
 	c.fate = flying
 	s.outstanding += c.size
+	s.first = min(s.first, tsn)
 	c.before, c.after = noTSN, s.oldest
 	if s.oldest == noTSN {
 		s.latest = tsn

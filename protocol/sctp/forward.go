@@ -57,7 +57,7 @@ func (a *Association) proceedForward(now mono.Time) {
 		s.advanced++
 	}
 	// Repeated once a round trip, until the peer has taken it.
-	if s.advanced > s.acked && (s.advanced > was || now.Sub(s.forwarded) >= max(a.path.srtt, sackDelay)) {
+	if s.advanced > s.acked && (s.advanced > was || now.Sub(s.forwarded) >= a.path.srtt) {
 		a.due |= dueForward
 		if a.timer[timerRetransmit] == mono.Never {
 			a.timer[timerRetransmit] = now.Add(a.path.rto)
@@ -106,6 +106,7 @@ func (a *Association) appendForward(b []byte, limit int, now mono.Time) []byte {
 	binary.BigEndian.PutUint32(b[start+4:], uint32(last))
 	binary.BigEndian.PutUint16(b[start+2:], uint16(len(b)-start))
 	s.forwarded = now
+	a.armProbe(now)
 	return b
 }
 

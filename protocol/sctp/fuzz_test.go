@@ -37,6 +37,9 @@ func (a *Association) inconsistency(unread int) string {
 		case arrived:
 			held++
 		}
+		if (c.fate == flying || c.fate == missing) && tsn < s.first {
+			return fmt.Sprintf("TSN %d is outstanding, and the first is said to be %d", tsn, s.first)
+		}
 		if c.m.chunks <= 0 {
 			return "a chunk belongs to a message that has none"
 		}

@@ -131,6 +131,7 @@ func (a *Association) handleInitAck(now mono.Time, c chunk) {
 		a.abort(causes, &Error{Remote: true, Reason: "the INIT ACK makes no sense"})
 		return
 	}
+	a.measureHandshake(now)
 	a.peerTag = in.tag
 	a.tieTags = [2]uint32{a.randomTag(), a.randomTag()}
 	a.adopt(in.tsn, in.window, in.incoming, in.outgoing, in.ext)
@@ -164,7 +165,16 @@ func (a *Association) adopt(tsn, window uint32, incoming, outgoing uint16, ext e
 // handleCookieAck ends the handshake of the end that began it.
 func (a *Association) handleCookieAck(now mono.Time) {
 	if a.state == stateCookieEchoed {
+		a.measureHandshake(now)
 		a.establish(now)
+	}
+}
+
+// measureHandshake takes the round trip of what T1 was started for, unless it was sent twice (section 6.3.1, rule C5):
+// the first data may be lost, and without a round trip it would take a second to find out.
+func (a *Association) measureHandshake(now mono.Time) {
+	if a.initTries == 0 {
+		a.path.measured(now.Sub(a.timer[timerInit].Add(-a.path.rto)))
 	}
 }
 
@@ -199,7 +209,7 @@ func (a *Association) handleCookieEcho(now mono.Time, tag uint32, c chunk) bool 
 		if a.tieTags == [2]uint32{} {
 			a.tieTags = [2]uint32{a.randomTag(), a.randomTag()}
 		}
-		a.takeCookie(&k)
+		a.takeCookie(now, &k)
 		a.establish(now)
 	case mine && peers: // D: both began, or COOKIE ACK was lost
 		if a.state == stateCookieEchoed {
@@ -212,7 +222,10 @@ func (a *Association) handleCookieEcho(now mono.Time, tag uint32, c chunk) bool 
 	return true
 }
 
-func (a *Association) takeCookie(k *cookie) {
+func (a *Association) takeCookie(now mono.Time, k *cookie) {
+	if rtt := now.Sub(k.made); rtt < initialRTO { // else it was echoed twice
+		a.path.measured(rtt)
+	}
 	a.peerTag = k.peerTag
 	a.adopt(k.peerTSN, k.peerWindow, k.peerIncoming, k.peerOutgoing, k.ext)
 }
@@ -224,6 +237,7 @@ func (a *Association) establish(now mono.Time) {
 	a.timer[timerInit] = mono.Never
 	a.due &^= dueInit | dueCookieEcho
 	a.path.rto = initialRTO
+	a.path.answered()
 	a.initTries = 0
 	a.timer[timerHeartbeat] = now.Add(heartbeatInterval)
 	a.tell(Event{Kind: Established})
@@ -243,7 +257,7 @@ func (a *Association) restart(now mono.Time, k *cookie) {
 	a.myTag = k.myTag
 	a.start(k.myTSN)
 	a.tieTags = [2]uint32{a.randomTag(), a.randomTag()}
-	a.takeCookie(k)
+	a.takeCookie(now, k)
 	a.state = stateEstablished
 	a.timer[timerHeartbeat] = now.Add(heartbeatInterval)
 	a.tell(Event{Kind: Restarted})

@@ -147,3 +147,28 @@ func TestFirstMessage(t *testing.T) {
 		t.Errorf("a's events: %s", got)
 	}
 }
+
+// The handshake gives both ends a round trip, unless what it was measured with may have been sent twice.
+func TestHandshakeMeasuresTheRoundTrip(t *testing.T) {
+	for _, lossy := range []bool{false, true} {
+		d := newDuo(t, simnet.Path{Delay: 40 * time.Millisecond})
+		if lossy {
+			first := true
+			d.a.mangle = func(p []byte) []byte {
+				if kind := chunkType(p[headerSize]); kind == typeCookieEcho && first {
+					first = false
+					return nil
+				}
+				return p
+			}
+		}
+		d.a.Connect(d.a.now())
+		d.a.driver.Poll()
+		d.until("established", func() bool { return d.a.state == stateEstablished && d.b.state == stateEstablished })
+		for _, e := range []*end{d.a, d.b} {
+			if rtt := e.Stats().RTT; rtt != 80*time.Millisecond && !lossy || rtt > 800*time.Millisecond {
+				t.Errorf("lossy %v: the round trip is %v", lossy, rtt)
+			}
+		}
+	}
+}

@@ -185,11 +185,15 @@ func (a *Association) refute(tsn int64) {
 func (a *Association) armProbe(now mono.Time) {
 	s := &a.send
 	a.timer[timerProbe] = mono.Never
-	if s.outstanding == 0 || a.path.srtt == 0 || s.rack.probed || s.cc.inFast || s.cc.timedOut {
+	if a.path.srtt == 0 || s.rack.probed || s.empty() {
 		return
 	}
 	wait := max(2*a.path.srtt, 10*time.Millisecond)
-	if s.outstanding <= s.cc.packet {
+	switch {
+	case s.idle(): // FORWARD TSN is repeated; the peer does not delay its answer
+	case s.outstanding == 0 || s.cc.inFast || s.cc.timedOut:
+		return
+	case s.outstanding <= s.cc.packet:
 		wait += sackDelay
 	}
 	if at := now.Add(wait); at < a.timer[timerRetransmit] {
@@ -200,6 +204,11 @@ func (a *Association) armProbe(now mono.Time) {
 // probeTimeout sends the last chunk again, so that the acknowledgement shows what is missing before it.
 func (a *Association) probeTimeout(now mono.Time) {
 	s := &a.send
+	if s.idle() && s.advanced > s.acked {
+		s.rack.probed = true
+		a.due |= dueForward
+		return
+	}
 	for tsn := s.next - 1; tsn > s.acked; tsn-- {
 		c := s.at(tsn)
 		if c.fate != flying {
@@ -224,6 +233,12 @@ func (a *Association) retransmitTimeout(now mono.Time) {
 	}
 	a.stats.Timeouts++
 	if a.struck() {
+		return
+	}
+	if s.idle() { // what was lost are reports of what was given up, and they say nothing of congestion
+		a.path.backOff()
+		a.due |= dueForward
+		a.timer[timerRetransmit] = now.Add(a.path.rto)
 		return
 	}
 	if !s.cc.timedOut {

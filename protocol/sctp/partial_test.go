@@ -187,9 +187,48 @@ func TestSenderGivesUp(t *testing.T) {
 	}
 }
 
+// RFC 3758 section 3.5: "When a data chunk is "abandoned", the sender MUST treat the data chunk as being finally acked and
+// no longer outstanding." So recovery from a loss is over once nothing sent before it is outstanding, though the peer has
+// not heard of what was given up, and a timeout that only says that it has not is no sign of congestion.
+func TestLostForwardTSNDoesNotHoldTheWindow(t *testing.T) {
+	w, id := sendsPartly(t, ChannelConfig{Unordered: true, Reliability: MaxRetransmits})
+	for range 10 {
+		w.Send(w.now, id, false, make([]byte, 1000))
+	}
+	if got := len(w.say()); got != 10 {
+		t.Fatalf("%d chunks were sent", got)
+	}
+	for i := range 3 {
+		w.hear(w.myTag, w.sack(0, [2]int{2, 2 + i}))
+	}
+	w.say() // a FORWARD TSN that is lost
+	if !w.send.cc.inFast {
+		t.Fatal("the loss was not seen")
+	}
+	w.hear(w.myTag, w.sack(0, [2]int{2, 9}))
+	if w.send.cc.inFast {
+		t.Error("recovery goes on, with nothing outstanding")
+	}
+	window := w.send.cc.window
+	for range 4 {
+		w.wait()
+		if got := names(w.say()); got != "FORWARD-TSN" {
+			t.Errorf("%q was sent", got)
+		}
+	}
+	if w.send.cc.window != window || w.stats.Timeouts == 0 {
+		t.Errorf("after %d timeouts the window is %d, it was %d", w.stats.Timeouts, w.send.cc.window, window)
+	}
+	w.hear(w.myTag, w.sack(9))
+	if !w.send.empty() || w.timer[timerRetransmit] != mono.Never || w.timer[timerProbe] != mono.Never {
+		t.Error("something is left")
+	}
+}
+
 // Every promise is kept over a bad path: a message comes at most once, in order if that was promised; those of limited
 // lifetime never later than it and the way; and those of a reliable channel beside them all come.
 func TestPartialReliability(t *testing.T) {
+	t.Parallel()
 	const way = 25 * time.Millisecond
 	for name, c := range map[string]struct {
 		path simnet.Path
@@ -198,8 +237,8 @@ func TestPartialReliability(t *testing.T) {
 		"never again, unordered": {simnet.Path{Delay: way, Loss: 0.1}, ChannelConfig{Unordered: true, Reliability: MaxRetransmits}},
 		"never again, ordered":   {simnet.Path{Delay: way, Loss: 0.1}, ChannelConfig{Reliability: MaxRetransmits}},
 		"twice":                  {simnet.Path{Delay: way, Loss: 0.25}, ChannelConfig{Reliability: MaxRetransmits, Limit: 2}},
-		"short life":             {simnet.Path{Delay: way, Loss: 0.1}, ChannelConfig{Unordered: true, Reliability: MaxLifetime, Limit: 100}},
-		"short life, ordered":    {simnet.Path{Delay: way, Loss: 0.1}, ChannelConfig{Reliability: MaxLifetime, Limit: 100}},
+		"short life":             {simnet.Path{Delay: way, Loss: 0.2}, ChannelConfig{Unordered: true, Reliability: MaxLifetime, Limit: 100}},
+		"short life, ordered":    {simnet.Path{Delay: way, Loss: 0.2}, ChannelConfig{Reliability: MaxLifetime, Limit: 100}},
 		"short life, slow link":  {simnet.Path{Delay: way, Rate: 1e6, Queue: 10_000}, ChannelConfig{Reliability: MaxLifetime, Limit: 150}},
 		"reordered":              {simnet.Path{Delay: way, Loss: 0.05, Reorder: 0.3, ReorderBy: 20 * time.Millisecond, Duplicate: 0.1}, ChannelConfig{Reliability: MaxRetransmits}},
 	} {

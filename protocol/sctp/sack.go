@@ -18,31 +18,33 @@ func (a *Association) handleSack(now mono.Time, c chunk) {
 		a.violate("a TSN was acknowledged that was never sent")
 		return
 	}
-	full := s.outstanding+s.cc.packet > s.cc.window || s.acked < s.cc.limited
+	earliest := s.earliest()
+	full := s.outstanding+s.cc.packet > s.cc.window || earliest <= s.cc.limited
 	advanced := cumulative > s.acked
 	s.rack.sample = 0
 	fresh := a.pass(now, cumulative)
 	fresh += a.takeGaps(now, &in, advanced)
 	a.takeDuplicates(&in)
-	s.cc.measured(s.acked, s.next, s.rack.sample)
+	s.cc.measured(s.earliest()-1, s.next, s.rack.sample)
 	s.cc.acknowledged(now, a.path.srtt, fresh, full)
 	if lost := a.detectLoss(now); lost > 0 {
 		a.enterRecovery(lost)
 	}
-	s.cc.passed(s.acked)
+	s.cc.passed(s.earliest() - 1) // not the cumulative TSN: that may wait for FORWARD TSNs
 	s.peerWindow = max(0, int(in.window)-s.outstanding)
 	if advanced || fresh > 0 || in.window == 0 {
 		a.alive() // a closed window is a sign of life too (section 6.1, rule A)
 	}
 	if advanced {
 		a.path.answered()
+		s.rack.probed = false
 	}
 	a.proceedForward(now)
 	switch {
 	case s.next == s.acked+1:
 		a.timer[timerRetransmit] = mono.Never
 		a.timer[timerLoss] = mono.Never
-	case advanced || a.timer[timerRetransmit] == mono.Never:
+	case s.earliest() > earliest, advanced && s.idle(), a.timer[timerRetransmit] == mono.Never: // section 6.3.2, rule R3
 		a.timer[timerRetransmit] = now.Add(a.path.rto)
 	}
 	a.armProbe(now)

@@ -52,6 +52,7 @@ type sender struct {
 	oldest      int64  // the chunk under way that was sent first; noTSN: none
 	latest      int64  // and last
 	lowest      int64  // no chunk before it is missing
+	first       int64  // no chunk before it is missing or flying
 	peerWindow  int
 	timed       int64 // the TSN whose round trip is measured; 0: none
 	timedAt     mono.Time
@@ -72,6 +73,20 @@ func (s *sender) at(tsn int64) *outChunk { return &s.chunks[s.head+int(tsn-s.ack
 
 // empty reports whether everything was acknowledged and nothing waits.
 func (s *sender) empty() bool { return s.next == s.acked+1 && len(s.ready) == 0 }
+
+// earliest returns the TSN of the earliest chunk that is outstanding or to be sent again; next if there is none. What was
+// given up is not outstanding (RFC 3758 section 3.5).
+func (s *sender) earliest() int64 {
+	for s.first = max(s.first, s.acked+1); s.first < s.next; s.first++ {
+		if f := s.at(s.first).fate; f == flying || f == missing {
+			break
+		}
+	}
+	return s.first
+}
+
+// idle reports whether nothing is under way or to be sent again: what the peer has not acknowledged was given up.
+func (s *sender) idle() bool { return s.outstanding+s.missing == 0 }
 
 // chunkHeader returns the size of the header of a chunk of data.
 func (s *sender) chunkHeader() int {
@@ -207,7 +222,7 @@ func (a *Association) appendMissing(b []byte, limit int, now mono.Time) []byte {
 		a.stats.ChunksRetransmitted++
 		s.rack.again = max(s.rack.again, s.lowest)
 		s.timed = 0 // rule C5 of section 6.3.1, Karn's
-		if s.lowest == s.acked+1 {
+		if s.lowest == s.earliest() {
 			a.timer[timerRetransmit] = mono.Never // rule 4 of section 7.2.4: it starts anew
 		}
 		b = a.appendChunkData(b, s.lowest, c, now)
