@@ -46,6 +46,8 @@ var within = map[[2]string]bool{
 	{"protocol/pkt", "protocol/mono"}:    true, // a datagram says when it came
 	{"internal/timerq", "protocol/mono"}: true,
 	{"internal/loop", "internal/udp"}:    true, // the loop polls the sockets
+	{"internal/gather", "internal/loop"}: true, // opens sockets in a lease
+	{"internal/gather", "internal/udp"}:  true,
 }
 
 const (

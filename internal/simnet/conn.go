@@ -41,7 +41,7 @@ func (h *Host) DialContext(ctx context.Context, network, address string) (net.Co
 		remote := netip.AddrPortFrom(a, uint16(port))
 		switch network[:3] {
 		case "tcp":
-			c, err = h.connect(ctx, remote)
+			c, err = h.connect(ctx, netip.Addr{}, remote)
 		case "udp":
 			c, err = h.dialUDP(remote)
 		default:
@@ -60,10 +60,21 @@ type addrText struct{ network, text string }
 func (a addrText) Network() string { return a.network }
 func (a addrText) String() string  { return a.text }
 
-func (h *Host) connect(ctx context.Context, remote netip.AddrPort) (*Conn, error) {
+// DialFrom opens a byte stream from an address of the host; an invalid one leaves the choice to the host.
+func (h *Host) DialFrom(ctx context.Context, local netip.Addr, remote netip.AddrPort) (net.Conn, error) {
+	c, err := h.connect(ctx, local, remote)
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(remote), Err: err}
+	}
+	return c, nil
+}
+
+func (h *Host) connect(ctx context.Context, local netip.Addr, remote netip.AddrPort) (*Conn, error) {
 	n := h.net
 	n.mu.Lock()
-	local := h.source(remote.Addr())
+	if !local.IsValid() {
+		local = h.source(remote.Addr())
+	}
 	if !local.IsValid() {
 		n.mu.Unlock()
 		return nil, errors.New("no address of the family of " + remote.String())

@@ -95,6 +95,8 @@ type ClientEvent interface{ clientEvent() }
 type Ready struct {
 	Relayed [2]netip.AddrPort // IPv4, IPv6; invalid if not allocated
 	Mapped  netip.AddrPort    // as the server sees the client
+	// Additional says that the server knows allocations with both families (RFC 8656 section 7.2), also if it refused one of them.
+	Additional bool
 }
 
 // PeerRefused says that the server does not relay to a peer's address.

@@ -272,7 +272,8 @@ func (c *Client) handleAllocated(now mono.Time, m *stun.Message) {
 	if !c.cfg.Stream {
 		c.keepAlive = now.Add(pathKeepAlive)
 	}
-	c.tell(Ready{Relayed: c.relayed, Mapped: mapped})
+	both := c.relayed[0].IsValid() && c.relayed[1].IsValid()
+	c.tell(Ready{Relayed: c.relayed, Mapped: mapped, Additional: both || m.Has(stun.AttrAddressErrorCode)})
 	for _, p := range inOrder(c.permissions) { // asked for before there was an allocation
 		if !c.relayed[family(p.addr)].IsValid() {
 			c.forgetPermission(p)

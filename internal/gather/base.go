@@ -1,0 +1,234 @@
+package gather
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+
+	"github.com/parley-rtc/parley/internal/udp"
+	"github.com/parley-rtc/parley/protocol/ice"
+	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
+)
+
+// maxBases is how many addresses of a machine are used at most: more make pairs without end.
+const maxBases = 16
+
+// A base is a local address with a UDP socket.
+type base struct {
+	Address
+	socket pkt.Socket
+	local  netip.AddrPort
+}
+
+// choose returns the addresses that candidates are gathered from, the best first (RFC 8445 section 5.1.1.1).
+func choose(all []Address, cfg *Config) []Address {
+	usable := func(a *Address) bool {
+		ip := a.IP
+		switch {
+		case !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast() || ip.Is4In6() || a.Deprecated:
+			return false
+		case ip.IsLoopback() || a.Kind == Loopback:
+			return false
+		case siteLocal.Contains(ip) || compatible.Contains(ip): // "Deprecated IPv4-compatible IPv6 addresses ... and IPv6 site-local unicast addresses MUST NOT be included"
+			return false
+		}
+		return cfg.Interfaces == nil || cfg.Interfaces(*a)
+	}
+	var chosen []Address
+	for i := range all {
+		a := &all[i]
+		if !usable(a) {
+			continue
+		}
+		if a.IP.Is6() && slices.ContainsFunc(all, func(o Address) bool {
+			return o.Interface == a.Interface && usable(&o) && hides(&o, a)
+		}) {
+			continue
+		}
+		chosen = append(chosen, *a)
+	}
+	if cfg.Loopback || len(chosen) == 0 { // "Addresses from a loopback interface MUST NOT be included", unless there is nothing else
+		for _, a := range all {
+			if a.IP.IsLoopback() && (cfg.Interfaces == nil || cfg.Interfaces(a)) {
+				chosen = append(chosen, a)
+			}
+		}
+	}
+	slices.SortStableFunc(chosen, func(a, b Address) int { return int(a.preference()) - int(b.preference()) })
+	return chosen[:min(len(chosen), maxBases)]
+}
+
+var (
+	siteLocal  = netip.MustParsePrefix("fec0::/10")
+	compatible = netip.MustParsePrefix("::/96")
+)
+
+// hides reports whether o makes it wrong to tell another IPv6 address of its interface: "If one or more host candidates
+// corresponding to an IPv6 address generated using a mechanism that prevents location tracking are gathered, host
+// candidates corresponding to IPv6 link-local addresses ... and to interface-id based addresses MUST NOT be gathered". A
+// link-local address is of no use either where there is any other.
+func hides(o, a *Address) bool {
+	if a.IP.IsLinkLocalUnicast() {
+		return !o.IP.IsLinkLocalUnicast()
+	}
+	return o.Temporary && !a.Temporary && o.IP.Is6() && hasHardwareAddress(a.IP)
+}
+
+// hasHardwareAddress reports whether an IPv6 address is made of its interface's hardware address (RFC 4291 appendix A).
+func hasHardwareAddress(ip netip.Addr) bool {
+	b := ip.As16()
+	return b[11] == 0xFF && b[12] == 0xFE
+}
+
+// update compares the machine's addresses with those in use.
+func (g *Gatherer) update(now mono.Time) {
+	g.changed = false
+	if len(g.cfg.Sockets) > 0 {
+		if len(g.bases) == 0 {
+			for _, s := range g.cfg.Sockets {
+				g.addBase(now, &base{Address: s.Local, socket: s.Name, local: netip.AddrPortFrom(s.Local.IP, s.Port)})
+			}
+		}
+		return
+	}
+	all, err := g.cfg.Host.Addresses()
+	if err != nil {
+		return // of a moment: what there is stays
+	}
+	for _, b := range slices.Clone(g.bases) {
+		if !slices.ContainsFunc(all, func(a Address) bool { return a.IP == b.IP }) {
+			g.dropBase(now, b)
+		}
+	}
+	for _, a := range choose(all, &g.cfg) {
+		if len(g.bases) < maxBases && !slices.ContainsFunc(g.bases, func(b *base) bool { return b.IP == a.IP }) {
+			g.openBase(now, a)
+		}
+	}
+}
+
+// openBase opens a socket for an address. One that cannot be had, as that of an address which is not yet known to be
+// unique, may work at the next change.
+func (g *Gatherer) openBase(now mono.Time, a Address) {
+	socket, local, err := g.openSocket(a.IP)
+	if err != nil {
+		return
+	}
+	g.addBase(now, &base{Address: a, socket: socket, local: local})
+}
+
+var errNoPort = errors.New("gather: every port of the range is taken")
+
+// openSocket binds a port of the range, beginning anywhere in it.
+func (g *Gatherer) openSocket(ip netip.Addr) (pkt.Socket, netip.AddrPort, error) {
+	if g.cfg.MaxPort == 0 {
+		return g.lease.Open(udp.Config{Local: netip.AddrPortFrom(ip, 0)})
+	}
+	id := g.transactionID()
+	size := int(g.cfg.MaxPort) - int(g.cfg.MinPort) + 1
+	first := int(id[0])<<8 | int(id[1])
+	for i := range size {
+		port := uint16(int(g.cfg.MinPort) + (first+i)%size)
+		if s, local, err := g.lease.Open(udp.Config{Local: netip.AddrPortFrom(ip, port)}); err == nil {
+			return s, local, nil
+		}
+	}
+	return 0, netip.AddrPort{}, errNoPort
+}
+
+// addBase tells the host candidates of a base and asks the servers from it.
+func (g *Gatherer) addBase(now mono.Time, b *base) {
+	g.bases = append(g.bases, b)
+	g.tellHost(now, b)
+	for _, s := range g.servers {
+		g.askFrom(now, s, b)
+	}
+	if g.complete && slices.ContainsFunc(g.servers, (*server).busy) {
+		g.complete = false
+	}
+}
+
+// tellHost tells the host candidates of a base.
+func (g *Gatherer) tellHost(now mono.Time, b *base) {
+	if g.cfg.Policy == Relay {
+		return
+	}
+	c := Candidate{Candidate: ice.Candidate{
+		Type: ice.Host, Address: netip.AddrPortFrom(b.IP.WithZone(""), b.local.Port()), Base: b.local,
+		Socket: b.socket, Preference: b.preference(),
+	}}
+	replaced := false
+	for _, m := range g.cfg.Mappings {
+		if m.Internal.IsValid() && m.Internal != b.IP || m.External.Is4() != b.IP.Is4() {
+			continue
+		}
+		mapped := c
+		mapped.Address = netip.AddrPortFrom(m.External, b.local.Port())
+		if m.Replace {
+			replaced = true
+		} else {
+			mapped.Type = ice.ServerReflexive
+			mapped.Related = g.related(b)
+		}
+		defer g.tell(mapped)
+	}
+	if replaced {
+		return
+	}
+	g.tell(c)
+	g.tellTCP(now, b)
+}
+
+// related returns the base of a reflexive candidate as it may be told: invalid if the address is hidden.
+func (g *Gatherer) related(b *base) netip.AddrPort {
+	if g.cfg.HideHosts || g.cfg.Policy == Relay {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(b.IP.WithZone(""), b.local.Port())
+}
+
+// dropBase forgets an address that the machine has no more.
+func (g *Gatherer) dropBase(now mono.Time, b *base) {
+	g.bases = slices.DeleteFunc(g.bases, func(o *base) bool { return o == b })
+	for _, x := range slices.Clone(g.bindings) {
+		if x.base == b {
+			g.endBinding(now, x, nil)
+		}
+	}
+	for _, r := range g.relays {
+		if r != nil && (r.base == b || r.stream && r.path.Local.Addr() == b.IP) {
+			g.endRelay(now, r, errAddressLost)
+		}
+	}
+	g.found = slices.DeleteFunc(g.found, func(c Candidate) bool { return c.Base.Addr() == b.IP })
+	g.dropListeners(b)
+	g.lease.Close(b.socket)
+	g.lose(b.socket)
+	g.events = append(g.events, AddressLost{b.IP})
+}
+
+// closeSockets closes what was opened.
+func (g *Gatherer) closeSockets() {
+	for _, b := range g.bases {
+		if len(g.cfg.Sockets) == 0 {
+			g.lease.Close(b.socket)
+		}
+		g.dropListeners(b)
+	}
+	g.bases = nil
+}
+
+// HandleClose says that a stream ended by itself: loop.CloseHandler. It returns true if the stream was the Gatherer's own; otherwise it is for
+// ice.Agent.RemoveLocal.
+func (g *Gatherer) HandleClose(now mono.Time, s pkt.Socket) (mine bool) {
+	for _, r := range g.relays {
+		if r != nil && r.stream && r.connected && r.path.Socket == s {
+			r.connected, r.own = false, false // the name is not ours any more
+			g.endRelay(now, r, errStreamClosed)
+			g.settle(now)
+			return true
+		}
+	}
+	return false
+}

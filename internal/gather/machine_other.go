@@ -1,0 +1,7 @@
+package gather
+
+const watchTells = false
+
+func systemAddresses() ([]Address, error) { return portableAddresses() }
+
+func watchSystem(changed func()) (stop func()) { return poll(changed) }

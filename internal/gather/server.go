@@ -1,0 +1,248 @@
+package gather
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/turn"
+)
+
+// What ends an attempt, besides the errors of packages turn and stun.
+var (
+	errAddressLost  = errors.New("the machine lost the address that the server was asked from")
+	errStreamClosed = errors.New("the server closed the connection")
+	errNoAnswer     = errors.New("the server did not answer in time: is its address right, and does a firewall let it pass?")
+	errNoAddress    = errors.New("this machine has no address of a family that the server has")
+	errTooMany      = errors.New("there are too many relays already")
+	errRedundant    = errors.New("another allocation has the same")
+)
+
+// A server is what is known of a Server.
+type server struct {
+	Server
+	addrs    []netip.Addr // of its host; nil if not known
+	resolves bool
+	attempts int  // under way
+	answered bool // gave a candidate, or an error with a code, in this generation
+	why      error
+	told     bool      // 701, in this generation
+	deadline mono.Time // of what is under way; of a retired server: of all
+	retryAt  mono.Time
+	backoff  time.Duration
+}
+
+func (s *server) url() string { return s.URI.String() }
+
+func (s *server) busy() bool { return s.resolves || s.attempts > 0 }
+
+// datagrams reports whether the server is spoken to from the sockets of bases.
+func (s *server) datagrams() bool { return s.URI.Transport == "udp" }
+
+// ask begins to ask a server, unless it has given what it has.
+func (g *Gatherer) ask(now mono.Time, s *server) {
+	if s.busy() {
+		return
+	}
+	s.answered, s.told, s.why, s.retryAt = false, false, nil, mono.Never
+	s.deadline = now.Add(serverPatience)
+	if s.addrs != nil {
+		g.askAll(now, s)
+		return
+	}
+	if ip, err := netip.ParseAddr(s.URI.Host); err == nil {
+		s.addrs = []netip.Addr{ip.Unmap()}
+		g.askAll(now, s)
+		return
+	}
+	s.resolves = true
+	host, name := g.cfg.Host, s.URI.Host
+	g.background(serverPatience, func(ctx context.Context) (func(mono.Time), func()) {
+		addrs, err := host.Lookup(ctx, name)
+		return func(now mono.Time) {
+			s.resolves = false
+			if err != nil || len(addrs) == 0 {
+				s.why = fmt.Errorf("the name %s was not resolved: %w", name, err)
+			} else {
+				s.addrs = addrs[:min(len(addrs), maxServerAddrs)]
+				g.askAll(now, s)
+			}
+			g.settleServer(now, s)
+		}, func() {}
+	})
+}
+
+// maxServerAddrs is how many addresses of a server's name are used.
+const maxServerAddrs = 4
+
+// askAll asks a server whose addresses are known.
+func (g *Gatherer) askAll(now mono.Time, s *server) {
+	s.attempts++ // so that the first attempt that fails is not taken for the last
+	if s.datagrams() {
+		for _, b := range g.bases {
+			g.askFrom(now, s, b)
+		}
+	} else if s.URI.TURN() && !g.hasRelay(s, nil) {
+		g.connect(now, s)
+	}
+	s.attempts--
+	g.settleServer(now, s)
+}
+
+// askFrom asks a server by datagrams from a base.
+func (g *Gatherer) askFrom(now mono.Time, s *server, b *base) {
+	if !s.datagrams() || !s.URI.TURN() && g.cfg.Policy == Relay {
+		return
+	}
+	if s.deadline == mono.Never {
+		s.deadline = now.Add(serverPatience)
+	}
+	// One address of each family: those of a name are one server, and the first is the one to use.
+	i := slices.IndexFunc(s.addrs, func(a netip.Addr) bool { return a.Is4() == b.IP.Is4() })
+	if i < 0 || b.IP.IsLinkLocalUnicast() && b.IP.Is6() || b.IP.IsLoopback() && !s.addrs[i].IsLoopback() {
+		return
+	}
+	remote := netip.AddrPortFrom(s.addrs[i], s.URI.Port)
+	if s.URI.TURN() {
+		if !g.hasRelay(s, b) && g.ranks(b) < relayBases {
+			g.allocate(now, s, relaySource{base: b, remote: remote})
+		}
+		return
+	}
+	g.bind(now, s, b, remote)
+}
+
+// relayBases is from how many addresses of a family relays are asked for: a machine has an address for each of its
+// containers and tunnels.
+const relayBases = 2
+
+// ranks returns how many bases of its family are preferred to b.
+func (g *Gatherer) ranks(b *base) (n int) {
+	for _, o := range g.bases {
+		if o.IP.Is4() == b.IP.Is4() && o != b && o.preference() <= b.preference() && o.Kind != Virtual {
+			n++
+		}
+	}
+	return n
+}
+
+// ended takes the end of one of a server's attempts, with an error if it was in vain.
+func (g *Gatherer) ended(now mono.Time, s *server, local netip.AddrPort, err error) {
+	s.attempts--
+	g.failed(s, local, err)
+	g.settleServer(now, s)
+}
+
+// failed tells an error of a server's, or keeps it until nothing else is under way.
+func (g *Gatherer) failed(s *server, local netip.AddrPort, err error) {
+	switch e := (*turn.ClientError)(nil); {
+	case err == nil:
+		s.answered = true
+	case errors.As(err, &e) && e.Code >= 300 && e.Code <= 699:
+		s.answered = true
+		g.serverError(ServerError{URL: s.url(), Local: g.exposed(local), Code: int(e.Code), Text: text(e.Err)})
+	default:
+		s.why = err
+	}
+}
+
+func (g *Gatherer) serverError(e ServerError) {
+	if len(g.events)-g.told < enoughEvents {
+		g.events = append(g.events, e)
+	}
+}
+
+// text is an error's as an event has it: a sentence for those who see the application, without the package's name.
+func text(err error) string { return err.Error() }
+
+// exposed returns a local address if some host candidate tells it anyway ("If the local IP address value is not already
+// exposed as part of a local candidate, the address attribute MUST be set to null").
+func (g *Gatherer) exposed(local netip.AddrPort) netip.AddrPort {
+	for _, c := range g.found {
+		if c.Name == "" && c.Address.Addr() == local.Addr().WithZone("") {
+			return local
+		}
+	}
+	return netip.AddrPort{}
+}
+
+// settleServer ends the asking of a server when nothing is under way any more.
+func (g *Gatherer) settleServer(now mono.Time, s *server) {
+	if s.busy() || g.closed || s.deadline == mono.Never {
+		return
+	}
+	s.deadline = mono.Never
+	if s.answered || s.told || g.hasRelay(s, nil) || g.hasBinding(s) || g.cfg.Policy == Relay && !s.URI.TURN() {
+		return
+	}
+	if s.why == nil {
+		s.why = errNoAddress
+	}
+	// "the value 701 ... once per server URL" (RTCPeerConnectionIceErrorEvent.errorCode)
+	s.told = true
+	g.serverError(ServerError{URL: s.url(), Code: Unreachable, Text: text(s.why)})
+}
+
+// serverTimeout ends what takes too long and asks again a server that was lost.
+func (g *Gatherer) serverTimeout(now mono.Time, s *server) {
+	if now >= s.deadline {
+		for _, b := range slices.Clone(g.bindings) {
+			if b.server == s && b.waiting() {
+				g.endBinding(now, b, errNoAnswer)
+			}
+		}
+		for _, r := range g.relays {
+			if r != nil && r.server == s && !r.ready {
+				g.endRelay(now, r, errNoAnswer)
+			}
+		}
+		if s.busy() {
+			s.deadline = now.Add(time.Second) // a goroutine is about to end
+		}
+	}
+	if now >= s.retryAt {
+		g.ask(now, s)
+		if s.busy() {
+			g.complete = false
+		}
+	}
+}
+
+// retryFirst and retryMost are how long a server that was lost rests before it is asked again.
+const (
+	retryFirst = time.Second
+	retryMost  = time.Minute
+)
+
+// lost plans to ask a server again that has relayed before.
+func (s *server) lost(now mono.Time) {
+	s.backoff = min(max(2*s.backoff, retryFirst), retryMost)
+	s.retryAt = now.Add(s.backoff)
+}
+
+// retire begins the last minutes of a server that is not configured any more.
+func (s *server) retire(now mono.Time) {
+	s.deadline, s.retryAt = mono.Min(s.deadline, now.Add(retiredLife)), mono.Never
+}
+
+// retiredTimeout gives back what a retired server has, and reports whether it can be forgotten.
+func (g *Gatherer) retiredTimeout(now mono.Time, s *server) bool {
+	if now < s.deadline {
+		return false
+	}
+	for _, b := range slices.Clone(g.bindings) {
+		if b.server == s {
+			g.endBinding(now, b, nil)
+		}
+	}
+	for _, r := range g.relays {
+		if r != nil && r.server == s {
+			g.retireRelay(now, r)
+		}
+	}
+	return true
+}

@@ -1,0 +1,147 @@
+package gather
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/parley-rtc/parley/internal/loop"
+	"github.com/parley-rtc/parley/protocol/ice"
+	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
+)
+
+const (
+	// connectPatience is how long a TCP connection to a peer may take to open.
+	connectPatience = 10 * time.Second
+	// accepted is how many connections one passive candidate accepts: a peer needs one, and strangers may come.
+	accepted = 16
+)
+
+// A listener is a passive TCP candidate (RFC 6544 section 5.1).
+type listener struct {
+	net.Listener
+	name pkt.Socket
+	base *base
+	open int // connections
+}
+
+// tellTCP tells the TCP candidates of a base.
+func (g *Gatherer) tellTCP(_ mono.Time, b *base) {
+	c := Candidate{Candidate: ice.Candidate{Type: ice.Host, Preference: b.preference()}}
+	if g.cfg.TCP {
+		// "the port ... MUST be set to 9" (RFC 6544 section 4.5)
+		c.Transport, c.Address, c.Base = ice.TCPActive, netip.AddrPortFrom(b.IP.WithZone(""), 9), netip.AddrPortFrom(b.IP, 9)
+		g.tell(c)
+	}
+	if !g.cfg.PassiveTCP || len(g.listeners) == maxListeners {
+		return
+	}
+	l, err := g.listen(b)
+	if err != nil {
+		return // without a port that can be bound there is no such candidate
+	}
+	local := addrPort(l.Addr())
+	c.Transport, c.Socket = ice.TCPPassive, l.name
+	c.Address, c.Base = netip.AddrPortFrom(b.IP.WithZone(""), local.Port()), netip.AddrPortFrom(b.IP, local.Port())
+	g.tell(c)
+}
+
+// listen opens a port of the range and begins to accept.
+func (g *Gatherer) listen(b *base) (*listener, error) {
+	var l net.Listener
+	err := errNoPort
+	if g.cfg.MaxPort == 0 {
+		l, err = g.cfg.Host.Listen(netip.AddrPortFrom(b.IP, 0))
+	}
+	for port := int(g.cfg.MinPort); g.cfg.MaxPort != 0 && err != nil && port <= int(g.cfg.MaxPort); port++ {
+		l, err = g.cfg.Host.Listen(netip.AddrPortFrom(b.IP, uint16(port)))
+	}
+	if err != nil {
+		return nil, err
+	}
+	n := firstListen
+	for slices.ContainsFunc(g.listeners, func(o *listener) bool { return o.name == g.name(n) }) {
+		n++
+	}
+	p := &listener{Listener: l, name: g.name(n), base: b}
+	g.listeners = append(g.listeners, p)
+	g.working++
+	go g.accept(g.lease.Loop(), p)
+	return p, nil
+}
+
+// accept is a goroutine for as long as a listener is open.
+func (g *Gatherer) accept(on *loop.Loop, l *listener) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			break
+		}
+		posted := on.Post(func(mono.Time) {
+			if g.closed || !slices.Contains(g.listeners, l) || l.open >= accepted {
+				conn.Close()
+				return
+			}
+			if _, err := g.lease.Adopt(conn, loop.RFC4571); err != nil {
+				conn.Close()
+				return
+			}
+			l.open++
+		})
+		if !posted {
+			conn.Close()
+		}
+	}
+	on.Post(func(now mono.Time) {
+		g.working--
+		g.settle(now)
+		g.lease.Touch()
+	})
+}
+
+// dropListeners closes the passive candidates of a base.
+func (g *Gatherer) dropListeners(b *base) {
+	g.listeners = slices.DeleteFunc(g.listeners, func(l *listener) bool {
+		if l.base != b {
+			return false
+		}
+		_ = l.Close()
+		if !g.closed {
+			g.lose(l.name)
+		}
+		return true
+	})
+}
+
+// Connect does what the agent's event asks for. Connected or ConnectFailed follows.
+func (g *Gatherer) Connect(_ mono.Time, c ice.Connect) {
+	if g.closed {
+		return
+	}
+	host := g.cfg.Host
+	local := c.Local
+	if i := slices.IndexFunc(g.bases, func(b *base) bool { return b.IP.WithZone("") == local.WithZone("") }); i >= 0 {
+		local = g.bases[i].IP
+	}
+	g.background(connectPatience, func(ctx context.Context) (func(mono.Time), func()) {
+		conn, err := host.Dial(ctx, local, c.Remote)
+		return func(mono.Time) {
+				if err == nil {
+					var socket pkt.Socket
+					if socket, err = g.lease.Adopt(conn, loop.RFC4571); err == nil {
+						g.events = append(g.events, Connected{c.Number, socket, addrPort(conn.LocalAddr())})
+						return
+					}
+					conn.Close()
+				}
+				g.events = append(g.events, ConnectFailed{c.Number})
+			}, func() {
+				if conn != nil {
+					conn.Close()
+				}
+			}
+	})
+}
