@@ -87,6 +87,8 @@ type Agent struct {
 	nominated     uint32 // last nomination value sent (renomination)
 	parked        bool   // every pair but the selected one was let go
 	parkAt        mono.Time
+	search        bool      // all that can be paired is to be checked anew
+	unheard       mono.Time // since when data went along the selected pair and none came; Never: there is none
 
 	selected    *pair
 	told        State
@@ -125,7 +127,7 @@ func New(cfg Config) (*Agent, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, role: cfg.Role, toldRole: cfg.Role, hasher: cfg.Hasher, timeout: mono.Never, parkAt: mono.Never, giveUpAt: mono.Never}
+	a := &Agent{cfg: cfg, role: cfg.Role, toldRole: cfg.Role, hasher: cfg.Hasher, timeout: mono.Never, parkAt: mono.Never, giveUpAt: mono.Never, unheard: mono.Never}
 	if cfg.Lite {
 		a.role, a.toldRole = Controlled, Controlled
 	}
@@ -398,6 +400,7 @@ func (a *Agent) Close(now mono.Time) {
 		}
 	}
 	a.closed = true
+	a.unheard = mono.Never
 	a.selected, a.old, a.next = nil, nil, nil
 	a.gen.pairs, a.gen.remotes = nil, nil
 	a.local, a.checks, a.responses, a.early, a.triggered, a.known = nil, nil, nil, nil, nil, nil
@@ -418,6 +421,23 @@ func (a *Agent) Path() (path pkt.Path, ok bool) {
 		return pkt.Path{}, false
 	}
 	return a.selected.path, true
+}
+
+// Sent says that data was sent along [Agent.Path]. Where data goes and nothing comes back ([Agent.Heard]) for half a
+// second, or four round trips, the peer is asked whether the path still works: a connection in use leaves a dead path long
+// before consent ends. It costs next to nothing, and may be called for each datagram.
+func (a *Agent) Sent(now mono.Time) {
+	if a.unheard == mono.Never && a.selected != nil && !a.cfg.Lite {
+		a.unheard = now
+		a.timeout = mono.Min(a.timeout, now.Add(a.selected.patience()))
+	}
+}
+
+// Heard says that data of the peer's came along a path. See [Agent.Sent].
+func (a *Agent) Heard(path pkt.Path) {
+	if s := a.selected; s != nil && s.path.Socket == path.Socket && s.path.Remote == path.Remote {
+		a.unheard = mono.Never
+	}
 }
 
 // Knows reports whether a check whose integrity holds has come or was answered along a path, so that DTLS and SRTP may be
@@ -531,6 +551,7 @@ const (
 	settling    = 5 * time.Second          // after the first nomination: better pairs may still be nominated
 	consentFor  = 30 * time.Second         // RFC 7675 section 5.1
 	consentEach = 5 * time.Second          // between consent checks, spread from 0.8 to 1.2 of it
-	suspectTime = 2 * time.Second          // a probe not answered for so long: another valid pair takes over
+	hearTime    = 500 * time.Millisecond   // no answer to a consent check, or to data, for so long: probe
+	suspectTime = time.Second              // a probe not answered for so long: another valid pair takes over
 	silentTime  = 4 * time.Second          // a probe not answered for so long: disconnected
 )

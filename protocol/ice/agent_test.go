@@ -3,7 +3,6 @@ package ice_test
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"testing"
 	"time"
@@ -14,37 +13,6 @@ import (
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
 )
-
-type chacha struct{ *rand.ChaCha8 }
-
-func entropy(seed uint64) chacha {
-	return chacha{rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16)})}
-}
-
-func newAgent(t testing.TB, role ice.Role, seed uint64) *ice.Agent {
-	t.Helper()
-	a, err := ice.New(ice.Config{Role: role, Entropy: entropy(seed)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
-// introduce gives each agent the other's credentials.
-func introduce(t testing.TB, now mono.Time, a, b *ice.Agent) {
-	t.Helper()
-	if err := a.SetRemoteCredentials(now, ice.Remote{Credentials: b.LocalCredentials(), Renomination: true}); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.SetRemoteCredentials(now, ice.Remote{Credentials: a.LocalCredentials(), Renomination: true}); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func offer(now mono.Time, from, to *ice.Agent, c ice.Candidate) {
-	c, _ = from.AddLocalCandidate(now, c) // one that is there already is signalled again after a restart
-	to.AddRemoteCandidate(now, c)
-}
 
 func TestLaws(t *testing.T) {
 	at, bt := netip.MustParseAddrPort("192.0.2.1:1000"), netip.MustParseAddrPort("192.0.2.2:2000")
@@ -79,148 +47,6 @@ func TestLaws(t *testing.T) {
 		})
 	}
 }
-
-// A side is an agent on a host of the virtual network.
-type side struct {
-	*ice.Agent
-	driver *simnet.Driver
-	host   *simnet.Host
-	mapped netip.AddrPort
-	events []ice.Event
-	at     map[ice.State]mono.Time
-}
-
-const stunPort = 3478
-
-// hiding takes what the STUN server answers before the agent sees it: gathering is the test's.
-type hiding struct{ *side }
-
-func (h hiding) HandleDatagram(now mono.Time, d *pkt.Datagram) {
-	if d.Remote.Port() == stunPort {
-		h.mapped = netip.MustParseAddrPort(string(d.Payload))
-		return
-	}
-	h.Agent.HandleDatagram(now, d)
-}
-
-func newSide(t testing.TB, h *simnet.Host, role ice.Role, seed uint64) *side {
-	t.Helper()
-	s := &side{Agent: newAgent(t, role, seed), host: h, at: map[ice.State]mono.Time{}}
-	d, err := h.Run(hiding{s}, netip.AddrPortFrom(h.Addrs()[0], 5000))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.driver = d
-	d.After = func(now mono.Time) bool {
-		for e, ok := s.NextEvent(); ok; e, ok = s.NextEvent() {
-			s.events = append(s.events, e)
-			if c, is := e.(ice.StateChanged); is {
-				if _, seen := s.at[c.State]; !seen {
-					s.at[c.State] = now
-				}
-			}
-		}
-		return false
-	}
-	return s
-}
-
-// A world has two sides behind NATs, each 10 ms from the middle, and a server there that says what it sees.
-type world struct {
-	*simnet.Network
-	a, b *side
-}
-
-func newWorld(t testing.TB, seed uint64, left, right simnet.NAT, loss float64) *world {
-	t.Helper()
-	n := simnet.New(seed)
-	server := n.Internet().Host("server", simnet.Path{}, "203.0.113.1")
-	var socket *simnet.Socket
-	socket, err := server.Bind(netip.MustParseAddrPort("203.0.113.1:3478"), func(_ mono.Time, d *pkt.Datagram) {
-		socket.Send(d.Remote, []byte(d.Remote.String()))
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := simnet.Path{Delay: 10 * time.Millisecond}
-	home := n.Internet().NAT("home", p, left, "198.51.100.1")
-	work := n.Internet().NAT("work", p, right, "198.51.100.2")
-	w := &world{Network: n}
-	w.a = newSide(t, home.Host("a", simnet.Path{}, "192.168.1.2"), ice.Controlling, 2*seed)
-	w.b = newSide(t, work.Host("b", simnet.Path{}, "192.168.2.2"), ice.Controlled, 2*seed+1)
-	for _, s := range []*side{w.a, w.b} {
-		ask(t, s)
-	}
-	n.Run(100 * time.Millisecond)
-	p.Loss = loss
-	home.Link().Set(p)
-	return w
-}
-
-// ask sends the server a question from the agent's own socket, past the agent.
-func ask(t testing.TB, s *side) {
-	t.Helper()
-	s.driver.Close(0)
-	d, err := s.host.Run(&asker{s: s}, netip.AddrPortFrom(s.host.Addrs()[0], 5000))
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.After = s.driver.After
-	s.driver = d
-	d.Poll()
-}
-
-// asker is the agent with one question before everything it sends.
-type asker struct {
-	s     *side
-	asked bool
-}
-
-func (k *asker) HandleDatagram(now mono.Time, d *pkt.Datagram) { hiding{k.s}.HandleDatagram(now, d) }
-func (k *asker) HandleTimeout(now mono.Time)                   { k.s.HandleTimeout(now) }
-func (k *asker) NextTimeout() mono.Time                        { return k.s.NextTimeout() }
-func (k *asker) AppendTransmit(now mono.Time, b *pkt.Batch) bool {
-	if !k.asked {
-		k.asked = b.Append(pkt.Transmit{Path: pkt.Path{Remote: netip.MustParseAddrPort("203.0.113.1:3478")}, Payload: []byte("?")})
-	}
-	return k.s.AppendTransmit(now, b)
-}
-
-// connect exchanges descriptions and candidates at once, as if signaling took no time.
-func (w *world) connect(t testing.TB) mono.Time {
-	t.Helper()
-	now := w.Now()
-	introduce(t, now, w.a.Agent, w.b.Agent)
-	for _, x := range [][2]*side{{w.a, w.b}, {w.b, w.a}} {
-		base := netip.AddrPortFrom(x[0].host.Addrs()[0], 5000)
-		offer(now, x[0].Agent, x[1].Agent, ice.Candidate{Address: base})
-		if x[0].mapped.IsValid() {
-			offer(now, x[0].Agent, x[1].Agent, ice.Candidate{Type: ice.ServerReflexive, Address: x[0].mapped, Related: base})
-		}
-	}
-	for _, s := range []*side{w.a, w.b} {
-		s.EndOfLocalCandidates(now)
-		s.EndOfRemoteCandidates(now)
-		s.driver.Poll()
-	}
-	return now
-}
-
-func (w *world) both(states ...ice.State) func() bool {
-	in := func(s *side) bool {
-		for _, st := range states {
-			if s.State() == st {
-				return true
-			}
-		}
-		return false
-	}
-	return func() bool { return in(w.a) && in(w.b) }
-}
-
-var cone = simnet.NAT{Mapping: simnet.EndpointIndependent, Filtering: simnet.AddressAndPortDependent}
-var symmetric = simnet.NAT{Mapping: simnet.AddressAndPortDependent, Filtering: simnet.AddressAndPortDependent}
-var open = simnet.NAT{Mapping: simnet.EndpointIndependent, Filtering: simnet.EndpointIndependent}
 
 // Each host is 10 ms from the middle: a round trip is 40 ms. The first checks meet closed NATs, the second round goes through.
 func TestConnectsQuicklyThroughNATs(t *testing.T) {

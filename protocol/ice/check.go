@@ -79,8 +79,8 @@ func (a *Agent) send(p *pair, use, consent bool) {
 	c.priority = p.local.priority(a.reflexivePreference(p.local), int(p.local.rank))
 	c.interval = p.rto()
 	c.nextAt = a.now.Add(c.interval)
-	if consent { // "with an allowance for variation in network delay"
-		c.nextAt = a.now.Add(max(500*time.Millisecond, 4*p.rtt))
+	if consent {
+		c.nextAt = a.now.Add(p.patience())
 	}
 	if p.local.Transport != UDP && !consent { // the stream repeats
 		c.sent, c.nextAt = tries, a.now.Add(streamWait)
@@ -130,9 +130,9 @@ func (a *Agent) repeat() {
 		case over.consent && p.valid:
 			a.probe(p)
 		case over.consent:
-		case p.valid && p.probing && !over.use:
-			a.send(p, false, false) // until consent expires
-			i = -1                  // the list has changed
+		case p.valid && (p.probing || over.use):
+			a.send(p, over.use, false) // until consent expires
+			i = -1                     // the list has changed
 		default:
 			p.fail()
 		}
@@ -140,13 +140,21 @@ func (a *Agent) repeat() {
 }
 
 // probe asks again and again along a pair whose consent check was not answered, as a check before it worked would. Consent
-// checks go on at their own pace beside it.
+// checks go on at their own pace beside it. With the selected pair its rivals are asked, so that one that works is known
+// when it is needed.
 func (a *Agent) probe(p *pair) {
-	if p.probing || !p.valid {
+	if p.probing || !p.valid || a.cfg.Lite {
 		return
 	}
 	p.probing, p.probeSince = true, a.now
 	a.send(p, false, false)
+	if p == a.selected {
+		for _, q := range p.gen.pairs {
+			if q.valid && !q.probing {
+				a.trigger(q)
+			}
+		}
+	}
 }
 
 // launch sends the next check, if the pace allows one now (RFC 8445 section 6.1.4.2): a triggered one first, then the
@@ -163,7 +171,11 @@ func (a *Agent) launch() {
 		p.queued = false
 		a.triggered = slices.DeleteFunc(a.triggered, func(q *pair) bool { return q == p })
 	}
-	a.start(p)
+	if p.valid {
+		a.probe(p)
+	} else {
+		a.start(p)
+	}
 	a.pacing()
 }
 

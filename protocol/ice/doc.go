@@ -22,7 +22,7 @@
 //
 // # What can go wrong
 //
-// Bad input is dropped and counted in [Dropped]. Nothing without integrity is answered, so an agent reflects nothing. A
+// Bad input is dropped and counted in [Dropped]. A request without integrity is answered by the shortest of errors. A
 // connection that finds no path is StateFailed, and a Restart leads on.
 //
 // # Where things are

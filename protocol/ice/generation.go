@@ -148,7 +148,7 @@ func (a *Agent) promote() {
 		a.old, a.gen.remotes = a.gen, nil
 	}
 	a.gen, a.next = a.next, nil
-	a.lost, a.failed, a.parked = false, false, false
+	a.lost, a.failed, a.parked, a.search = false, false, false, false
 	a.parkAt, a.giveUpAt = mono.Never, mono.Never
 	a.paced, a.lastNominated = 0, nil
 	if a.cfg.RelayOnly {
@@ -315,6 +315,7 @@ func (a *Agent) drop(g *generation, gone func(*pair) bool) {
 		}
 		if p == a.selected {
 			a.lose(p)
+			a.search = true
 		}
 		if p == a.lastNominated {
 			a.lastNominated = nil
@@ -326,5 +327,5 @@ func (a *Agent) drop(g *generation, gone func(*pair) bool) {
 // lose says that the selected pair is none any more. Where it fell with its socket, the peer may find us anew for as long
 // as it would wait for us.
 func (a *Agent) lose(p *pair) {
-	a.selected, a.lost, a.giveUpAt = nil, true, p.consentUntil
+	a.selected, a.lost, a.giveUpAt, a.unheard = nil, true, p.consentUntil, mono.Never
 }

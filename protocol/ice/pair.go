@@ -66,6 +66,12 @@ func (a *Agent) pairPriority(l, r *candidate) uint64 {
 	return v
 }
 
+// patience is how long an answer may take, "with an allowance for variation in network delay".
+func (p *pair) patience() time.Duration { return max(hearTime, 4*p.rtt) }
+
+// suspectAt is when another valid pair is better than this one, whose probe is not answered.
+func (p *pair) suspectAt() mono.Time { return p.probeSince.Add(suspectTime + 2*p.rtt) }
+
 // rto is the time to the first repetition of a check.
 func (p *pair) rto() time.Duration {
 	if p.rtt == 0 {

@@ -14,7 +14,7 @@ import (
 type response struct {
 	path    pkt.Path
 	id      stun.TransactionID
-	gen     *generation // whose password signs it
+	gen     *generation // whose password signs it; nil: it is not signed
 	code    stun.Code   // 0: success
 	sha256  bool        // the request had MESSAGE-INTEGRITY-SHA256
 	unknown [4]stun.AttrType
@@ -32,8 +32,9 @@ type earlyCheck struct {
 	nomination uint32 // 0: no USE-CANDIDATE
 }
 
-// HandleDatagram takes a STUN message: a check of the peer's, or an answer to one of ours. What is not, or whose integrity
-// does not hold, is dropped and counted; nothing is answered without integrity, so nobody can use us to reflect.
+// HandleDatagram takes a STUN message: a check of the peer's, or an answer to one of ours. What is not is dropped and
+// counted. A request whose integrity does not hold gets an error of 36 bytes, hardly more than the shortest request, and no
+// more comes of it.
 func (a *Agent) HandleDatagram(now mono.Time, d *pkt.Datagram) {
 	if a.closed {
 		return
@@ -70,23 +71,31 @@ func (a *Agent) owner(username []byte) (g *generation, ufrag []byte) {
 
 // handleRequest answers a check (RFC 8445 section 7.3).
 func (a *Agent) handleRequest(d *pkt.Datagram, m *stun.Message) {
-	username, ok := m.Get(stun.AttrUsername)
-	if !ok {
-		a.dropped.Malformed++
-		return
-	}
-	g, ufrag := a.owner(username)
 	l := a.localOf(&d.Path)
-	if g == nil || l == nil || len(ufrag) > longest {
+	if l == nil {
 		a.dropped.Stranger++
 		return
 	}
-	if !a.hasher.Verify(m, g.localKey) {
+	sha1, sha256 := m.HasIntegrity()
+	username, named := m.Get(stun.AttrUsername)
+	g, ufrag := a.owner(username)
+	r := response{path: d.Path, id: m.ID(), sha256: sha256}
+	switch { // RFC 8489 section 9.1.3
+	case !named || !sha1 && !sha256:
+		a.dropped.Malformed++
+		r.code = stun.CodeBadRequest
+	case g == nil || len(ufrag) > longest:
+		a.dropped.Stranger++
+		r.code = stun.CodeUnauthenticated
+	case !a.hasher.Verify(m, g.localKey):
 		a.dropped.Integrity++
+		r.code = stun.CodeUnauthenticated
+	}
+	if r.code != 0 {
+		a.respond(&r)
 		return
 	}
-	_, sha256 := m.HasIntegrity()
-	r := response{path: d.Path, id: m.ID(), gen: g, sha256: sha256}
+	r.gen = g
 	priority, hasPriority := m.Uint32(stun.AttrPriority)
 	if unknown := m.AppendUnknown(r.unknown[:0], known); len(unknown) > 0 {
 		r.code = stun.CodeUnknownAttribute
@@ -357,9 +366,11 @@ func (a *Agent) writeResponse(b *pkt.Batch, r *response) bool {
 		}
 		m.Unknown(r.unknown[:n])
 	}
-	if r.sha256 {
+	switch {
+	case r.gen == nil:
+	case r.sha256:
 		m.IntegritySHA256(a.hasher, r.gen.localKey)
-	} else {
+	default:
 		m.Integrity(a.hasher, r.gen.localKey)
 	}
 	m.Fingerprint()

@@ -9,9 +9,10 @@ func (a *Agent) update(now mono.Time) {
 	a.at(now)
 	if !a.closed {
 		a.repeat()
-		a.expire()
+		a.judge()
 		a.elect()
 		a.watch()
+		a.again()
 		a.park()
 		a.launch()
 		a.giveUp()
@@ -19,14 +20,23 @@ func (a *Agent) update(now mono.Time) {
 	a.timeout = a.deadline()
 }
 
-// expire ends the validity of pairs whose consent ran out (RFC 7675 section 5.1).
-func (a *Agent) expire() {
+// judge doubts pairs whose probes are not answered, and ends the validity of those whose consent ran out (RFC 7675 section
+// 5.1).
+func (a *Agent) judge() {
 	for _, g := range [...]*generation{a.gen, a.old} {
 		if g == nil {
 			continue
 		}
 		for _, p := range g.pairs {
-			if !p.valid || a.now < p.consentUntil {
+			if !p.valid {
+				continue
+			}
+			if p.probing && !p.suspect && a.now >= p.suspectAt() {
+				p.suspect = true
+				a.search = a.search || p == a.selected
+			}
+			p.silent = p.silent || p.probing && a.now >= p.probeSince.Add(silentTime)
+			if a.now < p.consentUntil {
 				continue
 			}
 			p.fail()
@@ -57,11 +67,12 @@ func (a *Agent) elect() {
 	if best == nil {
 		if s := a.selected; s != nil && !s.valid {
 			a.lose(s)
+			a.search = true
 		}
 		return
 	}
 	if a.selected != best {
-		a.selected, a.lost, a.giveUpAt = best, false, mono.Never
+		a.selected, a.lost, a.giveUpAt, a.unheard = best, false, mono.Never, mono.Never
 	}
 	if a.old != nil && (a.role == Controlling || best.nominated) {
 		a.drop(a.old, func(*pair) bool { return true })
@@ -82,15 +93,26 @@ func (a *Agent) elect() {
 // better reports whether p is to be preferred to q; both are valid.
 func (a *Agent) better(p, q *pair) bool {
 	switch {
-	case p.suspect != q.suspect:
-		return q.suspect
+	case a.doubt(p) != a.doubt(q):
+		return a.doubt(p) < a.doubt(q)
 	case a.role == Controlled && p.nomination != q.nomination:
 		return p.nomination > q.nomination
 	}
 	return p.priority > q.priority
 }
 
-// watch keeps consent on the selected pair fresh, and notices when the peer falls silent.
+// doubt ranks what speaks against sending along a valid pair. A probe under way speaks against all but the selected one.
+func (a *Agent) doubt(p *pair) int {
+	switch {
+	case p.suspect:
+		return 2
+	case p.probing && p != a.selected:
+		return 1
+	}
+	return 0
+}
+
+// watch keeps consent on the selected pair fresh, and asks when data gets no answer.
 func (a *Agent) watch() {
 	s := a.selected
 	if s == nil || a.cfg.Lite {
@@ -100,22 +122,18 @@ func (a *Agent) watch() {
 		s.consentAt = a.now.Add(a.consentInterval())
 		a.send(s, false, true)
 	}
-	if !s.probing {
-		return
-	}
-	if !s.suspect && a.now >= s.probeSince.Add(suspectTime) {
-		s.suspect = true
-		a.parked, a.parkAt = false, mono.Never
-		a.again()
-		a.elect()
-	}
-	if s == a.selected && !s.silent && a.now >= s.probeSince.Add(silentTime) {
-		s.silent = true
+	if a.unheard != mono.Never && a.now >= a.unheard.Add(s.patience()) {
+		a.unheard = mono.Never
+		a.probe(s)
 	}
 }
 
-// again pairs all candidates anew and checks what does not work.
+// again, where the selected pair is lost or suspect, pairs all candidates anew and checks what does not work.
 func (a *Agent) again() {
+	if !a.search || a.failed || !a.gen.ready() {
+		return
+	}
+	a.search, a.parked, a.parkAt = false, false, mono.Never
 	for _, l := range a.local {
 		a.pairLocal(l)
 	}
@@ -128,10 +146,6 @@ func (a *Agent) again() {
 
 // park lets go of all pairs but the selected one, some time after it was nominated: an idle connection is small.
 func (a *Agent) park() {
-	if a.lost && a.parked {
-		a.parked, a.parkAt = false, mono.Never
-		a.again()
-	}
 	if a.now < a.parkAt || a.selected == nil || a.selected.gen != a.gen {
 		return
 	}
@@ -180,10 +194,13 @@ func (a *Agent) deadline() mono.Time {
 			at = mono.Min(at, s.consentAt)
 		}
 		if s.probing && !s.suspect {
-			at = mono.Min(at, s.probeSince.Add(suspectTime))
+			at = mono.Min(at, s.suspectAt())
 		}
 		if s.probing && !s.silent {
 			at = mono.Min(at, s.probeSince.Add(silentTime))
+		}
+		if a.unheard != mono.Never {
+			at = mono.Min(at, a.unheard.Add(s.patience()))
 		}
 		at = mono.Min(at, a.parkAt)
 	} else if a.gen.ready() && !a.failed {
