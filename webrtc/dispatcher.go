@@ -1,0 +1,207 @@
+package webrtc
+
+import (
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync"
+)
+
+// maxKept is how many events of a connection wait for their first handler.
+const maxKept = 256
+
+// A dispatcher calls a connection's handlers, one after the other and in the order of the events, on a goroutine that
+// exists only while there is one to call. Nothing is locked meanwhile, so a handler may call anything.
+//
+// An event for which no handler was ever set is kept until one is. An event of an object waits until the event that
+// introduced the object has been delivered: see gate.
+type dispatcher struct {
+	log *slog.Logger
+
+	mu      sync.Mutex
+	idle    sync.Cond // running has become false
+	queue   []func()
+	head    int
+	kept    int // events that wait for their first handler or for a gate
+	dropped bool
+	running bool
+	closed  bool
+}
+
+func (d *dispatcher) init(log *slog.Logger) {
+	d.log = log
+	d.idle.L = &d.mu
+}
+
+// do queues a call.
+func (d *dispatcher) do(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.push(f)
+}
+
+func (d *dispatcher) push(f func()) {
+	if d.closed {
+		return
+	}
+	d.queue = append(d.queue, f)
+	if !d.running {
+		d.running = true
+		go d.run()
+	}
+}
+
+// run is the goroutine. Its name is how inCallback knows it.
+func (d *dispatcher) run() {
+	for {
+		d.mu.Lock()
+		if d.head == len(d.queue) {
+			d.queue, d.head, d.running = nil, 0, false
+			d.idle.Broadcast()
+			d.mu.Unlock()
+			return
+		}
+		f := d.queue[d.head]
+		d.queue[d.head] = nil
+		d.head++
+		d.mu.Unlock()
+		f()
+	}
+}
+
+// close drops what was not delivered and, unless it is called by a handler, waits for the handler that is running.
+func (d *dispatcher) close() {
+	d.mu.Lock()
+	d.closed, d.queue, d.head, d.kept = true, nil, 0, 0
+	d.mu.Unlock()
+}
+
+// wait waits until no handler is running, after close.
+func (d *dispatcher) wait() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for d.running {
+		d.idle.Wait()
+	}
+}
+
+// keep counts an event that has to wait, and returns false if too many do. The caller holds the lock.
+func (d *dispatcher) keep(what string) bool {
+	if d.kept < maxKept {
+		d.kept++
+		return true
+	}
+	if !d.dropped && d.log != nil {
+		d.log.Warn("events without a handler are dropped from now on", "kept", maxKept, "event", what)
+	}
+	d.dropped = true
+	return false
+}
+
+// A hook is where a handler of one kind of event is set.
+type hook[T any] struct {
+	name  string
+	call  func(T)
+	set   bool         // a handler was set once
+	stale func(T) bool // if set, asked at delivery: an event that does not hold any more is dropped
+	kept  []func()
+}
+
+// on sets the handler of h, and has the events that waited for it delivered, before all others.
+func on[T any](d *dispatcher, h *hook[T], f func(T)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h.call = f
+	if h.set || f == nil {
+		return
+	}
+	h.set = true
+	if len(h.kept) == 0 {
+		return
+	}
+	d.kept -= len(h.kept)
+	waiting := append([]func(){}, d.queue[d.head:]...)
+	d.queue, d.head = append(h.kept, waiting...), 0
+	h.kept = nil
+	if !d.closed && !d.running {
+		d.running = true
+		go d.run()
+	}
+}
+
+// emit queues an event of an object for the handler of h. If introduces is not nil, the event introduces the object of
+// that gate.
+func emit[T any](d *dispatcher, g *gate, h *hook[T], v T, introduces *gate) {
+	var deliver func()
+	deliver = func() {
+		d.mu.Lock()
+		if !h.set {
+			if d.keep(h.name) {
+				h.kept = append(h.kept, deliver)
+			}
+			d.mu.Unlock()
+			return
+		}
+		call := h.call
+		d.mu.Unlock()
+		if call != nil && (h.stale == nil || !h.stale(v)) {
+			call(v)
+		}
+		if introduces != nil {
+			d.open(introduces)
+		}
+	}
+	d.pass(g, deliver)
+}
+
+// A gate holds the events of an object back until the object has been introduced. A nil gate is open.
+type gate struct {
+	open    bool
+	waiting []func()
+}
+
+// pass queues a call behind a gate.
+func (d *dispatcher) pass(g *gate, f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case g == nil || g.open:
+		d.push(f)
+	case d.closed:
+	case d.keep("of a data channel"):
+		g.waiting = append(g.waiting, f)
+	}
+}
+
+// open opens a gate.
+func (d *dispatcher) open(g *gate) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	g.open = true
+	d.kept -= len(g.waiting)
+	for _, f := range g.waiting {
+		d.push(f)
+	}
+	g.waiting = nil
+}
+
+// inCallback reports whether the caller runs in a handler, of whatever connection.
+func inCallback() bool {
+	var pcs [64]uintptr
+	for skip := 2; ; skip += len(pcs) {
+		n := runtime.Callers(skip, pcs[:])
+		frames := runtime.CallersFrames(pcs[:n])
+		for {
+			frame, more := frames.Next()
+			if strings.HasSuffix(frame.Function, "webrtc.(*dispatcher).run") {
+				return true
+			}
+			if !more {
+				break
+			}
+		}
+		if n < len(pcs) {
+			return false
+		}
+	}
+}

@@ -1,0 +1,457 @@
+package webrtc
+
+import (
+	"context"
+	"crypto/rand"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/parley-rtc/parley/internal/loop"
+	"github.com/parley-rtc/parley/internal/peer"
+	"github.com/parley-rtc/parley/protocol/dtls"
+	"github.com/parley-rtc/parley/protocol/jsep"
+	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/sctp"
+	"github.com/parley-rtc/parley/protocol/sdp"
+)
+
+// A PeerConnection is RTCPeerConnection: a connection to one peer. It is made by [NewPeerConnection] or
+// [Network.NewPeerConnection], and Close ends it.
+//
+// Every method may be called from any goroutine and from any handler. A call waits until what it does is done, and so
+// never for a handler; the events it causes follow. Handlers are called one after the other, in the order of the events.
+// An event that comes before its first handler is kept for it, so handlers may be set at any time.
+type PeerConnection struct {
+	network *Network
+	loop    *loop.Loop
+	lease   *loop.Lease
+
+	events         dispatcher
+	out            outbox
+	eaten          eaten
+	maxMessageSize atomic.Uint64
+	states         atomic.Pointer[states]
+	negotiation    atomic.Uint64 // the number of the event negotiationneeded that holds; 0: none
+	final          atomic.Pointer[descriptions]
+	config         atomic.Pointer[validated]
+	sctp           atomic.Pointer[SCTPTransport]
+
+	gatheredMu sync.Mutex
+	gathered   []chan struct{} // of GatheringComplete, closed when it is
+
+	closeOnce sync.Once
+	ended     chan struct{} // closed when the loop has nothing of the connection any more
+	gone      chan struct{} // closed when nobody has
+
+	onNegotiationNeeded        hook[uint64]
+	onICECandidate             hook[*ICECandidate]
+	onICECandidateError        hook[*ICECandidateError]
+	onSignalingStateChange     hook[SignalingState]
+	onICEGatheringStateChange  hook[ICEGatheringState]
+	onICEConnectionStateChange hook[ICEConnectionState]
+	onConnectionStateChange    hook[PeerConnectionState]
+	onDataChannel              hook[*DataChannel]
+
+	// What follows is the loop's.
+
+	session    *jsep.Session
+	peer       *peer.Peer
+	transports []*DTLSTransport // of jsep's transports, in their order
+	channels   []*DataChannel   // that are not closed
+	byStream   map[sctp.StreamID]*DataChannel
+	associated *sctp.Association // in which the channels were opened
+	sending    []*DataChannel    // have something in the association that was not sent
+	ending     []*DataChannel    // are to be closed once what they have in the outbox is handed over
+	opened     uint32            // channels ever, for stats
+	closedEver uint32
+	relays     bool   // there may be candidates at TURN servers
+	needed     bool   // [[NegotiationNeeded]]
+	neededNo   uint64 // counts the events
+	shut       bool   // Close was called
+	released   bool   // sockets were given up
+	over       bool   // and all else
+}
+
+// states are what getters return.
+type states struct {
+	signaling  SignalingState
+	gathering  ICEGatheringState
+	ice        ICEConnectionState
+	connection PeerConnectionState
+	trickle    *bool
+}
+
+// descriptions are those that a closed connection keeps.
+type descriptions struct{ currentLocal, pendingLocal, currentRemote, pendingRemote *SessionDescription }
+
+// NewPeerConnection makes a connection. All connections of a program share one goroutine, which runs while there are any.
+//
+// What is wrong with the configuration is a SyntaxError (a URL), an InvalidAccessError (credentials that are missing, a
+// certificate that has expired), a NotSupportedError (RTCPMuxPolicy negotiate) or a TypeError (a policy that there is
+// not).
+func NewPeerConnection(cfg Configuration) (*PeerConnection, error) {
+	return standard.NewPeerConnection(cfg)
+}
+
+// NewPeerConnection makes a connection on the network; see the function of that name.
+func (n *Network) NewPeerConnection(cfg Configuration) (*PeerConnection, error) {
+	v, err := cfg.validate(time.Now())
+	if err != nil {
+		return nil, err
+	}
+	if len(v.Certificates) == 0 {
+		c, err := GenerateCertificate(KeygenAlgorithm{})
+		if err != nil {
+			return nil, err
+		}
+		v.Certificates = []*Certificate{c}
+	}
+	pc := &PeerConnection{network: n, ended: make(chan struct{}), gone: make(chan struct{})}
+	pc.events.init(n.cfg.Logger)
+	pc.onNegotiationNeeded.stale = func(number uint64) bool {
+		return pc.negotiation.Load() != number || pc.SignalingState() != SignalingStateStable
+	}
+	pc.states.Store(&states{SignalingStateStable, ICEGatheringStateNew, ICEConnectionStateNew, PeerConnectionStateNew, nil})
+	pc.config.Store(&v)
+	certificate := v.Certificates[0]
+	pc.session, err = jsep.New(jsep.Config{Entropy: rand.Reader, Fingerprints: []sdp.Fingerprint{certificate.fingerprint()},
+		Bundle: v.BundlePolicy.jsep(), MaxMessageSize: maxReceived})
+	if err != nil {
+		return nil, exception(err)
+	}
+	if pc.loop, err = n.acquire(); err != nil {
+		return nil, fail(OperationError, "%v", err)
+	}
+	pc.peer, err = peer.New(peer.Config{
+		DTLS:    &dtls.Config{Entropy: rand.Reader, Certificate: certificate.dtls, SRTPProfiles: dtls.DefaultSRTPProfiles()},
+		SCTP:    sctp.Config{MaxMessageSize: maxReceived},
+		Entropy: rand.Reader, RelayOnly: v.ICETransportPolicy == ICETransportPolicyRelay,
+		Hasher: n.hasher,
+	})
+	if err != nil {
+		n.release()
+		return nil, fail(OperationError, "%v", err)
+	}
+	if err := pc.loop.Do(func(now mono.Time) {
+		pc.lease = pc.loop.Attach((*tenant)(pc))
+		pc.prefill(now)
+	}); err != nil {
+		n.release()
+		return nil, fail(OperationError, "%v", err)
+	}
+	return pc, nil
+}
+
+// maxReceived is the size of the largest message that is received, in bytes.
+const maxReceived = 256 << 10
+
+// call runs f on the loop and waits for it; false, without f, if the connection is closed.
+func (pc *PeerConnection) call(f func(now mono.Time)) (ran bool) {
+	done := make(chan struct{})
+	if !pc.loop.Post(func(now mono.Time) {
+		if !pc.shut {
+			f(now)
+			pc.lease.Touch()
+			ran = true
+		}
+		close(done)
+	}) {
+		return false
+	}
+	<-done
+	return ran
+}
+
+// try is call for what may fail.
+func (pc *PeerConnection) try(f func(now mono.Time) error) error {
+	err := error(errClosed)
+	pc.call(func(now mono.Time) { err = f(now) })
+	return err
+}
+
+// CreateOffer writes an offer (createOffer). It changes nothing; nil is no options.
+func (pc *PeerConnection) CreateOffer(options *OfferOptions) (SessionDescription, error) {
+	var o jsep.OfferOptions
+	if options != nil {
+		o.ICERestart = options.ICERestart
+	}
+	return pc.create(func() (jsep.Description, error) { return pc.session.CreateOffer(o) })
+}
+
+// CreateAnswer writes an answer to the offer that the peer has made (createAnswer); without one it is an
+// InvalidStateError.
+func (pc *PeerConnection) CreateAnswer() (SessionDescription, error) {
+	return pc.create(func() (jsep.Description, error) { return pc.session.CreateAnswer() })
+}
+
+func (pc *PeerConnection) create(f func() (jsep.Description, error)) (SessionDescription, error) {
+	var d jsep.Description
+	err := pc.try(func(mono.Time) (err error) {
+		d, err = f()
+		return exception(err)
+	})
+	if err != nil {
+		return SessionDescription{}, err
+	}
+	return *described(d), nil
+}
+
+// SetLocalDescription puts an offer or answer of ours into force (setLocalDescription), and candidates are gathered for
+// it. With nil, or an empty SDP, it is made here: the offer or answer that the state asks for.
+func (pc *PeerConnection) SetLocalDescription(d *SessionDescription) error {
+	return pc.try(func(now mono.Time) error {
+		c, err := pc.session.SetLocal(d.jsep())
+		if err != nil {
+			return exception(err)
+		}
+		pc.apply(now, &c)
+		pc.startGathering(now)
+		return nil
+	})
+}
+
+// SetRemoteDescription applies what the peer has sent (setRemoteDescription). An offer that comes while one of ours is
+// pending rolls ours back.
+func (pc *PeerConnection) SetRemoteDescription(d SessionDescription) error {
+	return pc.try(func(now mono.Time) error {
+		c, err := pc.session.SetRemote(d.jsep())
+		if err != nil {
+			if c.RolledBack { // which stands
+				pc.apply(now, &c)
+			}
+			return exception(err)
+		}
+		pc.apply(now, &c)
+		for _, t := range pc.session.RemoteCandidates() {
+			pc.addRemote(now, t)
+		}
+		return nil
+	})
+}
+
+// AddICECandidate adds a candidate of the peer's (addIceCandidate): what its icecandidate events tell, nil included.
+// Before there is a remote description it is an InvalidStateError; one that cannot be read, or that is for no section or
+// generation that there is, is an OperationError.
+func (pc *PeerConnection) AddICECandidate(c *ICECandidate) error {
+	return pc.try(func(now mono.Time) error {
+		targets, err := pc.session.AddCandidate(c.init())
+		for _, t := range targets {
+			pc.addRemote(now, t)
+		}
+		return exception(err)
+	})
+}
+
+// RestartICE asks for new ICE credentials in the next offer (restartIce), for which OnNegotiationNeeded calls. A closed
+// connection ignores it.
+func (pc *PeerConnection) RestartICE() {
+	pc.call(func(mono.Time) {
+		pc.session.RestartICE()
+		pc.updateNegotiation()
+	})
+}
+
+// CreateDataChannel makes a channel (createDataChannel); nil is an ordered and reliable one. The first one asks for an
+// offer. Labels and protocols over 65535 bytes, a negotiated channel without an ID, the ID 65535, and both MaxPacketLifeTime and
+// MaxRetransmits are TypeErrors; an ID that is taken or that the peer has no stream for is an OperationError.
+func (pc *PeerConnection) CreateDataChannel(label string, init *DataChannelInit) (*DataChannel, error) {
+	if pc.SignalingState() == SignalingStateClosed {
+		return nil, errClosed
+	}
+	ch, err := newDataChannel(pc, label, init)
+	if err != nil {
+		return nil, err
+	}
+	err = pc.try(func(now mono.Time) error { return pc.openChannel(now, ch) })
+	if err != nil {
+		return nil, err
+	}
+	return ch, nil
+}
+
+// GetConfiguration returns the configuration that is in force.
+func (pc *PeerConnection) GetConfiguration() Configuration { return pc.config.Load().copy() }
+
+// SetConfiguration changes the configuration (setConfiguration): the servers and the policies of ICE, with effect from the
+// next ICE restart on. What cannot be changed is an InvalidModificationError; other errors are those of NewPeerConnection.
+func (pc *PeerConnection) SetConfiguration(cfg Configuration) error {
+	if pc.SignalingState() == SignalingStateClosed {
+		return errClosed
+	}
+	v, err := cfg.validate(time.Now())
+	if err != nil {
+		return err
+	}
+	return pc.try(func(now mono.Time) error {
+		if err := v.replaces(pc.config.Load(), pc.session.Local().Type != ""); err != nil {
+			return err
+		}
+		pc.config.Store(&v)
+		pc.reconfigure(now, &v)
+		return nil
+	})
+}
+
+// CurrentLocalDescription returns the local description that was negotiated last, with the candidates since; nil if there
+// is none.
+func (pc *PeerConnection) CurrentLocalDescription() *SessionDescription {
+	return pc.descriptions().currentLocal
+}
+
+// PendingLocalDescription returns the local description that is being negotiated; nil if there is none.
+func (pc *PeerConnection) PendingLocalDescription() *SessionDescription {
+	return pc.descriptions().pendingLocal
+}
+
+// LocalDescription returns the pending local description, or else the current one.
+func (pc *PeerConnection) LocalDescription() *SessionDescription {
+	d := pc.descriptions()
+	if d.pendingLocal != nil {
+		return d.pendingLocal
+	}
+	return d.currentLocal
+}
+
+// CurrentRemoteDescription returns the remote description that was negotiated last, with the candidates since; nil if
+// there is none.
+func (pc *PeerConnection) CurrentRemoteDescription() *SessionDescription {
+	return pc.descriptions().currentRemote
+}
+
+// PendingRemoteDescription returns the remote description that is being negotiated; nil if there is none.
+func (pc *PeerConnection) PendingRemoteDescription() *SessionDescription {
+	return pc.descriptions().pendingRemote
+}
+
+// RemoteDescription returns the pending remote description, or else the current one.
+func (pc *PeerConnection) RemoteDescription() *SessionDescription {
+	d := pc.descriptions()
+	if d.pendingRemote != nil {
+		return d.pendingRemote
+	}
+	return d.currentRemote
+}
+
+func (pc *PeerConnection) descriptions() (d descriptions) {
+	if !pc.call(func(mono.Time) { d = pc.render() }) {
+		if f := pc.final.Load(); f != nil {
+			d = *f
+		}
+	}
+	return d
+}
+
+func (pc *PeerConnection) render() descriptions {
+	s := pc.session
+	return descriptions{described(s.CurrentLocal()), described(s.PendingLocal()), described(s.CurrentRemote()), described(s.PendingRemote())}
+}
+
+// SignalingState returns where offer and answer stand.
+func (pc *PeerConnection) SignalingState() SignalingState { return pc.states.Load().signaling }
+
+// ICEGatheringState returns whether all candidates are known.
+func (pc *PeerConnection) ICEGatheringState() ICEGatheringState { return pc.states.Load().gathering }
+
+// ICEConnectionState returns the state of ICE over all transports.
+func (pc *PeerConnection) ICEConnectionState() ICEConnectionState { return pc.states.Load().ice }
+
+// ConnectionState returns the state of ICE and DTLS over all transports.
+func (pc *PeerConnection) ConnectionState() PeerConnectionState { return pc.states.Load().connection }
+
+// CanTrickleICECandidates returns whether the peer takes candidates after its description; nil if it has sent none.
+func (pc *PeerConnection) CanTrickleICECandidates() *bool { return clone(pc.states.Load().trickle) }
+
+// SCTP returns what the data channels are on; nil before it is negotiated.
+func (pc *PeerConnection) SCTP() *SCTPTransport { return pc.sctp.Load() }
+
+// GatheringComplete waits until the local description holds every candidate, or until ctx is done. It returns at once if
+// there is a description that has nothing to gather for.
+func (pc *PeerConnection) GatheringComplete(ctx context.Context) error {
+	done := make(chan struct{})
+	err := pc.try(func(mono.Time) error {
+		if pc.session.Local().Type != "" && (pc.ICEGatheringState() == ICEGatheringStateComplete || len(pc.transports) == 0) {
+			close(done)
+			return nil
+		}
+		pc.gatheredMu.Lock()
+		defer pc.gatheredMu.Unlock()
+		pc.gathered = append(pc.gathered, done)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-done:
+		return nil
+	case <-pc.ended:
+		return errClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close ends the connection (close) and returns when nothing of it runs any more; from within a handler, of whatever
+// connection, it returns at once and finishes afterwards. No event comes after it. Closing twice is harmless.
+func (pc *PeerConnection) Close() error {
+	pc.closeOnce.Do(func() {
+		pc.call(pc.shutdown)
+		pc.events.close()
+		go func() {
+			<-pc.ended
+			pc.events.wait()
+			pc.network.release()
+			close(pc.gone)
+		}()
+	})
+	if !inCallback() {
+		<-pc.gone
+	}
+	return nil
+}
+
+// OnNegotiationNeeded sets the handler of negotiationneeded: an offer is to be made. As with every event, those that came
+// before the first handler was set are delivered to it; nil removes it.
+func (pc *PeerConnection) OnNegotiationNeeded(f func()) {
+	if f == nil {
+		on(&pc.events, &pc.onNegotiationNeeded, nil)
+		return
+	}
+	on(&pc.events, &pc.onNegotiationNeeded, func(uint64) { f() })
+}
+
+// OnICECandidate sets the handler of icecandidate: a candidate of ours that the peer is to be told by AddICECandidate. One
+// with an empty Candidate ends those of a generation, and nil says that all are known.
+func (pc *PeerConnection) OnICECandidate(f func(*ICECandidate)) {
+	on(&pc.events, &pc.onICECandidate, f)
+}
+
+// OnICECandidateError sets the handler of icecandidateerror: a server was of no use.
+func (pc *PeerConnection) OnICECandidateError(f func(*ICECandidateError)) {
+	on(&pc.events, &pc.onICECandidateError, f)
+}
+
+// OnSignalingStateChange sets the handler of signalingstatechange.
+func (pc *PeerConnection) OnSignalingStateChange(f func(SignalingState)) {
+	on(&pc.events, &pc.onSignalingStateChange, f)
+}
+
+// OnICEGatheringStateChange sets the handler of icegatheringstatechange.
+func (pc *PeerConnection) OnICEGatheringStateChange(f func(ICEGatheringState)) {
+	on(&pc.events, &pc.onICEGatheringStateChange, f)
+}
+
+// OnICEConnectionStateChange sets the handler of iceconnectionstatechange.
+func (pc *PeerConnection) OnICEConnectionStateChange(f func(ICEConnectionState)) {
+	on(&pc.events, &pc.onICEConnectionStateChange, f)
+}
+
+// OnConnectionStateChange sets the handler of connectionstatechange.
+func (pc *PeerConnection) OnConnectionStateChange(f func(PeerConnectionState)) {
+	on(&pc.events, &pc.onConnectionStateChange, f)
+}
+
+// OnDataChannel sets the handler of datachannel: the peer has opened a channel. Events of the channel follow after the
+// handler has returned.
+func (pc *PeerConnection) OnDataChannel(f func(*DataChannel)) { on(&pc.events, &pc.onDataChannel, f) }
