@@ -142,7 +142,7 @@ func (c *relayCollector) Collect(ch chan<- prometheus.Metric) {
 	counter(relayPackets, stats.Turn.PacketsUp, "up")
 	counter(relayPackets, stats.Turn.PacketsDown, "down")
 	counter(relayHandedOver, stats.Turn.HandedOver)
-	counter(relayRefused, stats.RefusedStreams)
+	counter(relayRefused, stats.RefusedClients)
 	for _, d := range turn.Drops() {
 		counter(relayDropped, stats.Turn.Dropped[d], d.String())
 	}

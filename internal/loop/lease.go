@@ -78,6 +78,28 @@ func (lease *Lease) Open(cfg udp.Config) (pkt.Socket, netip.AddrPort, error) {
 	return name, local, nil
 }
 
+// A Layer turns what a tenant sends on a socket into what leaves from the one under it: it encrypts, for instance. It may
+// change the payloads and leave transmits out; what it returns stays as it is until it is called again. It must not write
+// to the batch, nor open or close anything.
+type Layer func(now mono.Time, ts []*pkt.Transmit) []*pkt.Transmit
+
+// Cover opens a socket over another of the tenant's, a UDP socket: what is sent on it goes through layer and leaves from
+// the one under it, which may be used beside it. Nothing comes in on it: the tenant, which gets all that comes in under it,
+// knows what is meant for which. The lower one is closed last.
+func (lease *Lease) Cover(under pkt.Socket, layer Layer) (pkt.Socket, error) {
+	l := lease.loop
+	if s := l.sockets.get(under); lease.ended || s == nil || s.lease != lease {
+		return 0, ErrClosed
+	}
+	name, err := l.sockets.add(lease, nil)
+	if err != nil {
+		return 0, err
+	}
+	s := l.sockets.get(name)
+	s.layer, s.under = layer, under
+	return name, nil
+}
+
 // Close closes a socket or stream of the tenant. Nothing is delivered from it any more, nor sent, and what the batch
 // holds for it is dropped; but what is already in the queue of a stream still leaves, if it does within 5 s. A name that
 // is not, or no longer, the tenant's is ignored.
@@ -87,11 +109,14 @@ func (lease *Lease) Close(name pkt.Socket) {
 	if s == nil || s.lease != lease {
 		return
 	}
-	if stream := l.sockets.remove(name); stream != nil {
+	covers := s.layer != nil
+	stream := l.sockets.remove(name)
+	switch {
+	case stream != nil:
 		stream.close()
-		return
+	case !covers:
+		l.poller.Close(name)
 	}
-	l.poller.Close(name)
 }
 
 // Batch returns the loop's batch, for a tenant that sends on what it receives: HandleDatagram, and a post, may write to

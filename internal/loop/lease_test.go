@@ -330,6 +330,71 @@ func TestRedirectGetsWhatNamesANegativeSocket(t *testing.T) {
 	}
 }
 
+// A socket that covers another sends through a layer, and the one under it as ever.
+func TestLayerIsBetweenATenantAndItsSocket(t *testing.T) {
+	eachPoller(t, func(t *testing.T, w world) {
+		l := start(t, w)
+		defer l.Close()
+		done := make(chan struct{})
+		sender, receiver := &actor{}, &actor{}
+		attach(t, l, sender)
+		attach(t, l, receiver)
+		var got []string
+		receiver.datagram = func(_ mono.Time, d *pkt.Datagram) {
+			if got = append(got, string(d.Payload)); len(got) == 3 {
+				close(done)
+			}
+		}
+		var covered, upper pkt.Socket
+		do(t, l, func(mono.Time) {
+			_, to := receiver.open(t, w)
+			covered, _ = sender.open(t, w)
+			var err error
+			upper, err = sender.lease.Cover(covered, func(_ mono.Time, ts []*pkt.Transmit) []*pkt.Transmit {
+				left := ts[:0]
+				for _, t := range ts {
+					if string(t.Payload) != "left out" {
+						t.Payload = append([]byte("sealed "), t.Payload...)
+						left = append(left, t)
+					}
+				}
+				return left
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			for _, c := range []struct {
+				on   pkt.Socket
+				text string
+			}{{upper, "one"}, {covered, "plain"}, {upper, "left out"}, {upper, "two"}} {
+				sender.lease.Batch().Append(pkt.Transmit{Path: pkt.Path{Socket: c.on, Remote: to}, Payload: []byte(c.text)})
+			}
+		})
+		await(t, done, "three datagrams")
+		slices.Sort(got)
+		if !slices.Equal(got, []string{"plain", "sealed one", "sealed two"}) {
+			t.Errorf("got %q", got)
+		}
+		do(t, l, func(mono.Time) {
+			sender.lease.Close(covered)
+			sender.lease.Batch().Append(pkt.Transmit{Path: pkt.Path{Socket: upper}, Payload: []byte("nowhere")})
+		})
+		do(t, l, func(mono.Time) {
+			if l.count.Stale != 1 {
+				t.Errorf("%d transmits had no socket under them", l.count.Stale)
+			}
+			if _, err := sender.lease.Cover(covered, nil); !errors.Is(err, ErrClosed) {
+				t.Errorf("a closed socket can be covered: %v", err)
+			}
+			sender.lease.Close(upper)
+			sender.lease.Close(upper) // harmless, as ever
+		})
+		if c := l.Counters(); c.Sockets != 1 {
+			t.Errorf("%d sockets are open, want the receiver's", c.Sockets)
+		}
+	})
+}
+
 func TestEndedLeaseIsLeftAlone(t *testing.T) {
 	eachPoller(t, func(t *testing.T, w world) {
 		l := start(t, w)

@@ -31,6 +31,8 @@ type slot struct {
 	stream   *stream // nil for UDP
 	place    int     // in lease.sockets
 	redirect func([]*pkt.Transmit)
+	layer    Layer      // what is sent goes through it, and leaves from
+	under    pkt.Socket // this one
 
 	pending     bool  // transmits wait in outgo
 	first, last int16 // of them
@@ -144,12 +146,27 @@ func (l *Loop) send() {
 			s.redirect(o.transmit)
 		case s.stream != nil:
 			s.stream.send(o.transmit)
+		case s.layer != nil:
+			l.sendLayered(s, o.transmit)
 		default:
 			l.poller.Send(name, o.transmit)
 		}
 	}
 	o.targets = o.targets[:0]
 	l.batch.Reset()
+}
+
+// sendLayered sends what a layer makes of ts.
+func (l *Loop) sendLayered(s *slot, ts []*pkt.Transmit) {
+	if l.sockets.get(s.under) == nil {
+		l.count.Stale += uint64(len(ts))
+		return
+	}
+	ts = s.layer(l.now, ts)
+	for _, t := range ts {
+		t.Socket = s.under
+	}
+	l.poller.Send(s.under, ts)
 }
 
 // Redirect makes transmits that name a negative number as their socket, -1 to -16, go to a function instead of a socket:

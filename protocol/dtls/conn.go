@@ -477,6 +477,11 @@ func (c *Conn) AppendDatagram(dst []byte, now mono.Time) []byte {
 	return dst
 }
 
+// Pending reports whether AppendDatagram has something, now.
+func (c *Conn) Pending() bool {
+	return c.farewell != nil || c.phase != closed && (c.ackNow || c.out.pending())
+}
+
 // pathMTU shrinks when nothing answers: the path may not carry what it should.
 func (c *Conn) pathMTU() int {
 	if c.out.timeouts > narrowAfter {

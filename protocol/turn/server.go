@@ -23,7 +23,7 @@
 // In scope: allocations for UDP over IPv4 and IPv6, also both at once; even ports and reservations; permissions,
 // channels, Send and Data indications; ICMP; long-term credentials of both algorithms, fixed or time-limited; limits.
 // What one allocation sends to another of the same server is handed over inside the process. Out of scope: TCP
-// allocations (RFC 6062), mobility (RFC 8016), third-party authorization (RFC 7635), DTLS towards clients, and sockets.
+// allocations (RFC 6062), mobility (RFC 8016), third-party authorization (RFC 7635), and sockets: TLS and DTLS towards clients are the driver's too.
 package turn
 
 import (
@@ -212,6 +212,32 @@ func (s *Server) releaseAll(now mono.Time, n pkt.Socket) {
 	for _, a := range gone {
 		s.release(now, a)
 	}
+}
+
+// HasClient reports whether a client has an allocation, or is about to: for a driver whose clients come over associations of
+// DTLS, which it ends when they are of no use.
+func (s *Server) HasClient(path pkt.Path) bool { return s.clients[path] != nil }
+
+// RemoveClient tells that the association on which a client came has ended. So does its allocation.
+func (s *Server) RemoveClient(now mono.Time, path pkt.Path) {
+	if a := s.clients[path]; a != nil {
+		s.release(now, a)
+	}
+}
+
+// MayAnswer reports whether a client that has proved nothing may be answered: it is one that is served, and its prefix has
+// not had its share of such answers. It is for answers that the driver gives itself, before the Server sees anything; they
+// count as one with the Server's own.
+func (s *Server) MayAnswer(now mono.Time, client netip.Addr) bool {
+	switch {
+	case !s.cfg.Public && !contains(local, client):
+		s.drop(DropNotLocal)
+	case !s.limiter.take(now, client):
+		s.drop(DropReplyLimit)
+	default:
+		return true
+	}
+	return false
 }
 
 // socket returns what is known of a socket, or nil.

@@ -7,6 +7,7 @@ package relay
 
 import (
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -25,9 +26,9 @@ import (
 )
 
 const (
-	// maxStreams bounds the clients on tcp and tls; maxStreamsPerAddr those of one address (IPv6: one /64).
-	maxStreams        = 8192
-	maxStreamsPerAddr = 256
+	// maxClients bounds the clients on tcp, tls and dtls; maxClientsPerAddr those of one address (IPv6: one /64).
+	maxClients        = 8192
+	maxClientsPerAddr = 256
 	// clockEvery is how often the engines are told the time of day, which somebody may have set.
 	clockEvery = time.Minute
 	// relayBuffer is what a relay socket asks of the system for each direction.
@@ -40,6 +41,12 @@ type Config struct {
 	Turn turn.Config
 	// UDP are the addresses to listen on; a wildcard for each address family is the usual. One with port 0 takes any.
 	UDP []netip.AddrPort
+	// DTLS are more of these, where clients may speak DTLS too (RFC 7350). They need Certificate.
+	DTLS []netip.AddrPort
+	// Certificate chooses what a client on DTLS is shown, by the name that it has for this server, if it says one, and the
+	// address that it has come to: a key of ECDSA on P-256 or P-384, or RSA of 2048 bits or more. It is asked at each
+	// handshake, by any goroutine, and must not take long. Nil ends the handshake.
+	Certificate func(serverName string, local, remote netip.AddrPort) *tls.Certificate
 	// Here are the addresses of this machine's interfaces. A relayed address that is not among them (one behind a 1:1
 	// NAT) is bound as a wildcard.
 	Here []netip.Addr
@@ -54,16 +61,19 @@ type Relay struct {
 	secret string
 	shards []*shard
 	next   atomic.Uint32 // the shard for the next stream
-	stop   chan struct{}
-	tasks  sync.WaitGroup
+
+	certificate func(serverName string, local, remote netip.AddrPort) *tls.Certificate
+
+	stop  chan struct{}
+	tasks sync.WaitGroup
 
 	mu      sync.Mutex
 	owners  map[netip.AddrPort]*shard // who has which relayed address
 	users   map[string]*holdings      // who has any
 	here    []netip.Addr
-	streams map[netip.Prefix]int // clients on tcp and tls, by address
+	clients map[netip.Prefix]int // on tcp, tls and dtls, by address
 	count   int                  // of them
-	refused uint64               // streams
+	refused uint64               // of them
 }
 
 // Start opens the sockets and serves until Close. An address that is taken is an error that wraps the system's
@@ -75,7 +85,12 @@ func Start(cfg Config) (*Relay, error) {
 		owners:  map[netip.AddrPort]*shard{},
 		users:   map[string]*holdings{},
 		here:    slices.Clone(cfg.Here),
-		streams: map[netip.Prefix]int{},
+		clients: map[netip.Prefix]int{},
+
+		certificate: cfg.Certificate,
+	}
+	if len(cfg.DTLS) > 0 && cfg.Certificate == nil {
+		return nil, errors.New("relay: Config.DTLS needs Config.Certificate")
 	}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
@@ -94,6 +109,10 @@ func Start(cfg Config) (*Relay, error) {
 	if err != nil {
 		return nil, err
 	}
+	secure, err := probe(cfg.DTLS)
+	if err != nil {
+		return nil, err
+	}
 	cfg.Turn.Entropy = rand.Reader
 	cfg.Turn.Shards = n > 1
 	for range n {
@@ -107,7 +126,7 @@ func Start(cfg Config) (*Relay, error) {
 	// The shards know each other from here on; only now may clients come.
 	for _, s := range r.shards {
 		err := errEnded
-		s.loop.Do(func(now mono.Time) { err = s.listen(now, listen, n > 1) })
+		s.loop.Do(func(now mono.Time) { err = s.listen(now, slices.Concat(listen, secure), len(secure), n > 1) })
 		if err != nil {
 			r.Close()
 			return nil, err
@@ -174,48 +193,58 @@ func (r *Relay) Close() {
 	}
 }
 
-// Ports returns the UDP addresses that the relay listens on.
+// Ports returns the UDP addresses that the relay listens on, those of Config.DTLS last.
 func (r *Relay) Ports() []netip.AddrPort { return slices.Clone(r.shards[0].listening) }
 
 // Adopt serves a client on a stream, whose TLS handshake, if it has one, is done. The relay owns conn from now on.
 func (r *Relay) Adopt(conn net.Conn) {
 	key := source(conn.RemoteAddr())
-	r.mu.Lock()
-	full := r.count >= maxStreams || r.streams[key] >= maxStreamsPerAddr
-	if full {
-		r.refused++
-	} else {
-		r.count++
-		r.streams[key]++
-	}
-	r.mu.Unlock()
-	if full {
+	if !r.admit(key) {
 		conn.Close()
 		return
 	}
 	s := r.shards[int(r.next.Add(1))%len(r.shards)]
 	if !s.lease.Post(func(now mono.Time) { s.adopt(now, conn, key) }) {
-		r.streamGone(key)
+		r.dismiss(key)
 		conn.Close()
 	}
 }
 
-func (r *Relay) streamGone(key netip.Prefix) {
+// admit counts one more client on tcp, tls or dtls, if there is room.
+func (r *Relay) admit(key netip.Prefix) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.count >= maxClients || r.clients[key] >= maxClientsPerAddr {
+		r.refused++
+		return false
+	}
+	r.count++
+	r.clients[key]++
+	return true
+}
+
+// dismiss counts one fewer.
+func (r *Relay) dismiss(key netip.Prefix) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.count--
-	if r.streams[key]--; r.streams[key] == 0 {
-		delete(r.streams, key)
+	if r.clients[key]--; r.clients[key] == 0 {
+		delete(r.clients, key)
 	}
 }
 
-// source is what limits on streams go by: an IPv4 address or an IPv6 /64. Addresses that are none share one place.
+// source is where a stream comes from. Addresses that are none share one place.
 func source(a net.Addr) netip.Prefix {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {
 		return netip.Prefix{}
 	}
-	addr := tcp.AddrPort().Addr().Unmap().WithZone("")
+	return sourceOf(tcp.AddrPort().Addr())
+}
+
+// sourceOf is what limits on clients go by: an IPv4 address or an IPv6 /64.
+func sourceOf(addr netip.Addr) netip.Prefix {
+	addr = addr.Unmap().WithZone("")
 	bits := 64
 	if addr.Is4() {
 		bits = 32
@@ -295,9 +324,10 @@ func epoch(now mono.Time) time.Time { return time.Now().Add(-time.Duration(now))
 // Stats is what the shards have done, summed.
 type Stats struct {
 	Turn           turn.Counters
+	DTLS           DTLSCounters
 	Loop           loop.Counters
 	Streams        int    // clients on tcp and tls now
-	RefusedStreams uint64 // because there were too many
+	RefusedClients uint64 // on tcp, tls and dtls, because there were too many
 	LostHairpins   uint64 // datagrams between shards that found the way full
 }
 
@@ -308,6 +338,8 @@ func (r *Relay) Stats() Stats {
 		s.loop.Do(func(mono.Time) {
 			c := s.engine.Counters()
 			sum.Turn.Add(&c)
+			sum.DTLS.add(&s.secure.count)
+			sum.Streams += len(s.streams)
 		})
 		c := s.loop.Counters()
 		sum.Loop.Add(&c)
@@ -315,6 +347,6 @@ func (r *Relay) Stats() Stats {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	sum.Streams, sum.RefusedStreams = r.count, r.refused
+	sum.RefusedClients = r.refused
 	return sum
 }

@@ -3,6 +3,7 @@ package relay_test
 import (
 	"bufio"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parley-rtc/parley/protocol/dtls"
 	"github.com/parley-rtc/parley/protocol/stun"
 	"github.com/parley-rtc/parley/protocol/turn"
 	"github.com/parley-rtc/parley/server/relay"
@@ -43,6 +45,13 @@ func start(t *testing.T, change func(*relay.Config)) *relay.Relay {
 
 func allowLoopback(cfg *relay.Config) {
 	cfg.Turn.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+}
+
+// speakDTLS gives a relay a port for DTLS, and a certificate.
+func speakDTLS(t *testing.T, cfg *relay.Config) {
+	cert := &selfSigned(t).Certificates[0]
+	cfg.DTLS = []netip.AddrPort{netip.AddrPortFrom(loopback, 0)}
+	cfg.Certificate = func(string, netip.AddrPort, netip.AddrPort) *tls.Certificate { return cert }
 }
 
 // A client is a TURN client that waits for each answer. Over UDP conn has a message in each read, over TCP a stream.
@@ -84,6 +93,100 @@ func dialTCP(t *testing.T, r *relay.Relay, name string) *client {
 	c := newClient(t, r, conn, name)
 	c.stream = bufio.NewReader(conn)
 	return c
+}
+
+// dialDTLS does a handshake with the relay's last port.
+func dialDTLS(t *testing.T, r *relay.Relay, name string) *client {
+	t.Helper()
+	ports := r.Ports()
+	conn, err := net.Dial("udp", ports[len(ports)-1].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	secure := &secureConn{Conn: conn}
+	if secure.dtls, err = dtls.New(dtls.Client, &dtls.Config{Entropy: rand.Reader, AnonymousClient: true}); err != nil {
+		t.Fatal(err)
+	}
+	for !secure.open {
+		if err := secure.next(); err != nil {
+			t.Fatal("DTLS: ", err)
+		}
+	}
+	return newClient(t, r, secure, name)
+}
+
+// secureConn is DTLS over a UDP socket, for one goroutine, without repetition: nothing gets lost on loopback.
+type secureConn struct {
+	net.Conn
+	dtls  *dtls.Conn
+	open  bool
+	ended error
+	data  [][]byte
+}
+
+// next sends what is to be sent and takes in one datagram.
+func (c *secureConn) next() error {
+	const now = 1
+	c.dtls.RunJobs(now)
+	for {
+		b := c.dtls.AppendDatagram(nil, now)
+		if len(b) == 0 {
+			break
+		}
+		if _, err := c.Conn.Write(b); err != nil {
+			return err
+		}
+	}
+	buf := make([]byte, 4096)
+	n, err := c.Conn.Read(buf)
+	if err != nil {
+		return err
+	}
+	c.dtls.HandleDatagram(now, buf[:n])
+	c.dtls.RunJobs(now)
+	for ev, ok := c.dtls.NextEvent(); ok; ev, ok = c.dtls.NextEvent() {
+		switch ev.Kind {
+		case dtls.PeerCertificate:
+			c.dtls.Accept(now)
+		case dtls.Connected:
+			c.open = true
+			for b := c.dtls.AppendDatagram(nil, now); len(b) > 0; b = c.dtls.AppendDatagram(nil, now) {
+				if _, err := c.Conn.Write(b); err != nil {
+					return err
+				}
+			}
+		case dtls.Data:
+			c.data = append(c.data, slices.Clone(ev.Data))
+		case dtls.Closed:
+			if c.ended = ev.Err; c.ended == nil {
+				c.ended = io.EOF
+			}
+		}
+	}
+	return c.ended
+}
+
+func (c *secureConn) Read(b []byte) (int, error) {
+	for len(c.data) == 0 {
+		if err := c.next(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(b, c.data[0])
+	c.data = c.data[1:]
+	return n, nil
+}
+
+func (c *secureConn) Write(b []byte) (int, error) {
+	record, err := c.dtls.AppendRecord(nil, b)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := c.Conn.Write(record); err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }
 
 func newClient(t *testing.T, r *relay.Relay, conn net.Conn, name string) *client {
@@ -224,8 +327,11 @@ func (c *client) receive() string {
 }
 
 func TestARelayedClientAndAPeerTalk(t *testing.T) {
-	r := start(t, allowLoopback)
-	for name, dial := range map[string]func(*testing.T, *relay.Relay, string) *client{"udp": dial, "tcp": dialTCP} {
+	r := start(t, func(cfg *relay.Config) {
+		allowLoopback(cfg)
+		speakDTLS(t, cfg)
+	})
+	for name, dial := range map[string]func(*testing.T, *relay.Relay, string) *client{"udp": dial, "tcp": dialTCP, "dtls": dialDTLS} {
 		t.Run(name, func(t *testing.T) {
 			peer, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 			if err != nil {
@@ -257,18 +363,15 @@ func TestARelayedClientAndAPeerTalk(t *testing.T) {
 
 // Two clients behind one server reach each other though the list of denied peers is closed, whichever shards they are on.
 func TestRelayedClientsReachEachOtherInsideTheProcess(t *testing.T) {
-	r := start(t, nil)
+	r := start(t, func(cfg *relay.Config) { speakDTLS(t, cfg) })
 	var all []*client
-	for i := range 8 { // with four on udp the odds that all got one shard are 1 in 8; those on tcp alternate
-		c := dial
-		if i%2 == 1 {
-			c = dialTCP
-		}
+	for i := range 9 { // with six on udp the odds that all got one shard are 1 in 32; those on tcp alternate
+		c := [...]func(*testing.T, *relay.Relay, string) *client{dial, dialTCP, dialDTLS}[i%3]
 		all = append(all, c(t, r, string(rune('a'+i))))
 		all[i].allocate()
 	}
 	for i, a := range all {
-		b := all[(i+3)%len(all)]
+		b := all[(i+4)%len(all)]
 		a.bind(b.relayed)
 		b.mustRequest(stun.CreatePermission, func(m *stun.Builder) { m.XORAddress(stun.AttrXORPeerAddress, a.relayed) })
 	}
@@ -276,14 +379,50 @@ func TestRelayedClientsReachEachOtherInsideTheProcess(t *testing.T) {
 		a.send("from " + string(rune('a'+i)))
 	}
 	for i := range all {
-		b := all[(i+3)%len(all)]
+		b := all[(i+4)%len(all)]
 		if got, want := b.receive(), "from "+string(rune('a'+i)); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
-	if s := r.Stats(); s.Turn.HandedOver < 8 || s.LostHairpins != 0 {
-		t.Errorf("handed over %d, lost %d; want 8 and 0", s.Turn.HandedOver, s.LostHairpins)
+	if s := r.Stats(); s.Turn.HandedOver < 9 || s.LostHairpins != 0 {
+		t.Errorf("handed over %d, lost %d; want 9 and 0", s.Turn.HandedOver, s.LostHairpins)
 	}
+}
+
+// A client that ends its association gives its relayed address back, and what it holds by DTLS is not for who comes from the
+// same address in the clear.
+func TestAnAssociationIsApartFromWhatIsInTheClear(t *testing.T) {
+	r := start(t, func(cfg *relay.Config) {
+		allowLoopback(cfg)
+		speakDTLS(t, cfg)
+	})
+	c := dialDTLS(t, r, "ada")
+	c.allocate()
+	c.bind(netip.MustParseAddrPort("127.0.0.1:9"))
+	secure := c.conn.(*secureConn)
+	plain := &client{t: t, conn: secure.Conn, hasher: c.hasher, proof: c.proof}
+	plain.send("not from ada")
+	if s := waitFor(r, func(s relay.Stats) bool { return s.Turn.Dropped[turn.DropNoAllocation] == 1 }); s.Turn.PacketsUp != 0 {
+		t.Errorf("ChannelData in the clear was relayed: %+v", s.Turn)
+	}
+	secure.dtls.Close(1)
+	if _, err := secure.Conn.Write(secure.dtls.AppendDatagram(nil, 1)); err != nil {
+		t.Fatal(err)
+	}
+	s := waitFor(r, func(s relay.Stats) bool { return s.Turn.Allocations == 0 })
+	if s.DTLS.Associations != 0 || s.DTLS.Handshakes != 1 {
+		t.Errorf("%+v", s.DTLS)
+	}
+}
+
+// waitFor returns the first statistics that are right.
+func waitFor(r *relay.Relay, right func(relay.Stats) bool) (s relay.Stats) {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+		if s = r.Stats(); right(s) {
+			break
+		}
+	}
+	return s
 }
 
 func TestALoopbackPeerIsRefusedUnlessAllowed(t *testing.T) {
@@ -367,8 +506,8 @@ func TestStreamsFromOneAddressAreBounded(t *testing.T) {
 		}
 		r.Adopt(accepted)
 	}
-	if s := r.Stats(); s.Streams != 256 || s.RefusedStreams != 1 {
-		t.Errorf("%d streams, %d refused; want 256 and 1", s.Streams, s.RefusedStreams)
+	if s := r.Stats(); s.Streams != 256 || s.RefusedClients != 1 {
+		t.Errorf("%d streams, %d refused; want 256 and 1", s.Streams, s.RefusedClients)
 	}
 }
 

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/parley-rtc/parley/internal/loop"
 	"github.com/parley-rtc/parley/internal/udp"
+	"github.com/parley-rtc/parley/protocol/dtls"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
 	"github.com/parley-rtc/parley/protocol/turn"
@@ -25,6 +27,8 @@ type shard struct {
 	engine    *turn.Server
 	listening []netip.AddrPort // not changed after Start
 
+	secure *dtlsLayer
+
 	streams map[pkt.Socket]netip.Prefix
 	relayed map[pkt.Socket]holding // what each relay socket is for
 
@@ -39,35 +43,66 @@ func (s *shard) attach(now mono.Time, cfg turn.Config) (err error) {
 	if s.engine, err = turn.New(cfg); err != nil {
 		return err
 	}
+	if s.secure, err = newDTLSLayer(s, cfg.Entropy); err != nil {
+		return err
+	}
 	s.lease = s.loop.Attach(s)
 	s.loop.Redirect(turn.Hairpin, s.toOthers)
 	return nil
 }
 
-// listen opens the sockets on which clients come.
-func (s *shard) listen(now mono.Time, addresses []netip.AddrPort, shared bool) error {
-	for _, a := range addresses {
+// listen opens the sockets on which clients come: in the clear on all, over DTLS too on the last so many.
+func (s *shard) listen(now mono.Time, addresses []netip.AddrPort, secure int, shared bool) error {
+	for i, a := range addresses {
 		name, local, err := s.lease.Open(udp.Config{Local: a, ReusePort: shared})
 		if err != nil {
 			return err
 		}
 		s.engine.AddSocket(now, name, false)
 		s.listening = append(s.listening, local)
+		if i < len(addresses)-secure {
+			continue
+		}
+		upper, err := s.lease.Cover(name, s.secure.seal)
+		if err != nil {
+			return err
+		}
+		s.secure.cover(name, upper)
+		s.engine.AddSocket(now, upper, false)
 	}
 	return nil
 }
 
 func (s *shard) HandleDatagram(now mono.Time, d *pkt.Datagram) {
+	if s.secure.takes(d) {
+		s.secure.handle(now, d)
+		return
+	}
+	s.serve(now, d)
+}
+
+// serve gives the engine what is not DTLS, or was.
+func (s *shard) serve(now mono.Time, d *pkt.Datagram) {
 	if !s.engine.Relay(now, d, s.lease.Batch()) {
 		s.engine.HandleDatagram(now, d)
 	}
 }
 
 func (s *shard) HandleICMP(now mono.Time, m *pkt.ICMP) { s.engine.HandleICMP(now, m) }
-func (s *shard) HandleTimeout(now mono.Time)           { s.engine.HandleTimeout(now) }
-func (s *shard) NextTimeout() mono.Time                { return s.engine.NextTimeout() }
+
+func (s *shard) HandleTimeout(now mono.Time) {
+	s.engine.HandleTimeout(now)
+	s.secure.handleTimeout(now)
+}
+
+func (s *shard) NextTimeout() mono.Time {
+	return mono.Min(s.engine.NextTimeout(), s.secure.nextTimeout())
+}
 
 func (s *shard) AppendTransmit(now mono.Time, b *pkt.Batch) (more bool) {
+	if s.secure.appendTransmit(now, b) {
+		return true
+	}
 	for {
 		e, ok := s.engine.NextEvent()
 		if !ok {
@@ -87,18 +122,42 @@ func (s *shard) AppendTransmit(now mono.Time, b *pkt.Batch) (more bool) {
 // HandleClose is told of a client's stream that ended.
 func (s *shard) HandleClose(now mono.Time, name pkt.Socket) { s.forget(now, name) }
 
+// What a dtlsLayer needs.
+
+func (s *shard) hasClient(path pkt.Path) bool              { return s.engine.HasClient(path) }
+func (s *shard) removeClient(now mono.Time, path pkt.Path) { s.engine.RemoveClient(now, path) }
+func (s *shard) mayAnswer(now mono.Time, client netip.Addr) bool {
+	return s.engine.MayAnswer(now, client)
+}
+func (s *shard) admit(source netip.Prefix) bool { return s.relay.admit(source) }
+func (s *shard) dismiss(source netip.Prefix)    { s.relay.dismiss(source) }
+func (s *shard) touch()                         { s.lease.Touch() }
+func (s *shard) batch() *pkt.Batch              { return s.lease.Batch() }
+
+func (s *shard) failed(why *dtls.Error) {
+	s.relay.log.Debug("relay: a DTLS handshake failed", "error", why)
+}
+
+func (s *shard) certificate(serverName string, path pkt.Path) *tls.Certificate {
+	return s.relay.certificate(serverName, path.Local, path.Remote)
+}
+
+func (s *shard) submit(job func(), then func(now mono.Time)) bool {
+	return s.lease.Submit(func() func(now mono.Time) { job(); return then })
+}
+
 func (s *shard) forget(now mono.Time, name pkt.Socket) {
 	if key, ok := s.streams[name]; ok {
 		delete(s.streams, name)
 		s.engine.RemoveSocket(now, name)
-		s.relay.streamGone(key)
+		s.relay.dismiss(key)
 	}
 }
 
 func (s *shard) adopt(now mono.Time, conn net.Conn, key netip.Prefix) {
 	name, err := s.lease.Adopt(conn, loop.TURN)
 	if err != nil {
-		s.relay.streamGone(key)
+		s.relay.dismiss(key)
 		conn.Close()
 		return
 	}

@@ -40,8 +40,9 @@ func TestCoturnsClientLosesNothing(t *testing.T) {
 		cfg.Turn.Users = []turn.User{{Name: "ada", Password: "lovelace"}}
 		cfg.Turn.Relay = []netip.Addr{four, six}
 		cfg.Turn.CoturnClients = true
+		speakDTLS(t, cfg)
 	})
-	udpPort := r.Ports()[0].Port()
+	udpPort, dtlsPort := r.Ports()[0].Port(), r.Ports()[1].Port()
 	tcpPort := serveStreams(t, r, nil)
 	tlsPort := serveStreams(t, r, selfSigned(t))
 
@@ -50,10 +51,18 @@ func TestCoturnsClientLosesNothing(t *testing.T) {
 	if err := peer.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer peer.Wait()
-	defer peer.Process.Kill()
+	t.Cleanup(func() {
+		peer.Process.Kill()
+		peer.Wait()
+	})
 	waitForEcho(t, fmt.Sprintf("127.0.0.1:%d", peerPort))
 	waitForEcho(t, fmt.Sprintf("[::1]:%d", peerPort))
+
+	t.Cleanup(func() {
+		if s := r.Stats().DTLS; s.Handshakes == 0 || s.Failed+s.Refused != 0 {
+			t.Errorf("over DTLS: %+v", s)
+		}
+	})
 
 	received := regexp.MustCompile(`tot_send_msgs=(\d+), tot_recv_msgs=(\d+)`)
 	for _, c := range []struct {
@@ -72,14 +81,20 @@ func TestCoturnsClientLosesNothing(t *testing.T) {
 		{"tcp, channels, even ports", tcpPort, "127.0.0.1", []string{"-t"}},
 		{"tcp, indications", tcpPort, "127.0.0.1", []string{"-t", "-s"}},
 		{"tcp, dual family", tcpPort, "127.0.0.1", []string{"-t", "-Z"}},
+		{"dtls, channels, even ports", dtlsPort, "127.0.0.1", []string{"-S"}},
+		{"dtls, indications", dtlsPort, "127.0.0.1", []string{"-S", "-s"}},
+		{"dtls, dual family", dtlsPort, "127.0.0.1", []string{"-S", "-Z"}},
+		{"dtls, client to client", dtlsPort, "127.0.0.1", []string{"-S", "-y"}},
+		{"dtls, in the clear all the same", dtlsPort, "127.0.0.1", nil},
 		{"tls, channels, even ports", tlsPort, "127.0.0.1", []string{"-t", "-S"}},
 		{"tls, indications", tlsPort, "127.0.0.1", []string{"-t", "-S", "-s"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // each waits for most of its time
 			// Over TLS this client takes what it reads for one message, and loses the second of two that come in one record, as
 			// they do when the machine is busy. So it sends slowly there, and may try again.
 			tries, load := 1, []string{"-m", "4", "-n", "25", "-z", "20"}
-			if slices.Contains(c.flags, "-S") {
+			if slices.Contains(c.flags, "-S") && slices.Contains(c.flags, "-t") {
 				tries, load = 5, []string{"-m", "1", "-n", "10", "-z", "100"}
 			}
 			args := slices.Concat(c.flags, load, []string{"-u", "ada", "-w", "lovelace", "-p", strconv.Itoa(int(c.port)),
