@@ -595,16 +595,11 @@ func (a *Association) NextEvent() (Event, bool) {
 		a.spent = nil
 	}
 	e, ok := a.events.pop()
-	if !ok {
-		return Event{}, false
-	}
-	if e.pooled {
-		a.spent = e.Data
-	}
-	return e.Event, true
+	a.spent = e.Data
+	return e, ok
 }
 
-func (a *Association) tell(e Event) { a.events.push(queuedEvent{Event: e}) }
+func (a *Association) tell(e Event) { a.events.push(e) }
 
 // near returns the number that n stands for, the one nearest to base.
 func near(base int64, n uint32) int64 { return base + seqnum.Diff(n, uint32(base)) }

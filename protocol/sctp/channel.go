@@ -67,7 +67,7 @@ type channel struct {
 	expected uint32 // the next number of what is ordered; 16 bits of it are compared with an SSN
 	floor    uint32 // MIDs of unordered messages below it will not come
 	early    []inMessage
-	partial  []*partial // in the order of what is unordered or not, and of MIDs
+	current  *assembly // of I-DATA, the one that was continued last
 
 	// Closing.
 	closing      bool // nothing more is taken from the program
@@ -266,7 +266,7 @@ func (a *Association) Send(now mono.Time, id StreamID, text bool, data []byte) e
 func (a *Association) enqueue(now mono.Time, ch *channel, ppid uint32, data []byte, internal bool) {
 	m := a.send.message()
 	m.ch, m.ppid, m.internal = ch, ppid, internal
-	m.data, m.pooled = a.pool.copyOf(data)
+	m.data = a.pool.copyOf(data)
 	m.most, m.expires = noLimit, mono.Never
 	if !internal {
 		m.unordered = ch.cfg.Unordered
@@ -362,9 +362,7 @@ func (a *Association) removeChannel(ch *channel, err *Error) {
 		if m.cut > 0 {
 			s.begun -= len(m.data)
 		}
-		if m.pooled {
-			a.pool.put(m.data)
-		}
+		a.pool.put(m.data)
 		s.recycle(m)
 		m = next
 	}
@@ -390,10 +388,7 @@ func (a *Association) forgetIncoming(ch *channel) {
 		a.forget(m)
 	}
 	ch.early = nil
-	for _, p := range ch.partial {
-		a.freeFragments(p)
-	}
-	ch.partial = nil
+	a.dropPartial(ch, func(*assembly) bool { return true })
 }
 
 // orphan is a message on a stream that nobody has claimed: a negotiated channel that this end has not opened yet.
@@ -439,7 +434,7 @@ func (a *Association) deliver(now mono.Time, ch *channel, m inMessage) {
 	}
 	ch.waitsForAck = false // RFC 8832 section 6: data is as good as an acknowledgement
 	a.stats.MessagesReceived++
-	a.events.push(queuedEvent{e, m.pooled})
+	a.events.push(e)
 }
 
 // deliverOrphans hands over what came before ch was claimed.

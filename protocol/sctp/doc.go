@@ -19,5 +19,5 @@
 // channels. If not, a message's fragments follow each other, and turns are taken at the boundaries of messages.
 //
 // The window of congestion is that of CUBIC (RFC 9438), beginning with ten packets. Losses are found by gap reports, by
-// time as RACK does, and by a probe before the timer T3 (RFC 8985). Packets are not paced.
+// time as RACK does, and by a probe before the timer T3 (RFC 8985). Packets are paced, in bursts of 1 to 5 ms.
 package sctp

@@ -64,26 +64,35 @@ type eventQueue struct {
 	told   int // events that are not messages
 }
 
+// queuedEvent is an Event in the form that takes little room as long as it is a Message.
 type queuedEvent struct {
-	Event
-	pooled bool // Data goes back to the pool
+	kind   EventKind
+	text   bool
+	stream StreamID
+	data   []byte
+	other  *Event // all of it, if it is neither Message nor BufferedAmountLow
 }
 
-func (q *eventQueue) push(e queuedEvent) {
+func (q *eventQueue) push(e Event) {
+	queued := queuedEvent{kind: e.Kind, text: e.Text, stream: e.Stream, data: e.Data}
 	if e.Kind != Message {
 		q.told++
+		if e.Kind != BufferedAmountLow {
+			other := e
+			queued.other = &other
+		}
 	}
-	q.events = append(q.events, e)
+	q.events = append(q.events, queued)
 }
 
-func (q *eventQueue) pop() (queuedEvent, bool) {
+func (q *eventQueue) pop() (Event, bool) {
 	if q.head == len(q.events) {
-		return queuedEvent{}, false
+		return Event{}, false
 	}
 	e := q.events[q.head]
 	q.events[q.head] = queuedEvent{}
 	q.head++
-	if e.Kind != Message {
+	if e.kind != Message {
 		q.told--
 	}
 	if q.head == len(q.events) {
@@ -93,5 +102,8 @@ func (q *eventQueue) pop() (queuedEvent, bool) {
 		clear(q.events[n:])
 		q.events, q.head = q.events[:n], 0
 	}
-	return e, true
+	if e.other != nil {
+		return *e.other, true
+	}
+	return Event{Kind: e.kind, Stream: e.stream, Text: e.text, Data: e.data}, true
 }

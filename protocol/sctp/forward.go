@@ -154,8 +154,9 @@ func (a *Association) handleForwardTSN(now mono.Time, c chunk) bool {
 		a.sackPending = true
 		return true
 	}
+	was := rx.cumulative
 	rx.moveTo(tsn)
-	a.dropRuns(tsn)
+	a.skipParts(was, tsn)
 	for in.Len() > 0 {
 		id, number, unordered := StreamID(in.Uint16()), uint32(in.Uint16()), false
 		if size == 8 {
@@ -169,17 +170,13 @@ func (a *Association) handleForwardTSN(now mono.Time, c chunk) bool {
 		switch {
 		case ch == nil:
 		case unordered:
-			a.dropPartial(ch, true, number)
+			a.dropPartial(ch, upTo(true, number))
 			if seqnum.Before(ch.floor, number+1) {
 				ch.floor = number + 1
 			}
 		default:
-			if size == 4 {
-				number = ch.extend(number)
-			} else {
-				a.dropPartial(ch, false, number)
-			}
-			a.skipTo(now, ch, number)
+			a.dropPartial(ch, upTo(false, number))
+			a.skipTo(now, ch, a.number(ch, number))
 		}
 	}
 	a.pendingResetMayGoOn(now)

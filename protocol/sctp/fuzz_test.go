@@ -69,14 +69,39 @@ func (a *Association) inconsistency(unread int) string {
 			}
 		}
 	}
+	partly := func(m *assembly) {
+		unread += m.cost()
+		waiting := 0
+		for _, part := range m.ahead {
+			unread += cost(len(part))
+			waiting += len(part)
+		}
+		if waiting != m.waiting {
+			unread = -1
+		}
+	}
 	for _, ch := range a.channels {
-		for _, p := range ch.partial {
-			for i, f := range p.parts {
-				unread += cost(len(f.data))
-				if i > 0 && f.number <= p.parts[i-1].number {
-					return "the parts of a message are not in order"
-				}
-			}
+		if ch.current != nil {
+			partly(ch.current)
+		}
+	}
+	for id, m := range rx.partial {
+		if partly(m); id != m.id() || a.channels[id.stream] == nil {
+			return fmt.Sprintf("a message is known as %v", id)
+		}
+	}
+	if rx.current != nil {
+		partly(rx.current)
+	}
+	for next, m := range rx.open {
+		if partly(m); next != m.next || rx.has(next) {
+			return fmt.Sprintf("a message that goes on with %d is known by %d, of which has come: %v", m.next, next, rx.has(next))
+		}
+	}
+	for tsn, d := range rx.early {
+		unread += cost(len(d.payload))
+		if tsn <= rx.cumulative {
+			return fmt.Sprintf("a part waits for what will not come: %d of %d", tsn, rx.cumulative)
 		}
 	}
 	switch {
@@ -95,17 +120,12 @@ func (a *Association) inconsistency(unread int) string {
 	case s.advanced < s.acked || s.advanced >= s.next:
 		return "the advanced point is outside"
 	}
-	for _, r := range rx.runs {
-		for _, p := range r.parts {
-			unread += cost(len(p.data))
-		}
-	}
 	for _, o := range a.orphans {
 		unread += cost(len(o.m.data))
 	}
 	for _, e := range a.events.events[a.events.head:] {
-		if e.Kind == Message {
-			unread += cost(len(e.Data))
+		if e.kind == Message {
+			unread += cost(len(e.data))
 		}
 	}
 	if unread != rx.held {

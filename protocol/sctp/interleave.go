@@ -1,9 +1,6 @@
 package sctp
 
 import (
-	"cmp"
-	"slices"
-
 	"github.com/parley-rtc/parley/internal/seqnum"
 	"github.com/parley-rtc/parley/protocol/mono"
 )
@@ -11,119 +8,133 @@ import (
 // The parts of interleaved messages (RFC 8260 section 2.2.3): a message is known by its stream, by whether it is ordered,
 // and by its MID; the FSN says where a part belongs. TSNs say nothing about it.
 
-// partial is a message of which parts are missing.
-type partial struct {
+// messageID names a message of I-DATA.
+type messageID struct {
+	stream    StreamID
 	unordered bool
-	number    uint32
-	ppid      uint32
-	size      int
-	end       int64 // FSN of the last part; -1: it has not come
-	parts     []fragment
+	number    uint32 // MID
 }
 
-// fragment is a part of a message.
-type fragment struct {
-	number uint32 // FSN
-	part
+func (m *assembly) id() messageID { return messageID{m.stream, m.unordered, m.number} }
+
+// interleaved is what is known of a message of I-DATA in addition.
+type interleaved struct {
+	ahead   map[uint32][]byte // parts that others are missing before, by FSN
+	waiting int               // bytes in them
+	highest int64             // FSN that has come
+	end     int64             // FSN of the last part; -1: it has not come
 }
 
-// find returns where the partial message with a number is, or would be.
-func (ch *channel) find(unordered bool, number uint32) (int, bool) {
-	return slices.BinarySearchFunc(ch.partial, number, func(p *partial, number uint32) int {
-		if p.unordered != unordered {
-			if p.unordered {
-				return 1
-			}
-			return -1
+// continues returns the message that a part on ch belongs to, which becomes the current one of ch.
+func (rx *receiver) continues(ch *channel, id messageID) *assembly {
+	m := ch.current
+	if m != nil && m.number == id.number && m.unordered == id.unordered {
+		return m
+	}
+	if m != nil {
+		if rx.partial == nil {
+			rx.partial = map[messageID]*assembly{}
 		}
-		return int(seqnum.Diff(p.number, number))
-	})
+		rx.partial[m.id()] = m
+	}
+	if m = rx.partial[id]; m != nil {
+		delete(rx.partial, id)
+	} else {
+		m = rx.assembler.new()
+		m.stream, m.unordered, m.number = id.stream, id.unordered, id.number
+		m.highest, m.end = -1, -1
+		rx.held += m.cost()
+	}
+	ch.current = m
+	return m
 }
 
 // gather takes a part of an interleaved message and delivers the message if it is whole now.
-func (a *Association) gather(now mono.Time, d *dataChunk, data part) {
-	forget := func() { a.forget(inMessage{data: data.data, pooled: data.pooled}) }
+func (a *Association) gather(now mono.Time, d *dataChunk) {
+	rx := &a.receive
 	ch := a.channels[d.stream]
 	if ch == nil {
 		if ch = a.newChannel(d.stream); ch == nil {
-			forget()
 			a.refuse(now, d.stream)
 			return
 		}
 	}
 	unordered := d.flags&flagUnordered != 0
-	next := ch.expected
+	first := ch.expected
 	if unordered {
-		next = ch.floor
+		first = ch.floor
 	}
-	// What belongs to a message that was given up or delivered comes too late. A FSN counts bytes at most.
-	if ch.err != nil || ch.incomingDone || seqnum.Before(d.number, next) || d.fragment > uint32(a.cfg.MaxMessageSize) {
-		forget()
-		if ch.err == nil && !ch.incomingDone && !seqnum.Before(d.number, next) {
-			a.closeWithError(now, d.stream, tooLarge)
-		}
+	if ch.err != nil || ch.incomingDone || seqnum.Before(d.number, first) {
+		return // it belongs to a message that was given up or delivered
+	}
+	if d.fragment > uint32(a.cfg.MaxMessageSize) { // a part has a byte at least
+		a.closeWithError(now, d.stream, tooLarge)
 		return
 	}
-	i, found := ch.find(unordered, d.number)
-	if !found {
-		ch.partial = slices.Insert(ch.partial, i, &partial{unordered: unordered, number: d.number, end: -1})
-	}
-	p := ch.partial[i]
-	begins, ends := d.flags&flagBegin != 0, d.flags&flagEnd != 0
-	at, twice := len(p.parts), false
-	if at > 0 && p.parts[at-1].number >= d.fragment {
-		at, twice = slices.BinarySearchFunc(p.parts, d.fragment, func(f fragment, n uint32) int { return cmp.Compare(f.number, n) })
-	}
-	if twice || begins != (d.fragment == 0) || ends && p.end >= 0 ||
-		p.end >= 0 && int64(d.fragment) > p.end || ends && at < len(p.parts) {
-		forget()
+	m := rx.continues(ch, messageID{d.stream, unordered, d.number})
+	begins, ends, at := d.flags&flagBegin != 0, d.flags&flagEnd != 0, int64(d.fragment)
+	_, twice := m.ahead[d.fragment]
+	if twice || at < m.next || begins != (at == 0) || m.end >= 0 && (ends || at > m.end) || ends && at < m.highest {
 		a.violate("the parts of a message do not fit together")
 		return
 	}
+	m.highest = max(m.highest, at)
 	if begins {
-		p.ppid = d.ppid
+		m.ppid = d.ppid
 	}
 	if ends {
-		p.end = int64(d.fragment)
+		m.end = at
 	}
-	p.size += len(data.data)
-	p.parts = slices.Insert(p.parts, at, fragment{d.fragment, data})
-	switch {
-	case p.size > a.cfg.MaxMessageSize:
-		a.closeWithError(now, d.stream, tooLarge) // which throws it away
-	case int64(len(p.parts)) == p.end+1:
-		whole := make([]byte, 0, p.size)
-		for _, f := range p.parts {
-			whole = append(whole, f.data...)
+	if at > m.next {
+		a.putAhead(now, m, d.fragment, d.payload)
+		return
+	}
+	a.append(now, m, d.payload)
+	for ch.err == nil && len(m.ahead) > 0 {
+		part, ok := m.ahead[uint32(m.next)]
+		if !ok {
+			break
 		}
-		ch.partial = slices.Delete(ch.partial, i, i+1)
-		if len(ch.partial) == 0 {
-			ch.partial = nil
-		}
-		a.freeFragments(p)
-		a.receive.held += cost(len(whole))
-		a.complete(now, d.stream, unordered, inMessage{p.number, p.ppid, whole, false})
+		delete(m.ahead, uint32(m.next))
+		m.waiting -= len(part)
+		rx.held -= cost(len(part))
+		a.append(now, m, part)
+		a.pool.put(part)
+	}
+	if ch.err == nil && m.next == m.end+1 {
+		ch.current = nil
+		a.assembled(now, m)
 	}
 }
 
-// dropPartial throws away what has come of messages up to a number: the peer has given up the last of them, and all
-// others before it.
-func (a *Association) dropPartial(ch *channel, unordered bool, number uint32) {
-	ch.partial = slices.DeleteFunc(ch.partial, func(p *partial) bool {
-		if p.unordered != unordered || seqnum.Before(number, p.number) {
-			return false
-		}
-		a.freeFragments(p)
-		return true
-	})
-	if len(ch.partial) == 0 {
-		ch.partial = nil
+// putAhead keeps a part of m for its turn.
+func (a *Association) putAhead(now mono.Time, m *assembly, fragment uint32, payload []byte) {
+	if m.ahead == nil {
+		m.ahead = map[uint32][]byte{}
+	}
+	m.ahead[fragment] = a.pool.copyOf(payload)
+	m.waiting += len(payload)
+	a.receive.held += cost(len(payload))
+	if len(m.data)+m.waiting > a.cfg.MaxMessageSize {
+		a.closeWithError(now, m.stream, tooLarge)
 	}
 }
 
-func (a *Association) freeFragments(p *partial) {
-	for _, f := range p.parts {
-		a.forget(inMessage{data: f.data, pooled: f.pooled})
+// dropPartial throws away what has come of messages of I-DATA on ch, of those that are given up.
+func (a *Association) dropPartial(ch *channel, givenUp func(*assembly) bool) {
+	if m := ch.current; m != nil && givenUp(m) {
+		ch.current = nil
+		a.discard(m)
 	}
-	p.parts = nil
+	for id, m := range a.receive.partial {
+		if id.stream == ch.id && givenUp(m) {
+			delete(a.receive.partial, id)
+			a.discard(m)
+		}
+	}
+}
+
+// upTo returns whether a message is ordered or not as said, and its MID not after number.
+func upTo(unordered bool, number uint32) func(*assembly) bool {
+	return func(m *assembly) bool { return m.unordered == unordered && !seqnum.Before(number, m.number) }
 }

@@ -129,11 +129,15 @@ func text(end rune, i int) string {
 }
 
 // quietPair returns two ends that are connected and have nothing to do.
-func quietPair(t testing.TB, channels int) (a, b *Association) {
+func quietPair(t testing.TB, channels int, configure ...func(*Config)) (a, b *Association) {
 	t.Helper()
 	for i, p := range []**Association{&a, &b} {
+		cfg := Config{Rand: entropy(uint64(i)), Server: i == 1, MaxChannels: channels}
+		for _, c := range configure {
+			c(&cfg)
+		}
 		var err error
-		if *p, err = New(Config{Rand: entropy(uint64(i)), Server: i == 1, MaxChannels: channels}); err != nil {
+		if *p, err = New(cfg); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -109,8 +109,8 @@ func TestForwardTSNDelivers(t *testing.T) {
 	if got := read(); got != "f1f2" {
 		t.Errorf("delivered %q, want f, which was not given up", got)
 	}
-	if w.receive.held != 0 || len(w.receive.runs) != 0 {
-		t.Errorf("%d bytes and %d runs are held", w.receive.held, len(w.receive.runs))
+	if w.receive.held != 0 || w.receive.unfinished() != 0 {
+		t.Errorf("%d bytes and %d messages are held", w.receive.held, w.receive.unfinished())
 	}
 }
 
@@ -281,8 +281,8 @@ func TestPartialReliability(t *testing.T) {
 			if got+abandoned < count || got < count/4 || abandoned == 0 {
 				t.Errorf("%d of %d came, %d were abandoned", got, count, abandoned)
 			}
-			if d.b.receive.held != 0 || len(d.b.receive.runs)+len(d.b.receive.gaps) != 0 {
-				t.Errorf("b holds %d bytes, %d runs, %d gaps", d.b.receive.held, len(d.b.receive.runs), len(d.b.receive.gaps))
+			if d.b.receive.held != 0 || d.b.receive.unfinished()+len(d.b.receive.gaps) != 0 {
+				t.Errorf("b holds %d bytes, %d messages, %d gaps", d.b.receive.held, d.b.receive.unfinished(), len(d.b.receive.gaps))
 			}
 			over(t, d)
 		})

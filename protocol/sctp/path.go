@@ -82,7 +82,7 @@ func (a *Association) trim() {
 	s, rx := &a.send, &a.receive
 	s.chunks, s.head = nil, 0
 	s.ready, s.free, s.freed = nil, nil, 0
-	rx.runs, rx.duplicates = nil, nil
+	rx.assembler, rx.duplicates = assembler{}, nil
 	if len(rx.gaps) == 0 {
 		rx.gaps = nil
 	}

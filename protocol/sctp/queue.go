@@ -11,7 +11,6 @@ type outMessage struct {
 	next      *outMessage // in the channel's queue
 	ch        *channel
 	data      []byte
-	pooled    bool
 	ppid      uint32
 	unordered bool
 	internal  bool      // of DCEP: not counted as buffered

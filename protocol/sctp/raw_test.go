@@ -189,3 +189,12 @@ func causes(chunks []chunk) (found []causeCode) {
 	}
 	return found
 }
+
+// unfinished returns how many messages of DATA are held of which something is missing, and parts of others.
+func (rx *receiver) unfinished() int {
+	n := len(rx.open) + len(rx.early)
+	if rx.current != nil {
+		n++
+	}
+	return n
+}

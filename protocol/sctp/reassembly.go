@@ -7,117 +7,264 @@ import (
 	"github.com/parley-rtc/parley/protocol/mono"
 )
 
-// run is a sequence of fragments of one message that follow each other without a gap.
-type run struct {
-	from, to     int64 // TSNs
-	begins, ends bool
-	unordered    bool
-	tooLarge     bool // its parts were thrown away, the channel is being closed
-	stream       StreamID
-	number       uint32 // SSN
-	ppid         uint32
-	size         int
-	parts        []part
+// Parts of messages (RFC 9260 section 6.9). What comes in its turn is appended to what is there of its message; what comes
+// too early waits beside, each part by itself. A part of DATA is known by its TSN alone: the parts of a message follow
+// each other. For those of I-DATA see interleave.go.
+
+// assembly is a message of which something is missing.
+type assembly struct {
+	stream    StreamID
+	unordered bool
+	tooLarge  bool // its parts are thrown away, the channel is being closed
+	number    uint32
+	ppid      uint32
+	data      []byte // from the beginning on
+	next      int64  // TSN of the part that comes next; with I-DATA its FSN
+	interleaved
+	spare *assembly
 }
 
-type part struct {
-	data   []byte
-	pooled bool
-}
-
-// inMessage is a whole message that waits for its turn.
+// inMessage is a whole message.
 type inMessage struct {
-	number uint32
+	number uint32 // SSN or MID
 	ppid   uint32
 	data   []byte
-	pooled bool
 }
 
-// reassemble takes a new chunk and delivers what it completes (RFC 9260 sections 6.5, 6.6 and 6.9).
+// assembler holds the messages of which something is missing.
+type assembler struct {
+	current *assembly               // of DATA, the one that was continued last
+	open    map[int64]*assembly     // the others, by the TSN that comes next
+	early   map[int64]dataChunk     // parts of DATA that nothing before them is known of, by TSN
+	partial map[messageID]*assembly // of I-DATA, but those that their channels point at
+	spare   *assembly               // memory for the next
+	spares  int
+}
+
+const (
+	maxSpares     = 16
+	maxSpareParts = 256 // of a message whose map is kept
+)
+
+func (s *assembler) new() *assembly {
+	m := s.spare
+	if m == nil {
+		return &assembly{}
+	}
+	s.spare = m.spare
+	s.spares--
+	m.spare = nil
+	return m
+}
+
+func (s *assembler) recycle(m *assembly) {
+	if s.spares < maxSpares {
+		ahead, parts := m.ahead, m.highest+1
+		*m = assembly{spare: s.spare}
+		if clear(ahead); parts <= maxSpareParts {
+			m.ahead = ahead
+		}
+		s.spare = m
+		s.spares++
+	}
+}
+
+// reassemble takes a new chunk and delivers what it completes.
 func (a *Association) reassemble(now mono.Time, tsn int64, d *dataChunk) {
-	rx := &a.receive
-	data, pooled := a.pool.copyOf(d.payload)
-	rx.held += cost(len(data))
-	if d.flags&(flagBegin|flagEnd) == flagBegin|flagEnd {
-		a.complete(now, d.stream, d.flags&flagUnordered != 0, inMessage{d.number, d.ppid, data, pooled})
-		return
-	}
-	if a.send.interleave {
-		a.gather(now, d, part{data, pooled})
-		return
-	}
-	r := run{
-		from: tsn, to: tsn, begins: d.flags&flagBegin != 0, ends: d.flags&flagEnd != 0,
-		unordered: d.flags&flagUnordered != 0, stream: d.stream, number: d.number, ppid: d.ppid,
-		size: len(data),
-	}
-	i, _ := slices.BinarySearchFunc(rx.runs, tsn, func(r run, t int64) int { return int(r.to - t) })
-	// What ended abruptly before a beginning was given up by the peer; what does not fit its neighbour never will.
-	if i > 0 && rx.runs[i-1].to == tsn-1 && !rx.runs[i-1].ends && !r.begins {
-		left := &rx.runs[i-1]
-		if left.stream != r.stream || left.unordered != r.unordered || left.number != r.number && !r.unordered {
-			a.violate("fragments of different messages follow each other")
-			return
+	switch {
+	case d.flags&(flagBegin|flagEnd) == flagBegin|flagEnd:
+		if !a.send.interleave {
+			a.endBefore(tsn)
+			a.skipEarly(tsn + 1)
 		}
-		left.to, left.ends, left.size = tsn, r.ends, left.size+r.size
-		left.parts = append(left.parts, part{data, pooled})
-		i--
-	} else {
-		r.parts = append(r.parts, part{data, pooled})
-		rx.runs = slices.Insert(rx.runs, i, r)
-	}
-	if me := &rx.runs[i]; i+1 < len(rx.runs) && rx.runs[i+1].from == tsn+1 && !me.ends && !rx.runs[i+1].begins {
-		right := &rx.runs[i+1]
-		if right.stream != me.stream || right.unordered != me.unordered || right.number != me.number && !me.unordered {
-			a.violate("fragments of different messages follow each other")
-			return
-		}
-		me.to, me.ends, me.size = right.to, right.ends, me.size+right.size
-		me.tooLarge = me.tooLarge || right.tooLarge
-		me.parts = append(me.parts, right.parts...)
-		rx.runs = slices.Delete(rx.runs, i+1, i+2)
-	}
-	me := &rx.runs[i]
-	if me.size > a.cfg.MaxMessageSize || me.tooLarge {
-		me.tooLarge = true
-		a.freeParts(me)
-		a.closeWithError(now, me.stream, tooLarge)
-	}
-	if me.begins && me.ends {
-		a.assemble(now, i)
+		a.receive.held += cost(len(d.payload))
+		a.complete(now, d.stream, d.flags&flagUnordered != 0, inMessage{d.number, d.ppid, a.pool.copyOf(d.payload)})
+	case a.send.interleave:
+		a.gather(now, d)
+	default:
+		a.join(now, tsn, d)
 	}
 }
 
-// freeParts throws away what a run holds.
-func (a *Association) freeParts(r *run) {
-	for _, p := range r.parts {
-		a.receive.held -= cost(len(p.data))
-		if p.pooled {
-			a.pool.put(p.data)
-		}
-	}
-	r.parts = nil
-}
-
-// assemble makes a message of the complete run i.
-func (a *Association) assemble(now mono.Time, i int) {
+// join takes a part of a message of DATA.
+func (a *Association) join(now mono.Time, tsn int64, d *dataChunk) {
 	rx := &a.receive
-	r := rx.runs[i]
-	rx.runs = slices.Delete(rx.runs, i, i+1)
-	if r.tooLarge {
-		a.freeParts(&r)
-		if ch := a.channels[r.stream]; ch != nil && !r.unordered {
-			a.skipTo(now, ch, ch.extend(r.number))
+	var m *assembly
+	if d.flags&flagBegin == 0 {
+		m = rx.expecting(tsn)
+	}
+	switch {
+	case d.flags&flagBegin != 0:
+		a.endBefore(tsn)
+		rx.park()
+		m = rx.assembler.new()
+		m.stream, m.unordered, m.number, m.ppid = d.stream, d.flags&flagUnordered != 0, d.number, d.ppid
+		m.next = tsn
+		rx.held += m.cost()
+		rx.current = m
+	case m == nil && tsn <= rx.cumulative: // what is before it was skipped
+		a.skipEarly(tsn + 1)
+		return
+	case m == nil:
+		kept := *d
+		kept.payload = a.pool.copyOf(d.payload)
+		rx.held += cost(len(kept.payload))
+		if rx.early == nil {
+			rx.early = map[int64]dataChunk{}
 		}
+		rx.early[tsn] = kept
 		return
 	}
-	data := make([]byte, 0, r.size)
-	for _, p := range r.parts {
-		data = append(data, p.data...)
+	part := *d
+	for early := false; ; early = true {
+		if part.stream != m.stream || part.flags&flagUnordered != 0 != m.unordered || part.number != m.number && !m.unordered {
+			a.violate("fragments of different messages follow each other")
+			return
+		}
+		a.append(now, m, part.payload)
+		if early {
+			a.dropEarly(m.next-1, part)
+		}
+		if part.flags&flagEnd != 0 {
+			rx.current = nil
+			a.skipEarly(m.next)
+			a.assembled(now, m)
+			return
+		}
+		var ok bool
+		if part, ok = rx.early[m.next]; !ok {
+			break
+		}
 	}
-	a.freeParts(&r)
-	rx.held += cost(r.size)
-	a.complete(now, r.stream, r.unordered, inMessage{r.number, r.ppid, data, false})
+	if rx.has(m.next) { // as the beginning of another message
+		rx.current = nil
+		a.discard(m)
+	}
+}
+
+// endBefore throws away the message of DATA that was to go on with the TSN of another's beginning: the peer has given it up.
+func (a *Association) endBefore(tsn int64) {
+	if m := a.receive.expecting(tsn); m != nil {
+		a.receive.current = nil
+		a.discard(m)
+	}
+}
+
+// expecting returns the message of DATA that goes on with a TSN, which becomes the current one; nil if none does.
+func (rx *receiver) expecting(tsn int64) *assembly {
+	if m := rx.current; m != nil && m.next == tsn {
+		return m
+	}
+	m := rx.open[tsn]
+	if m != nil {
+		delete(rx.open, tsn)
+		rx.park()
+		rx.current = m
+	}
+	return m
+}
+
+// park makes room for another current message.
+func (rx *receiver) park() {
+	if rx.current == nil {
+		return
+	}
+	if rx.open == nil {
+		rx.open = map[int64]*assembly{}
+	}
+	rx.open[rx.current.next] = rx.current
+	rx.current = nil
+}
+
+// cost is what m counts against the window, but for parts that wait.
+func (m *assembly) cost() int { return cost(len(m.data)) }
+
+// append puts the next part at the end of m. If that is too much, it closes the channel, which throws m away if it is one
+// of I-DATA.
+func (a *Association) append(now mono.Time, m *assembly, payload []byte) {
+	m.next++
+	rx := &a.receive
+	rx.held -= m.cost()
+	exceeds := len(m.data)+len(payload) > a.cfg.MaxMessageSize
+	switch {
+	case m.tooLarge:
+	case exceeds:
+		m.tooLarge = true
+		a.pool.put(m.data)
+		m.data = nil
+	default:
+		m.data = a.pool.extend(m.data, payload)
+	}
+	rx.held += m.cost()
+	if exceeds {
+		a.closeWithError(now, m.stream, tooLarge)
+	}
+}
+
+// assembled delivers a message that is whole.
+func (a *Association) assembled(now mono.Time, m *assembly) {
+	in, stream, unordered, tooLarge := inMessage{m.number, m.ppid, m.data}, m.stream, m.unordered, m.tooLarge
+	a.receive.recycle(m)
+	if !tooLarge {
+		a.complete(now, stream, unordered, in)
+		return
+	}
+	a.receive.held -= cost(0)
+	if ch := a.channels[stream]; ch != nil && !unordered {
+		a.skipTo(now, ch, a.number(ch, in.number))
+	}
+}
+
+// discard throws away what there is of a message.
+func (a *Association) discard(m *assembly) {
+	a.receive.held -= m.cost()
+	a.pool.put(m.data)
+	for _, part := range m.ahead {
+		a.receive.held -= cost(len(part))
+		a.pool.put(part)
+	}
+	a.receive.recycle(m)
+}
+
+// dropEarly frees a part of DATA that waited.
+func (a *Association) dropEarly(tsn int64, d dataChunk) {
+	a.receive.held -= cost(len(d.payload))
+	a.pool.put(d.payload)
+	delete(a.receive.early, tsn)
+}
+
+// skipEarly throws away the parts from a TSN on up to the end of a message, because the beginning will not come.
+func (a *Association) skipEarly(tsn int64) {
+	for ; ; tsn++ {
+		d, ok := a.receive.early[tsn]
+		if !ok {
+			return
+		}
+		a.dropEarly(tsn, d)
+		if d.flags&flagEnd != 0 {
+			return
+		}
+	}
+}
+
+// skipParts throws away the parts of messages of DATA that the peer has given up: those of which something is missing that
+// is after one TSN and not after another.
+func (a *Association) skipParts(after, upTo int64) {
+	rx := &a.receive
+	rx.park()
+	if len(rx.open)+len(rx.early) == 0 {
+		return
+	}
+	for tsn := after + 1; tsn <= upTo+1; tsn++ {
+		if m := rx.open[tsn]; m != nil {
+			delete(rx.open, tsn)
+			a.discard(m)
+		}
+		if d, ok := rx.early[tsn]; ok && tsn <= upTo {
+			a.dropEarly(tsn, d)
+		}
+	}
+	a.skipEarly(upTo + 1)
 }
 
 // complete delivers a whole message now, or keeps it for its turn.
@@ -143,9 +290,7 @@ func (a *Association) complete(now mono.Time, id StreamID, unordered bool, m inM
 		a.deliver(now, ch, m)
 		return
 	}
-	if !a.send.interleave {
-		m.number = ch.extend(m.number)
-	}
+	m.number = a.number(ch, m.number)
 	if m.number != ch.expected {
 		i, found := slices.BinarySearchFunc(ch.early, m.number, func(e inMessage, n uint32) int {
 			return int(seqnum.Diff(e.number, n))
@@ -162,9 +307,12 @@ func (a *Association) complete(now mono.Time, id StreamID, unordered bool, m inM
 	a.deliverEarly(now, ch)
 }
 
-// extend returns the number that an SSN stands for, the one nearest to what is expected.
-func (ch *channel) extend(ssn uint32) uint32 {
-	return ch.expected + uint32(seqnum.Diff(uint16(ssn), uint16(ch.expected)))
+// number returns what an SSN stands for, the number nearest to what is expected on ch. MIDs have all their bits.
+func (a *Association) number(ch *channel, n uint32) uint32 {
+	if a.send.interleave {
+		return n
+	}
+	return ch.expected + uint32(seqnum.Diff(uint16(n), uint16(ch.expected)))
 }
 
 // deliverEarly delivers what was waiting and has its turn now.
@@ -200,22 +348,5 @@ func (a *Association) skipTo(now mono.Time, ch *channel, number uint32) {
 // forget frees a message that nobody gets.
 func (a *Association) forget(m inMessage) {
 	a.receive.held -= cost(len(m.data))
-	if m.pooled {
-		a.pool.put(m.data)
-	}
-}
-
-// dropRuns throws away fragments of messages that the peer has given up: those of which something up to tsn is missing.
-func (a *Association) dropRuns(tsn int64) {
-	rx := &a.receive
-	n := 0
-	for n < len(rx.runs) && rx.runs[n].from <= tsn {
-		r := &rx.runs[n]
-		if r.begins && r.to >= tsn && !(r.to == tsn && !r.ends) {
-			break // it begins before and goes on after: nothing of it is missing yet
-		}
-		a.freeParts(r)
-		n++
-	}
-	rx.runs = slices.Delete(rx.runs, 0, n)
+	a.pool.put(m.data)
 }

@@ -14,9 +14,9 @@ type receiver struct {
 	duplicates []uint32
 	packets    int  // with data, since the last SACK
 	first      bool // no data has come yet
-	runs       []run
 	held       int  // bytes that were received and not consumed, with overhead
 	shut       bool // the last SACK offered less than a packet
+	assembler
 }
 
 // span is a range of TSNs, both ends included.

@@ -531,8 +531,8 @@ func TestOrder(t *testing.T) {
 			t.Errorf("delivered %q, want %q", got, step.want)
 		}
 	}
-	if w.receive.held != 6*cost(1) || len(w.receive.runs) != 0 {
-		t.Errorf("%d bytes and %d runs are held", w.receive.held, len(w.receive.runs))
+	if w.receive.held != 6*cost(1) || w.receive.unfinished() != 0 {
+		t.Errorf("%d bytes and %d messages are held", w.receive.held, w.receive.unfinished())
 	}
 }
 

@@ -120,9 +120,7 @@ func (a *Association) release(m *outMessage) {
 		return
 	}
 	m.ch.unacked--
-	if m.pooled {
-		a.pool.put(m.data)
-	}
+	a.pool.put(m.data)
 	a.send.recycle(m)
 }
 
