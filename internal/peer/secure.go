@@ -29,6 +29,7 @@ type Secure struct {
 	conn *dtls.Conn
 	role dtls.Role
 	mtu  int
+	rtt  time.Duration // told by SetRTT
 
 	certificates [][]byte // what the peer has proved to own
 	promised     []dtls.Fingerprint
@@ -101,6 +102,7 @@ func (s *Secure) Associate(now mono.Time, cfg sctp.Config) error {
 		return err
 	}
 	s.association = a
+	a.SetRTT(s.rtt)
 	s.scratch = make([]byte, 0, cfg.MaxPacket)
 	if s.connected {
 		a.Connect(now)
@@ -170,8 +172,14 @@ func (s *Secure) JobDone(now mono.Time, j *dtls.Job) {
 	s.take(now)
 }
 
-// SetRTT tells DTLS the round-trip time of the path.
-func (s *Secure) SetRTT(d time.Duration) { s.conn.SetRTT(d) }
+// SetRTT tells the round-trip time of the path: to DTLS for its repetitions, to SCTP for its first ones.
+func (s *Secure) SetRTT(d time.Duration) {
+	s.rtt = d
+	s.conn.SetRTT(d)
+	if s.association != nil {
+		s.association.SetRTT(d)
+	}
+}
 
 // Negotiated returns what DTLS has negotiated.
 func (s *Secure) Negotiated() dtls.ConnectionState { return s.conn.State() }

@@ -41,6 +41,9 @@ type Transport struct {
 	hasHeard bool
 	selected bool // there was a selected pair, so that heard means nothing any more
 
+	traffic Traffic
+	paths   []PathStats
+
 	sockets  []pkt.Socket
 	held     []jsep.Target
 	err      error // DTLS failed
@@ -238,6 +241,7 @@ func (x *Transport) handleDTLS(now mono.Time, d *pkt.Datagram) {
 		}
 		x.secure = s
 	}
+	x.countReceived(now, d)
 	x.heard, x.hasHeard = d.Path, true
 	last := x.newest()
 	for _, s := range x.secures() {
@@ -265,9 +269,13 @@ func isClientHello(b []byte) bool { return isPlain(b) && b[13] == 1 }
 func (x *Transport) settle(now mono.Time) {
 	_, ok := x.agent.Path()
 	x.selected = x.selected || ok
+	rtt := x.agent.RoundTrip()
 	for _, s := range x.secures() {
 		if s != nil {
 			s.Pause(!ok)
+			if rtt > 0 && rtt != s.rtt {
+				s.SetRTT(rtt)
+			}
 		}
 	}
 	if n := x.next; n != nil {
@@ -338,18 +346,11 @@ func (x *Transport) appendTransmit(now mono.Time, b *pkt.Batch) (more bool) {
 	if x.agent.AppendTransmit(now, b) {
 		return true
 	}
-	path, ok := x.agent.Path()
-	for _, s := range x.secures() {
-		switch {
-		case s == nil:
-		case ok:
-			more = s.AppendTransmit(now, path, b)
-		case x.hasHeard && !x.selected && s.Role() == dtls.Server:
-			more = s.AppendFlights(now, x.heard, b)
-		}
-		if more {
-			return true
-		}
+	written := b.Len()
+	more = x.appendSecure(now, b)
+	x.countSent(now, b.Transmits()[written:])
+	if more {
+		return true
 	}
 	if x.former != nil && x.former.ended {
 		x.former = nil
@@ -363,6 +364,25 @@ func (x *Transport) appendTransmit(now mono.Time, b *pkt.Batch) (more bool) {
 			}
 		}
 		x.agent.Close(now)
+	}
+	return false
+}
+
+// appendSecure writes what DTLS has to send, and what it carries: along the selected pair, or as a server, as long as there
+// is none, the flights of the handshake back to where the peer's came from, a path with the peer's check.
+func (x *Transport) appendSecure(now mono.Time, b *pkt.Batch) (more bool) {
+	path, ok := x.agent.Path()
+	for _, s := range x.secures() {
+		switch {
+		case s == nil:
+		case ok:
+			more = s.AppendTransmit(now, path, b)
+		case x.hasHeard && !x.selected && s.Role() == dtls.Server:
+			more = s.AppendFlights(now, x.heard, b)
+		}
+		if more {
+			return true
+		}
 	}
 	return false
 }

@@ -58,6 +58,14 @@ func (a *Agent) Pairs() []PairStats {
 	return stats
 }
 
+// RoundTrip returns the smoothed round-trip time of the selected pair; 0 if there is none, or no measurement.
+func (a *Agent) RoundTrip() time.Duration {
+	if a.selected == nil {
+		return 0
+	}
+	return a.selected.rtt
+}
+
 // LocalCandidates returns our candidates, those that checks revealed included.
 func (a *Agent) LocalCandidates() []Candidate { return public(a.local) }
 

@@ -34,6 +34,15 @@ func (p *path) answered() {
 	}
 }
 
+// SetRTT tells a round-trip time that is known before the first packet, as from connectivity checks: what is lost at the
+// beginning is then found out earlier than by the second that RFC 9260 begins with. Later it has no effect.
+func (a *Association) SetRTT(d time.Duration) {
+	if a.state == stateClosed && d > 0 {
+		a.path.init()
+		a.path.measured(d)
+	}
+}
+
 func (p *path) backOff() { p.rto = min(2*p.rto, maxRTO) }
 
 // alive: the peer has acknowledged something.

@@ -1,0 +1,39 @@
+package peer_test
+
+import (
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/parley-rtc/parley/internal/simnet"
+)
+
+// BenchmarkIdlePeer reports what a connected peer holds that has nothing to do: ICE, DTLS 1.3 and SCTP with one channel,
+// both ends' sockets, sessions and network left out.
+func BenchmarkIdlePeer(b *testing.B) {
+	const pairs = 200
+	for b.Loop() {
+		worlds := make([]*world, pairs)
+		for i := range worlds {
+			worlds[i] = newWorld(b, uint64(i), simnet.Path{}, options{}, options{})
+			worlds[i].connect()
+			worlds[i].Run(2 * time.Minute)
+		}
+		full := heap()
+		for _, w := range worlds {
+			for _, s := range []*side{w.a, w.b} {
+				s.Peer = nil
+			}
+		}
+		b.ReportMetric(float64(full-heap())/(2*pairs), "B/peer")
+		runtime.KeepAlive(worlds)
+	}
+}
+
+func heap() int {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
