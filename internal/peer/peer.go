@@ -116,7 +116,7 @@ func (p *Peer) applyData(now mono.Time, data *jsep.Data) error {
 	if data == nil || was != nil && (was.LocalPort != data.LocalPort || was.RemotePort != data.RemotePort) {
 		// "The existing SCTP association is closed, and the new SCTP association is established, if one or both endpoints
 		// signal a new SCTP port" (RFC 8841 section 9.3).
-		p.dissociate()
+		p.dissociate(now)
 		was = nil
 	}
 	if data == nil || data.RemotePort == 0 {
@@ -160,11 +160,14 @@ func (p *Peer) applyData(now mono.Time, data *jsep.Data) error {
 }
 
 // dissociate ends the association.
-func (p *Peer) dissociate() {
-	if p.association != nil {
-		p.association.Abort("the data section is closed")
-		p.association, p.data = nil, nil
+func (p *Peer) dissociate(now mono.Time) {
+	for _, x := range p.transports {
+		if s := x.carrier(); s != nil {
+			x.parting = s.association
+			s.Dissociate(now)
+		}
 	}
+	p.association, p.data = nil, nil
 }
 
 // Association returns the association of the data channels, for its calls; nil if there is none.

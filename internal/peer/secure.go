@@ -37,6 +37,7 @@ type Secure struct {
 	closing      bool // the association has a last word, and then DTLS
 
 	association *sctp.Association
+	handed      bool   // another Secure sends for it; what still comes this way is its all the same
 	scratch     []byte // a packet before it is sealed
 	held        []byte // one that found no room in the batch; it lies in scratch
 
@@ -103,11 +104,23 @@ func (s *Secure) Associate(now mono.Time, cfg sctp.Config) error {
 	}
 	s.association = a
 	a.SetRTT(s.rtt)
-	s.scratch = make([]byte, 0, cfg.MaxPacket)
+	if s.held == nil { // the last word of another is not in it
+		s.scratch = make([]byte, 0, cfg.MaxPacket)
+	}
 	if s.connected {
 		a.Connect(now)
 	}
 	return nil
+}
+
+// Dissociate ends the association, by ABORT, and makes room for another one. What the former has to say still is in its own
+// NextEvent.
+func (s *Secure) Dissociate(now mono.Time) {
+	s.association.Abort("the data section is closed")
+	if s.connected && !s.ended {
+		s.held = s.association.AppendPacket(s.scratch[:0], now)
+	}
+	s.association = nil
 }
 
 // recordOverhead is what a record of either version adds at most, without connection IDs: 13 bytes of header and 8 of
@@ -128,15 +141,18 @@ func (s *Secure) HandlePayload(now mono.Time, payload []byte) {
 // HandOver gives the association to another connection with the same peer, which carries it on: "the state of the SCTP
 // association is not affected" (RFC 8841 section 10.5).
 func (s *Secure) HandOver(now mono.Time, to *Secure) {
-	if s.association == nil || to.association != nil {
+	if !s.carries() || to.association != nil {
 		return
 	}
 	to.association, to.scratch, to.held = s.association, s.scratch, s.held
-	s.association, s.scratch, s.held = nil, nil, nil
+	s.handed, s.scratch, s.held = true, nil, nil
 	if to.connected {
 		to.association.Connect(now)
 	}
 }
+
+// carries reports whether there is an association that this connection sends for.
+func (s *Secure) carries() bool { return s.association != nil && !s.handed }
 
 // Pause says whether there is no path at present: the association then waits instead of counting what nobody answers.
 func (s *Secure) Pause(paused bool) { s.paused = paused }
@@ -160,7 +176,7 @@ func (s *Secure) NextTimeout() mono.Time {
 }
 
 func (s *Secure) ticking() bool {
-	return s.association != nil && s.connected && !s.ended && !s.paused
+	return s.carries() && s.connected && !s.ended && !s.paused
 }
 
 // NextJob and JobDone are those of [dtls.Conn]: the public-key work of the handshake.
@@ -176,7 +192,7 @@ func (s *Secure) JobDone(now mono.Time, j *dtls.Job) {
 func (s *Secure) SetRTT(d time.Duration) {
 	s.rtt = d
 	s.conn.SetRTT(d)
-	if s.association != nil {
+	if s.carries() {
 		s.association.SetRTT(d)
 	}
 }
@@ -238,9 +254,6 @@ func (s *Secure) take(now mono.Time) {
 			s.association.HandlePacket(now, e.Data)
 		case dtls.Closed:
 			s.ended, s.err, s.held = true, e.Err, nil
-			if s.association != nil {
-				s.association.Abort("DTLS is closed") // nothing carries it any more
-			}
 		}
 	}
 }
@@ -252,7 +265,7 @@ func (s *Secure) NextEvent() (Event, bool) {
 	}
 	state := s.State()
 	if state == s.told || state >= DTLSClosed {
-		if s.association != nil {
+		if s.carries() {
 			if e, ok := s.association.NextEvent(); ok {
 				return Event{Kind: OfSCTP, SCTP: e}, true
 			}
@@ -271,7 +284,7 @@ func (s *Secure) Close(now mono.Time) {
 	if s.ended || s.closing {
 		return
 	}
-	if s.connected && s.association != nil {
+	if s.connected && s.carries() {
 		s.closing = true
 		s.association.Abort("")
 		return
@@ -313,11 +326,11 @@ func (s *Secure) AppendFlights(now mono.Time, path pkt.Path, b *pkt.Batch) (more
 // appendPackets seals the association's packets straight into the batch. A run ends with the first record that is
 // shorter than the others; one that is longer begins the next.
 func (s *Secure) appendPackets(now mono.Time, path pkt.Path, b *pkt.Batch) (more bool) {
-	if s.association == nil || !s.connected || s.ended {
+	if !s.connected || s.ended {
 		return false
 	}
 	for {
-		if s.held == nil {
+		if s.held == nil && s.carries() {
 			s.held = s.association.AppendPacket(s.scratch[:0], now)
 		}
 		if len(s.held) == 0 {
@@ -342,7 +355,7 @@ func (s *Secure) appendPackets(now mono.Time, path pkt.Path, b *pkt.Batch) (more
 			}
 			run = sealed
 			s.held = nil
-			if size < segment {
+			if size < segment || !s.carries() {
 				break
 			}
 			s.held = s.association.AppendPacket(s.scratch[:0], now)

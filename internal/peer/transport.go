@@ -9,6 +9,7 @@ import (
 	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
+	"github.com/parley-rtc/parley/protocol/sctp"
 	"github.com/parley-rtc/parley/protocol/sdp"
 )
 
@@ -34,8 +35,9 @@ type Transport struct {
 	told  jsep.Transport // what Apply said last
 
 	secure, next, former *Secure
-	number               int       // of jsep's Association that the newest serves; 0: there was no answer yet
-	formerUntil          mono.Time // when former ends
+	number               int               // of jsep's Association that the newest serves; 0: there was no answer yet
+	formerUntil          mono.Time         // when former ends
+	parting              *sctp.Association // another data section took its place; its last events are to be told
 
 	heard    pkt.Path // where DTLS came from last
 	hasHeard bool
@@ -214,7 +216,7 @@ func (x *Transport) bearer() *Secure { return x.secure }
 // carrier is what the association is on; nil if it is not on this transport.
 func (x *Transport) carrier() *Secure {
 	for _, s := range x.secures() {
-		if s != nil && s.association != nil {
+		if s != nil && s.carries() {
 			return s
 		}
 	}
@@ -292,8 +294,11 @@ func (x *Transport) settle(now mono.Time) {
 			x.secure, x.next = n, nil
 		}
 	}
-	if s := x.secure; s != nil && s.ended && s.err != nil {
+	if s := x.secure; s != nil && s.ended {
 		x.fail(now, s.err)
+		if s.carries() {
+			s.association.Abort("DTLS is closed") // nothing carries it any more
+		}
 	}
 }
 
@@ -353,7 +358,7 @@ func (x *Transport) appendTransmit(now mono.Time, b *pkt.Batch) (more bool) {
 		return true
 	}
 	if x.former != nil && x.former.ended {
-		x.former = nil
+		x.former, x.formerUntil = nil, mono.Never
 	}
 	if x.closing && !x.gone {
 		x.gone = true
@@ -407,6 +412,12 @@ func (x *Transport) nextEvent() (Event, bool) {
 	state := x.DTLSState()
 	if state != x.toldDTLS && state < DTLSClosed {
 		return x.tell(state), true
+	}
+	if x.parting != nil {
+		if e, ok := x.parting.NextEvent(); ok {
+			return Event{Kind: OfSCTP, Transport: x.id, SCTP: e}, true
+		}
+		x.parting = nil
 	}
 	if s := x.carrier(); s != nil {
 		if e, ok := s.association.NextEvent(); ok {
