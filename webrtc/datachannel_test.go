@@ -1,20 +1,440 @@
 package webrtc
 
 import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
-func TestHelloInVirtualTime(t *testing.T) {
+// createDataChannel: the attributes of a channel that nobody has asked anything of.
+func TestDataChannelDefaults(t *testing.T) {
+	pc := fresh(t, Configuration{})
+	ch, err := pc.CreateDataChannel("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ch.Label() != "" || !ch.Ordered() || ch.MaxPacketLifeTime() != nil || ch.MaxRetransmits() != nil || ch.Protocol() != "" || ch.Negotiated() ||
+		ch.ID() != nil || ch.ReadyState() != "connecting" || ch.BufferedAmount() != 0 || ch.BufferedAmountLowThreshold() != 0 || ch.Priority() != "low" {
+		t.Errorf("the channel is %+v", ch)
+	}
+	ch, err = pc.CreateDataChannel("label", &DataChannelInit{Ordered: new(false), MaxRetransmits: new(uint16(7)), Protocol: "chat", ID: new(uint16(3)), Priority: "high"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ch.Label() != "label" || ch.Ordered() || *ch.MaxRetransmits() != 7 || ch.MaxPacketLifeTime() != nil || ch.Protocol() != "chat" || ch.Priority() != "high" {
+		t.Errorf("the channel is %+v", ch)
+	}
+	if ch.ID() != nil {
+		t.Error("the id is not ignored though the channel is not negotiated")
+	}
+	ch, err = pc.CreateDataChannel("", &DataChannelInit{MaxPacketLifeTime: new(uint16(0)), Negotiated: true, ID: new(uint16(65534))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *ch.MaxPacketLifeTime() != 0 || !ch.Negotiated() || *ch.ID() != 65534 {
+		t.Errorf("the channel is %+v", ch)
+	}
+	// USVString: what is no Unicode is replaced.
+	if ch, err = pc.CreateDataChannel("a\xffb", nil); err != nil || ch.Label() != "a\uFFFDb" {
+		t.Errorf("the label is %q: %v", ch.Label(), err)
+	}
+}
+
+// createDataChannel: the exceptions.
+func TestCreateDataChannelErrors(t *testing.T) {
+	pc := fresh(t, Configuration{})
+	long, longest := strings.Repeat("l", 65536), strings.Repeat("l", 65535)
+	for _, c := range []struct {
+		what, label string
+		init        DataChannelInit
+		name        ErrorName
+	}{
+		{"a label of 65536 bytes", long, DataChannelInit{}, TypeError},
+		{"a label of 65536 bytes in fewer characters", strings.Repeat("\u00b5", 32768), DataChannelInit{}, TypeError},
+		{"a label of 65535 bytes", longest, DataChannelInit{}, ""},
+		{"a protocol of 65536 bytes", "", DataChannelInit{Protocol: long}, TypeError},
+		{"a protocol of 65535 bytes", "", DataChannelInit{Protocol: longest}, ""},
+		{"both limits", "", DataChannelInit{MaxPacketLifeTime: new(uint16(0)), MaxRetransmits: new(uint16(0))}, TypeError},
+		{"negotiated without an id", "", DataChannelInit{Negotiated: true}, TypeError},
+		{"the id 65535", "", DataChannelInit{Negotiated: true, ID: new(uint16(65535))}, TypeError},
+		{"the id 65535 that is not negotiated", "", DataChannelInit{ID: new(uint16(65535))}, ""},
+		{"the id 42", "", DataChannelInit{Negotiated: true, ID: new(uint16(42))}, ""},
+		{"the id 42 again", "", DataChannelInit{Negotiated: true, ID: new(uint16(42))}, OperationError},
+		{"a priority that there is not", "", DataChannelInit{Priority: "urgent"}, TypeError},
+	} {
+		ch, err := pc.CreateDataChannel(c.label, &c.init)
+		if c.name != "" {
+			is(t, "CreateDataChannel with "+c.what, err, c.name)
+		} else if err != nil || ch.ReadyState() != DataChannelStateConnecting {
+			t.Errorf("%s: %v", c.what, err)
+		}
+	}
+	pc.Close()
+	_, err := pc.CreateDataChannel(long, nil)
+	is(t, "CreateDataChannel of a closed connection", err, InvalidStateError)
+}
+
+// "If the DTLS role of the SCTP transport has been negotiated": ids are given at once, the client's even and the server's
+// odd (RFC 8832 section 6), and one that is taken is an OperationError.
+func TestDataChannelIDs(t *testing.T) {
 	inWorld(t, func(w *world) {
-		start := time.Now()
+		a, b, x, y := w.connect(Configuration{}, nil)
+		if x.ID() == nil || y.ID() == nil || *x.ID() != *y.ID() || *x.ID()%2 != 1 { // the answerer is the client
+			t.Errorf("the ids are %v and %v", x.ID(), y.ID())
+		}
+		second, err := a.CreateDataChannel("second", nil)
+		w.check(err)
+		if second.ID() == nil || *second.ID() != *x.ID()+2 {
+			t.Errorf("the second id is %v", second.ID())
+		}
+		_, err = a.CreateDataChannel("taken", &DataChannelInit{Negotiated: true, ID: x.ID()})
+		is(t, "CreateDataChannel with an id in use", err, OperationError)
+		if m := a.SCTP().MaxChannels(); m == nil || *m != 65535 {
+			t.Errorf("MaxChannels is %v", m)
+		}
+		other, err := b.CreateDataChannel("other", nil)
+		w.check(err)
+		if *other.ID()%2 != 0 {
+			t.Errorf("the client's id is %d", *other.ID())
+		}
+	})
+}
+
+// The peer sees the channel with all that it was made with.
+func TestDataChannelAtThePeer(t *testing.T) {
+	for _, init := range []*DataChannelInit{
+		nil,
+		{Ordered: new(false), Protocol: "p"},
+		{MaxRetransmits: new(uint16(3)), Priority: PriorityHigh},
+		{Ordered: new(false), MaxPacketLifeTime: new(uint16(500)), Priority: PriorityVeryLow},
+	} {
+		inWorld(t, func(w *world) {
+			_, _, x, y := w.connect(Configuration{}, init)
+			if y.Label() != x.Label() || y.Ordered() != x.Ordered() || y.Protocol() != x.Protocol() || y.Priority() != x.Priority() || y.Negotiated() ||
+				!same(y.MaxRetransmits(), x.MaxRetransmits()) || !same(y.MaxPacketLifeTime(), x.MaxPacketLifeTime()) {
+				t.Errorf("%+v is %+v at the peer", x, y)
+			}
+		})
+	}
+}
+
+func same(a, b *uint16) bool { return a == nil && b == nil || a != nil && b != nil && *a == *b }
+
+// datachannel comes before the channel's own events, also if handlers are set late; the state is open when it comes.
+func TestEventDataChannel(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.pair(Configuration{})
+		x, err := a.CreateDataChannel("first", nil)
+		w.check(err)
+		x.OnOpen(func() {
+			w.check(x.SendText("one"))
+			w.check(x.Send([]byte{2}))
+			w.check(x.Close())
+		})
+		w.negotiate(a, b)
+		time.Sleep(time.Second)
+		var events []string
+		done := make(chan struct{})
+		b.OnDataChannel(func(ch *DataChannel) {
+			// What the peer has sent and said meanwhile waits behind this event.
+			events = append(events, "datachannel "+ch.Label())
+			ch.OnOpen(func() { events = append(events, "open") })
+			ch.OnMessage(func(m Message) { events = append(events, fmt.Sprint(m.IsText, m.Data)) })
+			ch.OnClosing(func() { events = append(events, "closing") })
+			ch.OnClose(func() { events = append(events, "close"); close(done) })
+			ch.OnError(func(e *Error) { events = append(events, "error") })
+		})
+		await(w, done, "the channel's end")
+		want := []string{"datachannel first", "open", "true [111 110 101]", "false [2]", "closing", "close"}
+		if !slices.Equal(events, want) {
+			t.Errorf("the events were %q, not %q", events, want)
+		}
+	})
+}
+
+// A negotiated channel opens on both sides without the event datachannel.
+func TestNegotiatedDataChannel(t *testing.T) {
+	inWorld(t, func(w *world) {
+		_, b, x, y := w.connect(Configuration{}, &DataChannelInit{Negotiated: true, ID: new(uint16(7))})
+		b.OnDataChannel(func(*DataChannel) { t.Error("it was announced") })
+		w.check(x.SendText("to y"))
+		w.check(y.SendText("to x"))
+		for ch, want := range map[*DataChannel]string{x: "to x", y: "to y"} {
+			if m, err := ch.Receive(context.Background()); err != nil || m.Text() != want {
+				t.Errorf("%q came, not %q: %v", m.Text(), want, err)
+			}
+		}
+	})
+}
+
+// send: "If channel.[[ReadyState]] is not "open", throw an InvalidStateError"; a message over maxMessageSize is a TypeError.
+func TestSendErrors(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, _, x, _ := w.connect(Configuration{}, nil)
+		connecting, err := w.connection(w.a, Configuration{}).CreateDataChannel("", nil)
+		w.check(err)
+		is(t, "Send while connecting", connecting.Send(nil), InvalidStateError)
+		is(t, "SendText while connecting", connecting.SendText(""), InvalidStateError)
+		is(t, "SendContext while connecting", connecting.SendContext(context.Background(), nil), InvalidStateError)
+		limit := a.SCTP().MaxMessageSize()
+		if limit != maxReceived {
+			t.Errorf("MaxMessageSize is %d", limit)
+		}
+		is(t, "Send of too much", x.Send(make([]byte, limit+1)), TypeError)
+		w.check(x.Send(make([]byte, limit)))
+		w.check(x.Close())
+		is(t, "Send while closing", x.Send(nil), InvalidStateError)
+	})
+}
+
+// Messages of every size and kind come as they were sent.
+func TestMessages(t *testing.T) {
+	inWorld(t, func(w *world) {
 		_, _, x, y := w.connect(Configuration{}, nil)
-		t.Logf("open on both sides after %v", time.Since(start))
-		got := make(chan string, 1)
-		y.OnMessage(func(m Message) { got <- m.Text() })
-		w.check(x.SendText("hello"))
-		if s := await(w, got, "the message"); s != "hello" {
-			t.Errorf("the message is %q", s)
+		sizes := []int{0, 1, 511, 512, 513, 1200, 65536, maxReceived}
+		data := make([]byte, maxReceived)
+		rand.Read(data)
+		go func() {
+			for _, n := range sizes {
+				w.check(x.SendContext(context.Background(), data[:n]))
+				w.check(x.SendTextContext(context.Background(), strings.Repeat("\u00e4", n/2)))
+			}
+			w.check(x.SendText("\xff is no UTF-8"))
+			w.check(x.Close())
+		}()
+		var got []Message
+		for m, err := range y.Messages(context.Background()) {
+			w.check(err)
+			got = append(got, m)
+		}
+		if len(got) != 2*len(sizes)+1 {
+			t.Fatalf("%d messages came", len(got))
+		}
+		for i, n := range sizes {
+			if b, s := got[2*i], got[2*i+1]; b.IsText || !bytes.Equal(b.Data, data[:n]) || !s.IsText || s.Text() != strings.Repeat("\u00e4", n/2) {
+				t.Errorf("%d bytes did not come as they were sent", n)
+			}
+		}
+		if s := got[2*len(sizes)].Text(); s != "\uFFFD is no UTF-8" {
+			t.Errorf("the string came as %q", s)
+		}
+		if _, err := y.Receive(context.Background()); err != io.EOF {
+			t.Errorf("after the end Receive returned %v", err)
+		}
+	})
+}
+
+// bufferedAmount grows with send, falls as data leave, fires bufferedamountlow once below the threshold, and is not reset
+// when the channel closes.
+func TestBufferedAmount(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, _, x, y := w.connect(Configuration{}, nil)
+		x.SetBufferedAmountLowThreshold(100_000)
+		if x.BufferedAmountLowThreshold() != 100_000 {
+			t.Errorf("the threshold is %d", x.BufferedAmountLowThreshold())
+		}
+		low := make(chan uint64, 100)
+		x.OnBufferedAmountLow(func() { low <- x.BufferedAmount() })
+		message := make([]byte, 50_000)
+		for i := range 10 {
+			w.check(x.Send(message))
+			if n := x.BufferedAmount(); n == 0 || n > uint64(50_000*(i+1)) {
+				t.Errorf("after %d messages %d bytes are buffered", i+1, n)
+			}
+		}
+		if n := await(w, low, "bufferedamountlow"); n > 100_000 {
+			t.Errorf("bufferedamountlow came with %d bytes", n)
+		}
+		for range 10 {
+			if _, err := y.Receive(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if n := x.BufferedAmount(); n != 0 || len(low) != 0 {
+			t.Errorf("%d bytes are buffered in the end, and %d events came", n, len(low))
+		}
+		w.check(x.Send(message))
+		w.check(x.Send(message))
+		before := x.BufferedAmount()
+		w.check(a.Close())
+		if after := x.BufferedAmount(); after == 0 || after > before {
+			t.Errorf("closing made %d of %d", after, before)
+		}
+	})
+}
+
+// Send never waits: at 16 MiB it returns ErrBufferFull, an OperationError. SendContext waits for room, and until ctx is done.
+func TestBackPressure(t *testing.T) {
+	inWorld(t, func(w *world) {
+		_, _, x, y := w.connect(Configuration{}, nil)
+		message := make([]byte, 64<<10)
+		n := 0
+		for ; ; n++ {
+			err := x.Send(message)
+			if err == nil {
+				continue
+			}
+			is(t, "Send into a full buffer", err, OperationError)
+			if !errors.Is(err, ErrBufferFull) {
+				t.Errorf("%v is not ErrBufferFull", err)
+			}
+			break
+		}
+		if n < maxBuffered/len(message)-1 {
+			t.Errorf("the buffer was full after %d messages", n)
+		}
+		// Nobody reads, so the window closes: after that and 16 MiB buffered nothing moves.
+		for range 2000 {
+			time.Sleep(100 * time.Millisecond)
+			for x.Send(message) == nil {
+				n++
+			}
+		}
+		if total := n * len(message); total > 2*maxBuffered+2<<20 {
+			t.Errorf("%d bytes were taken though nobody reads", total)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		if err := x.SendContext(ctx, message); err != context.DeadlineExceeded {
+			t.Errorf("SendContext returned %v", err)
+		}
+		cancel()
+		go func() {
+			w.check(x.SendContext(context.Background(), []byte("last")))
+			w.check(x.Close())
+		}()
+		count := 0
+		for m, err := range y.Messages(context.Background()) {
+			w.check(err)
+			if count++; string(m.Data) == "last" {
+				break
+			}
+		}
+		if count != n+1 {
+			t.Errorf("%d of %d messages came", count, n+1)
+		}
+	})
+}
+
+// close: what was sent is delivered, "closing" and "close" come at the peer, and "close" here.
+func TestCloseDataChannel(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b, x, y := w.connect(Configuration{}, nil)
+		here, there := make(chan struct{}), make(chan struct{})
+		x.OnClose(func() { close(here) })
+		x.OnClosing(func() { t.Error("closing came to who has closed") })
+		y.OnClosing(func() {
+			if s := y.ReadyState(); s != DataChannelStateClosing && s != DataChannelStateClosed {
+				t.Errorf("the state is %s", s)
+			}
+		})
+		y.OnClose(func() { close(there) })
+		data := make([]byte, 200<<10)
+		for range 20 {
+			w.check(x.Send(data))
+		}
+		w.check(x.Close())
+		w.check(x.Close())
+		if x.ReadyState() != DataChannelStateClosing {
+			t.Errorf("the state is %s", x.ReadyState())
+		}
+		n := 0
+		for m, err := range y.Messages(context.Background()) {
+			w.check(err)
+			n += len(m.Data)
+		}
+		if n != 20*len(data) {
+			t.Errorf("%d bytes came", n)
+		}
+		await(w, here, "close")
+		await(w, there, "close at the peer")
+		if x.ReadyState() != DataChannelStateClosed || y.ReadyState() != DataChannelStateClosed {
+			t.Errorf("the states are %s and %s", x.ReadyState(), y.ReadyState())
+		}
+		if a.ConnectionState() != PeerConnectionStateConnected || b.ConnectionState() != PeerConnectionStateConnected {
+			t.Error("the connection did not outlive the channel")
+		}
+		// The id is free again.
+		again, err := a.CreateDataChannel("again", nil)
+		w.check(err)
+		if *again.ID() != *x.ID() {
+			t.Errorf("the next id is %d", *again.ID())
+		}
+	})
+}
+
+// A channel that is closed before anybody knows of it is closed at once, with the event close.
+func TestCloseBeforeOpen(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.pair(Configuration{})
+		x, err := a.CreateDataChannel("never", nil)
+		w.check(err)
+		gone := make(chan struct{})
+		x.OnClose(func() { close(gone) })
+		x.OnOpen(func() { t.Error("it was opened") })
+		w.check(x.Close())
+		await(w, gone, "close")
+		b.OnDataChannel(func(ch *DataChannel) { t.Error("the peer has learned of it") })
+		w.negotiate(a, b)
+		time.Sleep(time.Second)
+	})
+}
+
+// A channel is a stream of bytes for io.Copy.
+func TestReadWriteCloser(t *testing.T) {
+	inWorld(t, func(w *world) {
+		_, _, x, y := w.connect(Configuration{}, nil)
+		data := make([]byte, 10<<20)
+		rand.Read(data)
+		go func() {
+			rw := x.ReadWriteCloser()
+			if n, err := io.Copy(rw, bytes.NewReader(data)); err != nil || n != int64(len(data)) {
+				t.Errorf("%d bytes were written: %v", n, err)
+			}
+			w.check(rw.Close())
+		}()
+		sum := sha256.New()
+		n, err := io.Copy(sum, y.ReadWriteCloser())
+		if err != nil || n != int64(len(data)) || [32]byte(sum.Sum(nil)) != sha256.Sum256(data) {
+			t.Errorf("%d bytes were read: %v", n, err)
+		}
+	})
+}
+
+// A handler and Receive may take turns, and neither loses anything.
+func TestHandlerThenReceive(t *testing.T) {
+	inWorld(t, func(w *world) {
+		_, _, x, y := w.connect(Configuration{}, nil)
+		got := make(chan string, 10)
+		y.OnMessage(func(m Message) {
+			got <- m.Text()
+			y.OnMessage(nil)
+		})
+		for i := range 3 {
+			w.check(x.SendText(fmt.Sprint(i)))
+		}
+		first := await(w, got, "a message")
+		for i := 1; i < 3; i++ {
+			m, err := y.Receive(context.Background())
+			w.check(err)
+			first += m.Text()
+		}
+		if first != "012" {
+			t.Errorf("the messages came as %q", first)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		if _, err := y.Receive(ctx); err != context.Canceled {
+			t.Errorf("Receive returned %v", err)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package webrtc
 import (
 	"log/slog"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -69,7 +70,7 @@ func (d *dispatcher) run() {
 	}
 }
 
-// close drops what was not delivered and, unless it is called by a handler, waits for the handler that is running.
+// close drops what was not delivered, and what comes from now on.
 func (d *dispatcher) close() {
 	d.mu.Lock()
 	d.closed, d.queue, d.head, d.kept = true, nil, 0, 0
@@ -120,10 +121,23 @@ func on[T any](d *dispatcher, h *hook[T], f func(T)) {
 		return
 	}
 	d.kept -= len(h.kept)
-	waiting := append([]func(){}, d.queue[d.head:]...)
-	d.queue, d.head = append(h.kept, waiting...), 0
+	d.insert(h.kept...)
 	h.kept = nil
-	if !d.closed && !d.running {
+}
+
+// first queues a call before all others.
+func (d *dispatcher) first(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.insert(f)
+}
+
+func (d *dispatcher) insert(fs ...func()) {
+	if d.closed {
+		return
+	}
+	d.queue, d.head = slices.Concat(fs, d.queue[d.head:]), 0
+	if !d.running {
 		d.running = true
 		go d.run()
 	}
@@ -160,8 +174,8 @@ type gate struct {
 	waiting []func()
 }
 
-// pass queues a call behind a gate.
-func (d *dispatcher) pass(g *gate, f func()) {
+// pass queues a call behind a gate, and returns false if too much waits there.
+func (d *dispatcher) pass(g *gate, f func()) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
@@ -170,7 +184,10 @@ func (d *dispatcher) pass(g *gate, f func()) {
 	case d.closed:
 	case d.keep("of a data channel"):
 		g.waiting = append(g.waiting, f)
+	default:
+		return false
 	}
+	return true
 }
 
 // open opens a gate.

@@ -1,80 +1,28 @@
 package webrtc
 
 import (
-	"context"
-	"net"
-	"net/netip"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/parley-rtc/parley/internal/gather"
 	"github.com/parley-rtc/parley/internal/loop"
 	"github.com/parley-rtc/parley/internal/simnet"
-	"github.com/parley-rtc/parley/internal/udp"
-	"github.com/parley-rtc/parley/protocol/mono"
-	"github.com/parley-rtc/parley/protocol/pkt"
+	"github.com/parley-rtc/parley/internal/simnet/simloop"
 )
 
-// simMachine is a virtual host as a program sees it: where a loop gets its sockets from, and gathering all else.
-type simMachine struct{ host *simnet.Host }
-
-func (m simMachine) Now() mono.Time { return m.host.Network().Now() }
-
-func (m simMachine) Open(_ pkt.Socket, cfg udp.Config, arrive func(*pkt.Datagram)) (loop.NetworkSocket, error) {
-	s, err := m.host.Bind(cfg.Local, func(_ mono.Time, d *pkt.Datagram) { arrive(d) })
-	if err != nil {
-		return nil, err
-	}
-	return simSocket{s}, nil
-}
-
-type simSocket struct{ *simnet.Socket }
-
-func (s simSocket) LocalAddr() netip.AddrPort { return s.Local() }
-
-func (s simSocket) Send(ts []*pkt.Transmit, c *udp.Counters) {
-	for _, t := range ts {
-		s.Transmit(*t)
-		c.Sent += uint64(t.Segments())
-	}
-}
-
-func (s simSocket) Close() error {
-	s.Socket.Close()
-	return nil
-}
-
-func (m simMachine) Addresses() (all []gather.Address, _ error) {
-	for _, a := range m.host.Addrs() {
-		all = append(all, gather.Address{IP: a, Interface: "sim0"})
-	}
-	return all, nil
-}
-
-func (m simMachine) Watch(func()) (stop func()) { return func() {} }
-
-func (m simMachine) Lookup(_ context.Context, name string) ([]netip.Addr, error) {
-	return m.host.Network().Lookup(name)
-}
-
-func (m simMachine) Dial(ctx context.Context, _ netip.Addr, remote netip.AddrPort) (net.Conn, error) {
-	return m.host.DialContext(ctx, "tcp", remote.String())
-}
-
-func (m simMachine) Listen(local netip.AddrPort) (net.Listener, error) { return m.host.Listen(local) }
-
-// on returns the Network of programs on a virtual host.
-func onHost(h *simnet.Host) *Network {
-	m := simMachine{h}
-	return &Network{host: m, poller: func() (loop.Poller, error) { return loop.NewMailbox(m), nil }}
+// onHost returns the Network of programs on a virtual host.
+func onHost(h *simloop.Host) *Network {
+	return &Network{host: h, poller: func() (loop.Poller, error) { return h.Poller(), nil }}
 }
 
 // world is two hosts, each 10 ms from the middle of the internet.
 type world struct {
 	*testing.T
-	net  *simnet.Network
-	a, b *Network
+	net          *simnet.Network
+	hostA, hostB *simloop.Host
+	a, b         *Network
+	signaling    sync.Mutex
 }
 
 // inWorld runs f in virtual time.
@@ -83,7 +31,9 @@ func inWorld(t *testing.T, f func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		n := simnet.New(1)
 		path := simnet.Path{Delay: 10 * time.Millisecond}
-		w := &world{T: t, net: n, a: onHost(n.Internet().Host("a", path, "203.0.113.1")), b: onHost(n.Internet().Host("b", path, "203.0.113.2"))}
+		w := &world{T: t, net: n,
+			hostA: simloop.New(n.Internet().Host("a", path, "203.0.113.1")), hostB: simloop.New(n.Internet().Host("b", path, "203.0.113.2"))}
+		w.a, w.b = onHost(w.hostA), onHost(w.hostB)
 		n.Live()
 		defer n.Close()
 		f(w)
@@ -104,18 +54,18 @@ func (w *world) connection(n *Network, cfg Configuration) *PeerConnection {
 	return pc
 }
 
-// trickle has each told the other's candidates, those that were gathered before included.
+// trickle has each told the other's candidates, those that were gathered before included, but not while descriptions are on
+// their way: they come after them, as over one signaling channel.
 func (w *world) trickle(a, b *PeerConnection) {
-	a.OnICECandidate(func(c *ICECandidate) {
-		if err := b.AddICECandidate(c); err != nil && b.SignalingState() != SignalingStateClosed {
-			w.Error(err)
-		}
-	})
-	b.OnICECandidate(func(c *ICECandidate) {
-		if err := a.AddICECandidate(c); err != nil && a.SignalingState() != SignalingStateClosed {
-			w.Error(err)
-		}
-	})
+	for from, to := range map[*PeerConnection]*PeerConnection{a: b, b: a} {
+		from.OnICECandidate(func(c *ICECandidate) {
+			w.signaling.Lock()
+			defer w.signaling.Unlock()
+			if err := to.AddICECandidate(c); err != nil && to.SignalingState() != SignalingStateClosed {
+				w.Error(err)
+			}
+		})
+	}
 }
 
 func (w *world) check(err error) {
@@ -128,6 +78,8 @@ func (w *world) check(err error) {
 // negotiate makes a's offer and b's answer, and lets candidates trickle from then on.
 func (w *world) negotiate(a, b *PeerConnection) {
 	w.Helper()
+	w.signaling.Lock()
+	defer w.signaling.Unlock()
 	w.check(a.SetLocalDescription(nil))
 	w.check(b.SetRemoteDescription(*a.LocalDescription()))
 	w.check(b.SetLocalDescription(nil))

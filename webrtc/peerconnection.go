@@ -397,7 +397,6 @@ func (pc *PeerConnection) GatheringComplete(ctx context.Context) error {
 func (pc *PeerConnection) Close() error {
 	pc.closeOnce.Do(func() {
 		pc.call(pc.shutdown)
-		pc.events.close()
 		go func() {
 			<-pc.ended
 			pc.events.wait()

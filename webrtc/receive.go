@@ -27,6 +27,7 @@ type incoming struct {
 	head      int
 	handler   func(Message)
 	scheduled bool // the dispatcher will come for the messages
+	parked    bool // it came, and there was no handler
 	ended     bool
 	err       error         // what Receive returns after the last message
 	arrived   chan struct{} // closed when there is something; nil if nobody waits
@@ -41,17 +42,11 @@ func (ch *DataChannel) receive(m Message) {
 		return
 	}
 	ch.messages = append(ch.messages, m)
-	if ch.handler != nil {
-		ch.schedule()
+	if !ch.scheduled && !ch.parked {
+		ch.scheduled = ch.pc.events.pass(ch.gate, ch.deliver)
+		ch.parked = !ch.scheduled
 	}
 	ch.notify()
-}
-
-func (ch *DataChannel) schedule() {
-	if !ch.scheduled {
-		ch.scheduled = true
-		ch.pc.events.pass(ch.gate, ch.deliver)
-	}
 }
 
 func (ch *DataChannel) notify() {
@@ -82,7 +77,7 @@ func (in *incoming) pop() (m Message, ok bool) {
 func (ch *DataChannel) deliver() {
 	ch.rmu.Lock()
 	n := len(ch.messages) - ch.head
-	ch.scheduled = false
+	ch.scheduled, ch.parked = false, ch.handler == nil
 	ch.rmu.Unlock()
 	for range n {
 		ch.rmu.Lock()
@@ -91,6 +86,8 @@ func (ch *DataChannel) deliver() {
 		ok := f != nil
 		if ok {
 			m, ok = ch.pop()
+		} else {
+			ch.parked = true // it was taken away
 		}
 		ch.rmu.Unlock()
 		if !ok {
@@ -108,8 +105,9 @@ func (ch *DataChannel) OnMessage(f func(Message)) {
 	ch.rmu.Lock()
 	defer ch.rmu.Unlock()
 	ch.handler = f
-	if f != nil && ch.head < len(ch.messages) {
-		ch.schedule()
+	if f != nil && ch.parked {
+		ch.parked, ch.scheduled = false, true
+		ch.pc.events.first(ch.deliver)
 	}
 }
 

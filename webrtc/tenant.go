@@ -289,6 +289,7 @@ func (pc *PeerConnection) transport(id int) *DTLSTransport {
 
 // shutdown closes the connection.
 func (pc *PeerConnection) shutdown(now mono.Time) {
+	pc.events.close()
 	d := pc.render()
 	pc.final.Store(&d)
 	pc.session.Close()
