@@ -218,7 +218,7 @@ func (s *Socket) Transmit(t pkt.Transmit) {
 		n := min(size, len(t.Payload))
 		p := h.net.packet(UDP, netip.AddrPortFrom(src, s.local.Port()), t.Remote, t.Payload[:n])
 		t.Payload = t.Payload[n:]
-		p.ECN, p.DSCP = t.ECN, t.DSCP
+		p.ECN, p.DSCP, p.unfragmented = t.ECN, t.DSCP, t.Unfragmented
 		if h.sockets[s.local] != s {
 			h.drop(p, "closed")
 			continue

@@ -22,6 +22,10 @@ type Path struct {
 	Rate  int64 // bits a second, headers of IP and above included; 0: no limit
 	Queue int   // bytes that may wait for the rate, beyond which packets are dropped; 0: 64 KiB
 	MTU   int   // largest packet in bytes, IP header included; larger ones are dropped without a word; 0: no limit
+
+	// Fragments says that packets beyond the MTU are not dropped but cut, if they are of IPv4 and not Unfragmented. They
+	// come whole or, if a fragment is lost, not at all.
+	Fragments bool
 }
 
 const defaultQueue = 64 << 10
@@ -131,15 +135,23 @@ func (d *direction) send(p *Packet) {
 	now := d.net.clock()
 	d.from.base().tap(p)
 	d.stats.Sent++
-	if d.path.MTU > 0 && p.Size() > d.path.MTU {
-		d.stats.TooBig++
-		d.drop(p, "too-big")
-		return
+	size, fragments := p.Size(), 1
+	if d.path.MTU > 0 && size > d.path.MTU {
+		if !d.path.Fragments || p.unfragmented || p.Dst.Addr().Is6() {
+			d.stats.TooBig++
+			d.drop(p, "too-big")
+			return
+		}
+		each := (d.path.MTU - ipHeader) &^ 7
+		fragments = (size - ipHeader + each - 1) / each
+		size += (fragments - 1) * ipHeader
 	}
-	if d.lost() {
-		d.stats.Lost++
-		d.drop(p, "lost")
-		return
+	for range fragments {
+		if d.lost() {
+			d.stats.Lost++
+			d.drop(p, "lost")
+			return
+		}
 	}
 	leaves := now
 	if d.path.Rate > 0 {
@@ -147,12 +159,12 @@ func (d *direction) send(p *Packet) {
 		if queue == 0 {
 			queue = defaultQueue
 		}
-		if waiting := d.waiting(now); waiting > 0 && waiting+p.Size() > queue {
+		if waiting := d.waiting(now); waiting > 0 && waiting+size > queue {
 			d.stats.Overflowed++
 			d.drop(p, "overflow")
 			return
 		}
-		leaves = max(now, d.free).Add(transmission(p.Size(), d.path.Rate))
+		leaves = max(now, d.free).Add(transmission(size, d.path.Rate))
 		d.free = leaves
 	}
 	arrives := leaves.Add(d.path.Delay)

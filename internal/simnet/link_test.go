@@ -213,6 +213,27 @@ func TestMTU(t *testing.T) {
 	}
 }
 
+func TestFragments(t *testing.T) {
+	n := simnet.New(1)
+	a := n.Internet().Host("a", simnet.Path{MTU: 600, Fragments: true, Rate: 8000}, "192.0.2.1", "2001:db8::1")
+	b := n.Internet().Host("b", simnet.Path{}, "192.0.2.2", "2001:db8::2")
+	var came []int
+	var at mono.Time
+	four := bind(t, b, "192.0.2.2:9", func(now mono.Time, d *pkt.Datagram) { came, at = append(came, len(d.Payload)), now })
+	six := bind(t, b, "[2001:db8::2]:9", func(_ mono.Time, d *pkt.Datagram) { came = append(came, len(d.Payload)) })
+	began := n.Now()
+	bind(t, a, "192.0.2.1:9", nil).Send(four.Local(), make([]byte, 1172)) // 1200 bytes: 20 of them and 576, 576, 28
+	bind(t, a, "192.0.2.1:10", nil).Transmit(pkt.Transmit{Path: pkt.Path{Remote: four.Local()}, Unfragmented: true, Payload: make([]byte, 573)})
+	bind(t, a, "[2001:db8::1]:9", nil).Send(six.Local(), make([]byte, 553))
+	n.Run(time.Minute)
+	if fmt.Sprint(came) != "[1172]" || a.Link().Up().TooBig != 2 {
+		t.Errorf("%v came, %+v", came, a.Link().Up())
+	}
+	if took := at.Sub(began); took != 1240*time.Millisecond {
+		t.Errorf("three fragments take %v, want the time of 1240 bytes", took)
+	}
+}
+
 func TestUpAndDownDiffer(t *testing.T) {
 	n := simnet.New(1)
 	a := n.Internet().Host("a", simnet.Path{}, "192.0.2.1")

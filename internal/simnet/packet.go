@@ -35,11 +35,13 @@ type Packet struct {
 	DSCP     pkt.DSCP
 	Payload  []byte
 	tcp      segment
+
+	unfragmented bool // it must not be fragmented on the way
 }
 
 // Size returns the number of bytes on the wire, headers of IP and above included.
 func (p *Packet) Size() int {
-	ip := 20
+	ip := ipHeader
 	if p.Dst.Addr().Is6() {
 		ip = 40
 	}
@@ -50,6 +52,7 @@ func (p *Packet) Size() int {
 }
 
 const (
+	ipHeader  = 20 // of IPv4
 	tcpHeader = 20
 	udpHeader = 8
 )

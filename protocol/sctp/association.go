@@ -21,9 +21,13 @@ type Config struct {
 	Server bool
 	// LocalPort and RemotePort are the SCTP ports (a=sctp-port, RFC 8841). Default 5000.
 	LocalPort, RemotePort uint16
-	// MaxPacket is the size of the largest packet to send, in bytes. Default 1160: what DTLS leaves of a datagram of
-	// 1200. At least 512.
+	// MaxPacket is the size of the largest packet to send, in bytes: how far path MTU discovery goes (MAX_PLPMTU of RFC
+	// 8899). Default 1412: what IPv6, UDP and DTLS leave of Ethernet's 1500. 512 to 65535.
 	MaxPacket int
+	// BasePacket is the size of packets to begin with, which most paths carry (BASE_PLPMTU). Default 1160, what DTLS
+	// leaves of a datagram of 1200, or MaxPacket if that is less. If the two are equal, nothing is discovered: so it must
+	// be where the layers below cannot send what Unfragmented says.
+	BasePacket int
 	// MaxMessageSize is the size of the largest message to receive, in bytes; a channel on which a larger one comes is
 	// closed. Default 256 KiB.
 	MaxMessageSize int
@@ -61,7 +65,8 @@ func (c *Config) Validate() error {
 	if c.RemotePort == 0 {
 		c.RemotePort = 5000
 	}
-	def(&c.MaxPacket, 1160)
+	def(&c.MaxPacket, max(1412, c.BasePacket))
+	def(&c.BasePacket, min(1160, c.MaxPacket))
 	def(&c.MaxMessageSize, 256<<10)
 	def(&c.SendBuffer, 16<<20)
 	def(&c.ReceiveBuffer, 16<<20)
@@ -71,6 +76,8 @@ func (c *Config) Validate() error {
 		return errors.New("sctp: Config.Rand is missing")
 	case c.MaxPacket < 512 || c.MaxPacket > 65535:
 		return fmt.Errorf("sctp: Config.MaxPacket is %d, it must be 512 to 65535", c.MaxPacket)
+	case c.BasePacket < 512 || c.BasePacket > c.MaxPacket:
+		return fmt.Errorf("sctp: Config.BasePacket is %d, it must be 512 to MaxPacket, which is %d", c.BasePacket, c.MaxPacket)
 	case c.MaxMessageSize < 0 || c.PeerMaxMessageSize < 0 || c.SendBuffer < 0 || c.ReceiveBuffer < 0:
 		return errors.New("sctp: a size in Config is negative")
 	case c.MaxMessageSize > 1<<30:
@@ -112,6 +119,7 @@ const (
 	timerSack
 	timerHeartbeat
 	timerReset
+	timerPMTU // a probe of the path MTU was not answered
 	timers
 )
 
@@ -154,6 +162,8 @@ type Association struct {
 	errors      int // in a row, without a sign of life
 	stopTries   int
 	path        path
+	mtu         pathMTU
+	whole       bool   // the last packet must not be fragmented
 	heartbeat   uint64 // the nonce that is not answered; 0: none
 	lastSent    mono.Time
 	sackPending bool // there is something to acknowledge
@@ -203,9 +213,10 @@ type Stats struct {
 	DroppedWindow                    uint64 // chunks beyond the window
 	DroppedUnknownChannel            uint64 // messages
 	DuplicateChunks                  uint64
+	BlackHoles                       uint64        // the path carried no more what it did
 	RTT                              time.Duration // smoothed; 0 before the first measurement
 	CongestionWindow, Outstanding    int
-	PeerWindow, ReceiveBuffered, MTU int
+	PeerWindow, ReceiveBuffered, MTU int // the MTU is the size of SCTP packets (PLPMTU of RFC 8899)
 }
 
 // New makes an association that has sent nothing yet and answers a peer's INIT.
@@ -242,7 +253,8 @@ func (a *Association) begin() {
 // start sets the first TSN of what this end sends, which is the first number of its requests too.
 func (a *Association) start(tsn uint32) {
 	a.myTSN = tsn
-	a.send.init(tsn, a.cfg.MaxPacket)
+	a.mtu = pathMTU{size: a.cfg.BasePacket}
+	a.send.init(tsn, a.mtu.size)
 	a.reset = resetter{next: tsn}
 }
 
@@ -270,7 +282,7 @@ func (a *Association) Stats() Stats {
 	s.RTT = a.path.srtt
 	s.CongestionWindow, s.Outstanding = a.send.cc.window, a.send.outstanding
 	s.PeerWindow, s.ReceiveBuffered = a.send.peerWindow, a.receive.held
-	s.MTU = a.cfg.MaxPacket
+	s.MTU = a.mtu.size
 	return s
 }
 
@@ -437,7 +449,7 @@ const maxControl = 1024
 
 // answer sends a chunk with one of the next packets.
 func (a *Association) answer(c []byte) {
-	if len(a.control)+len(c) <= min(maxControl, a.cfg.MaxPacket-headerSize-4) {
+	if len(a.control)+len(c) <= min(maxControl, a.mtu.size-headerSize-4) {
 		a.control = append(a.control, c...)
 	}
 }
@@ -481,6 +493,8 @@ func (a *Association) HandleTimeout(now mono.Time) {
 			a.heartbeatTimeout(now)
 		case timerReset:
 			a.resetTimeout(now)
+		case timerPMTU:
+			a.probeUnanswered(now)
 		}
 	}
 }
@@ -497,6 +511,7 @@ func (a *Association) NextTimeout() mono.Time {
 // AppendPacket appends the next packet to dst, or nothing if there is none to be sent now. It needs room for MaxPacket
 // bytes.
 func (a *Association) AppendPacket(dst []byte, now mono.Time) []byte {
+	a.whole = false
 	if len(a.replies) > 0 {
 		dst = append(dst, a.replies[0]...)
 		a.replies = a.replies[1:]
@@ -515,7 +530,17 @@ func (a *Association) AppendPacket(dst []byte, now mono.Time) []byte {
 		tag = 0
 	}
 	b := appendHeader(dst, a.cfg.LocalPort, a.cfg.RemotePort, tag)
-	b, bare := a.appendChunks(b, start+a.cfg.MaxPacket, now)
+	bare := true
+	if a.mtu.due && a.state == stateEstablished {
+		b = a.appendProbe(b, start, now)
+		a.whole = true
+	} else {
+		a.send.launched = 0
+		b, bare = a.appendChunks(b, start+a.mtu.size, now)
+		size := len(b) - start
+		a.whole = size > a.cfg.BasePacket && size <= a.mtu.size
+		a.mark(size)
+	}
 	if len(b) == start+headerSize {
 		return dst
 	}
@@ -525,6 +550,11 @@ func (a *Association) AppendPacket(dst []byte, now mono.Time) []byte {
 	a.sentPacket()
 	return b
 }
+
+// Unfragmented reports whether the packet that AppendPacket has just returned must not be fragmented on its way (DF, or for
+// IPv6 no fragmentation by the sender; RFC 8899 section 3, item 2): probes, and what is larger than BasePacket. What must be
+// larger than the path carries may be.
+func (a *Association) Unfragmented() bool { return a.whole }
 
 func (a *Association) sentPacket() { a.stats.PacketsSent++ }
 
@@ -554,7 +584,6 @@ func (a *Association) appendChunks(b []byte, limit int, now mono.Time) (_ []byte
 		return appendChunk(b, typeShutdownAck, 0, nil), true
 	}
 	plain := len(b)
-	mustSack := a.due&dueSack != 0
 	if a.sackPending {
 		b = a.appendSack(b, limit) // taken back below if nothing else goes with it
 	}
@@ -574,11 +603,11 @@ func (a *Association) appendChunks(b []byte, limit int, now mono.Time) (_ []byte
 	}
 	if a.due&dueHeartbeat != 0 && len(b)+heartbeatSize <= limit {
 		a.due &^= dueHeartbeat
-		b = a.appendHeartbeat(b, now)
+		b = appendHeartbeat(b, a.heartbeat, now)
 	}
 	b = a.appendData(b, limit, now)
 	if withSack > plain {
-		if len(b) == withSack && !mustSack {
+		if len(b) == withSack && a.due&dueSack == 0 {
 			return b[:plain], true
 		}
 		a.sackSent()

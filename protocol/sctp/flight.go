@@ -12,6 +12,7 @@ const noTSN = math.MinInt64
 func (s *sender) launch(tsn int64) {
 	c := s.at(tsn)
 	c.fate = flying
+	s.launched++
 	s.outstanding += c.size
 	c.before, c.after = s.latest, noTSN
 	if s.latest == noTSN {

@@ -312,7 +312,7 @@ func fuzzed(t *testing.T, state byte, interleave bool) *wireEnd {
 		cfg.MaxMessageSize, cfg.ReceiveBuffer, cfg.SendBuffer, cfg.MaxChannels = 4096, 1<<14, 1<<16, 8
 	})
 	w.myTag, w.myTSN = 1, fuzzTSN
-	w.send.init(fuzzTSN, w.cfg.MaxPacket)
+	w.start(fuzzTSN)
 	w.reset.next = fuzzTSN
 	open := func() {
 		for i, cfg := range []ChannelConfig{{}, {Unordered: true, Reliability: MaxRetransmits}, {Reliability: MaxLifetime, Limit: 500}} {

@@ -65,10 +65,10 @@ func (e *end) AppendTransmit(now mono.Time, b *pkt.Batch) (more bool) {
 			if p = e.mangle(p); p == nil {
 				continue
 			}
-			b.Append(pkt.Transmit{Path: pkt.Path{Remote: e.remote}, Payload: p})
+			b.Append(pkt.Transmit{Path: pkt.Path{Remote: e.remote}, Unfragmented: e.Unfragmented(), Payload: p})
 			continue
 		}
-		b.Commit(pkt.Transmit{Path: pkt.Path{Remote: e.remote}, Payload: p})
+		b.Commit(pkt.Transmit{Path: pkt.Path{Remote: e.remote}, Unfragmented: e.Unfragmented(), Payload: p})
 	}
 }
 

@@ -145,6 +145,9 @@ func (a *Association) enterRecovery(lost int) {
 // miss marks a flying chunk as lost, or gives its message up.
 func (a *Association) miss(now mono.Time, tsn int64, c *outChunk) {
 	s := &a.send
+	if c.packet > 0 {
+		a.notCarried(now, c.sentAt, int(c.packet))
+	}
 	s.land(c, missing)
 	s.peerWindow += c.size // section 6.2.1, rule C
 	s.missing++

@@ -243,50 +243,67 @@ func TestPartialReliability(t *testing.T) {
 		"reordered":              {simnet.Path{Delay: way, Loss: 0.05, Reorder: 0.3, ReorderBy: 20 * time.Millisecond, Duplicate: 0.1}, ChannelConfig{Reliability: MaxRetransmits}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := newDuo(t, c.path).connect()
-			partly, surely := d.a.opens(c.cfg), d.a.opens(ChannelConfig{})
-			d.net.Run(3 * time.Second)
-			const count = 400
-			var sent [count]mono.Time
-			for i := range count {
-				sent[i] = d.net.Now()
-				d.a.sends(partly, fmt.Sprintf("%0*d", 5+i%5*800, i)) // some in several chunks
-				d.a.sends(surely, fmt.Sprint("sure ", i))
-				d.net.Run(10 * time.Millisecond)
+			t.Parallel()
+			const count, seeds = 400, 4
+			came := 0
+			for seed := range uint64(seeds) {
+				came += partly(t, seed, c.path, c.cfg, count)
 			}
-			d.until("delivered", func() bool { return len(d.b.got[surely]) == count })
-			d.until("done", func() bool { return d.a.send.empty() })
-			d.net.Run(time.Second)
-			seen := map[int]bool{}
-			last := -1
-			for _, m := range d.b.got[partly] {
-				var i int
-				fmt.Sscan(strings.TrimLeft(m, "0")+" 0", &i)
-				if seen[i] {
-					t.Errorf("message %d came twice", i)
-				}
-				seen[i] = true
-				if i < last && !c.cfg.Unordered {
-					t.Errorf("message %d came after %d", i, last)
-				}
-				last = max(last, i)
-				if c.cfg.Reliability == MaxLifetime && c.cfg.Unordered {
-					limit := time.Duration(c.cfg.Limit)*time.Millisecond + way
-					if took := d.b.at[m].Sub(sent[i]); took > limit {
-						t.Errorf("message %d took %v", i, took)
-					}
-				}
+			if came < seeds*count/4 {
+				t.Errorf("%d of %d messages came", came, seeds*count)
 			}
-			got, abandoned := len(seen), int(d.a.Stats().MessagesAbandoned)
-			if got+abandoned < count || got < count/4 || abandoned == 0 {
-				t.Errorf("%d of %d came, %d were abandoned", got, count, abandoned)
-			}
-			if d.b.receive.held != 0 || d.b.receive.unfinished()+len(d.b.receive.gaps) != 0 {
-				t.Errorf("b holds %d bytes, %d messages, %d gaps", d.b.receive.held, d.b.receive.unfinished(), len(d.b.receive.gaps))
-			}
-			over(t, d)
 		})
 	}
+}
+
+// partly sends messages of cfg beside reliable ones, checks what comes, and returns how many of them did.
+func partly(t *testing.T, seed uint64, path simnet.Path, cfg ChannelConfig, count int) (came int) {
+	d := seededDuo(t, seed, path).connect()
+	partly, surely := d.a.opens(cfg), d.a.opens(ChannelConfig{})
+	d.net.Run(3 * time.Second)
+	sent := make([]mono.Time, count)
+	for i := range count {
+		sent[i] = d.net.Now()
+		d.a.sends(partly, fmt.Sprintf("%0*d", 5+i%5*800, i)) // some in several chunks
+		d.a.sends(surely, fmt.Sprint("sure ", i))
+		d.net.Run(10 * time.Millisecond)
+	}
+	d.until("delivered", func() bool { return len(d.b.got[surely]) == count })
+	d.until("done", func() bool { return d.a.send.empty() })
+	d.net.Run(time.Second)
+	seen := map[int]bool{}
+	last := -1
+	for _, m := range d.b.got[partly] {
+		var i int
+		fmt.Sscan(strings.TrimLeft(m, "0")+" 0", &i)
+		if seen[i] {
+			t.Errorf("message %d came twice", i)
+		}
+		seen[i] = true
+		if i < last && !cfg.Unordered {
+			t.Errorf("message %d came after %d", i, last)
+		}
+		last = max(last, i)
+		if cfg.Reliability == MaxLifetime && cfg.Unordered {
+			limit := time.Duration(cfg.Limit)*time.Millisecond + path.Delay
+			if took := d.b.at[m].Sub(sent[i]); took > limit {
+				t.Errorf("message %d took %v", i, took)
+			}
+		}
+	}
+	if abandoned := int(d.a.Stats().MessagesAbandoned); len(seen)+abandoned < count || abandoned == 0 {
+		t.Errorf("%d of %d came, %d were abandoned", len(seen), count, abandoned)
+	}
+	for i, m := range d.b.got[surely] {
+		if m != fmt.Sprint("sure ", i) {
+			t.Errorf("message %d of the reliable channel is %q", i, m)
+		}
+	}
+	if d.b.receive.held != 0 || d.b.receive.unfinished()+len(d.b.receive.gaps) != 0 {
+		t.Errorf("b holds %d bytes, %d messages, %d gaps", d.b.receive.held, d.b.receive.unfinished(), len(d.b.receive.gaps))
+	}
+	over(t, d)
+	return len(seen)
 }
 
 // RFC 3758 section 3.3.2: "MAY include the Forward-TSN-Supported parameter in the INIT-ACK, o SHOULD record the fact

@@ -104,8 +104,8 @@ func (a *Association) trim() {
 }
 
 // appendHeartbeat puts the time into it, so that the answer says how long it took.
-func (a *Association) appendHeartbeat(b []byte, now mono.Time) []byte {
-	info := wire.AppendUint64(make([]byte, 0, 16), a.heartbeat)
+func appendHeartbeat(b []byte, nonce uint64, now mono.Time) []byte {
+	info := wire.AppendUint64(make([]byte, 0, 16), nonce)
 	info = wire.AppendUint64(info, uint64(now))
 	return appendChunk(b, typeHeartbeat, 0, appendParam(make([]byte, 0, 20), paramHeartbeatInfo, info))
 }
@@ -119,11 +119,15 @@ func (a *Association) handleHeartbeatAck(now mono.Time, c chunk) {
 	}
 	r = wire.NewReader(p.value)
 	nonce, sent := r.Uint64(), mono.Time(r.Uint64())
-	if !r.Done() || a.heartbeat == 0 || nonce != a.heartbeat || sent > now {
+	if !r.Done() || nonce == 0 || sent > now || nonce != a.heartbeat && nonce != a.mtu.nonce {
+		return
+	}
+	a.path.measured(now.Sub(sent))
+	a.alive()
+	if nonce == a.mtu.nonce {
+		a.probeAnswered(now)
 		return
 	}
 	a.heartbeat = 0
-	a.path.measured(now.Sub(sent))
-	a.alive()
 	a.timer[timerHeartbeat] = now.Add(heartbeatInterval + a.path.rto)
 }

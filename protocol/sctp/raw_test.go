@@ -24,7 +24,7 @@ const (
 
 func newWireEnd(t *testing.T, configure ...func(*Config)) *wireEnd {
 	t.Helper()
-	cfg := Config{Rand: entropy(7), Server: true}
+	cfg := Config{Rand: entropy(7), Server: true, MaxPacket: 1160} // no path MTU discovery
 	for _, c := range configure {
 		c(&cfg)
 	}
@@ -117,7 +117,7 @@ func names(chunks []chunk) string {
 func name(k chunkType) string {
 	known := map[chunkType]string{
 		typeData: "DATA", typeInit: "INIT", typeInitAck: "INIT-ACK", typeSack: "SACK", typeHeartbeat: "HEARTBEAT",
-		typeHeartbeatAck: "HEARTBEAT-ACK", typeAbort: "ABORT", typeShutdown: "SHUTDOWN", typeShutdownAck: "SHUTDOWN-ACK",
+		typeHeartbeatAck: "HEARTBEAT-ACK", typePad: "PAD", typeAbort: "ABORT", typeShutdown: "SHUTDOWN", typeShutdownAck: "SHUTDOWN-ACK",
 		typeError: "ERROR", typeCookieEcho: "COOKIE-ECHO", typeCookieAck: "COOKIE-ACK",
 		typeShutdownComplete: "SHUTDOWN-COMPLETE", typeReconfig: "RE-CONFIG", typeForwardTSN: "FORWARD-TSN",
 		typeIData: "I-DATA", typeIForwardTSN: "I-FORWARD-TSN",

@@ -88,7 +88,7 @@ func (a *Association) request(now mono.Time) {
 	case highest >= max(a.inStreams, r.promise):
 		r.asked, r.added = addIncoming, uint16(highest+1-a.inStreams)
 	default:
-		most := (a.cfg.MaxPacket - headerSize - resetFixed) / 2
+		most := (min(minPacket, a.cfg.BasePacket) - headerSize - resetFixed) / 2 // whatever the path carries
 		for i := 0; i < len(r.waiting) && len(r.streams) < most; {
 			ch := r.waiting[i]
 			if ch.unacked > 0 {

@@ -110,6 +110,9 @@ func (a *Association) arrive(now mono.Time, tsn int64, c *outChunk) int {
 		return 0
 	}
 	s.arrived++
+	if c.packet > 0 && c.sends == 1 {
+		a.carried(now, c.sentAt, int(c.packet))
+	}
 	s.rack.delivered(now, tsn, c)
 	return c.size
 }

@@ -13,6 +13,7 @@ type outChunk struct {
 	fragment uint32 // FSN
 	flags    uint8
 	fate     fate
+	packet   uint16    // size of the packet that it was last sent in, if the path may come to carry less; see pathMTU
 	sends    uint32    // how often it was sent
 	sentAt   mono.Time // the last time
 
@@ -51,6 +52,7 @@ type sender struct {
 	spare       []span // memory for the next
 	oldest      int64  // the chunk under way that was sent first; noTSN: none
 	latest      int64  // and last
+	launched    int    // chunks in the packet that is being written
 	lowest      int64  // no chunk before it is missing
 	first       int64  // no chunk before it is missing or flying
 	peerWindow  int
@@ -150,6 +152,8 @@ func (a *Association) appendData(b []byte, limit int, now mono.Time) []byte {
 		n := min(len(m.data)-m.cut, room)
 		const crumb = 256 // no fragment is cut smaller to fill a packet
 		if n <= 0 || n < len(m.data)-m.cut && n < crumb {
+			a.due |= dueSack // if that is all there is in this packet, it must go first
+			a.packetFull(now)
 			break
 		}
 		if n > s.peerWindow && s.outstanding > 0 {
@@ -215,8 +219,13 @@ func (a *Association) appendMissing(b []byte, limit int, now mono.Time) []byte {
 		if !s.mayGrowFlight() || c.size > s.peerWindow && s.outstanding > 0 {
 			break
 		}
-		if len(b)+s.chunkHeader()+c.size+wire.Pad4(c.size) > limit {
-			break
+		if need := s.chunkHeader() + c.size + wire.Pad4(c.size); len(b)+need > limit {
+			empty := limit - a.mtu.size + headerSize
+			if len(b) > empty {
+				a.due |= dueSack // if that is all there is in this packet, it must go first
+				break
+			}
+			// It is larger than the path carries, and cannot be cut again (section 6.9): it goes alone, and may be fragmented.
 		}
 		s.missing--
 		a.stats.ChunksRetransmitted++
