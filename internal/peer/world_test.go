@@ -173,10 +173,14 @@ func (s *side) apply(c jsep.Changes, err error) {
 	s.poll()
 }
 
+func candidateOf(address netip.AddrPort) ice.Candidate {
+	return ice.Candidate{Type: ice.Host, Address: address}
+}
+
 // gather finds the host candidates, which are added to the local description.
 func (s *side) gather(now mono.Time, transport int, ufrag string) {
 	if s.driver == nil {
-		c, _ := s.AddLocalCandidate(now, transport, ice.Candidate{Type: ice.Host, Address: s.address, Socket: 0})
+		c, _ := s.AddLocalCandidate(now, transport, candidateOf(s.address))
 		s.session.AddLocalCandidate(transport, ufrag, c.SDP())
 		return
 	}

@@ -408,6 +408,8 @@ func (a *Association) handleChunk(now mono.Time, tag uint32, c chunk, hadData *b
 	case typeData, typeIData:
 		if standing && a.handleData(now, c) {
 			*hadData = true
+		} else if a.state == stateCookieEchoed { // the peer stands: our COOKIE ECHO has arrived, and its answer has not
+			a.due |= dueCookieEcho
 		}
 	case typeSack:
 		if standing {

@@ -75,6 +75,30 @@ func TestHandshakeOverLoss(t *testing.T) {
 	}
 }
 
+// If COOKIE ACK was lost, data of the peer's tell so before T1 expires.
+func TestDataInPlaceOfCookieAck(t *testing.T) {
+	d := newDuo(t, simnet.Path{Delay: 20 * time.Millisecond})
+	lost := 0
+	d.b.mangle = func(p []byte) []byte {
+		if lost < 1 && chunkType(p[12]) == typeCookieAck {
+			lost++
+			return nil
+		}
+		return p
+	}
+	d.a.Connect(d.a.now())
+	d.a.driver.Poll()
+	start := d.net.Now()
+	d.net.Run(100 * time.Millisecond)
+	id := d.b.opens(ChannelConfig{})
+	d.b.sends(id, "are you there?")
+	d.until("established", func() bool { return d.a.state == stateEstablished })
+	if took := d.net.Now().Sub(start); lost != 1 || took > 160*time.Millisecond {
+		t.Errorf("it took %v, and %d were lost", took, lost)
+	}
+	d.until("delivered", func() bool { return len(d.a.got[id]) == 1 })
+}
+
 // RFC 9260 section 5.2.4: "If the endpoint is in the SHUTDOWN-ACK-SENT state and recognizes that the peer has restarted
 // (Action A), it MUST NOT set up a new association but instead resend the SHUTDOWN ACK chunk and send an ERROR chunk
 // with a "Cookie Received While Shutting Down" error cause to its peer." RFC 9260 section 5.2.4, action A, and its
