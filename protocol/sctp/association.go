@@ -177,6 +177,7 @@ type Association struct {
 	reset   resetter
 
 	channels map[StreamID]*channel
+	recent   *channel // that was looked up last
 	orphans  []orphan
 	orphaned int // bytes in them
 	labels   int // bytes of labels and protocols

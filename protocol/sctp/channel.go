@@ -178,6 +178,18 @@ func (a *Association) newChannel(id StreamID) *channel {
 	return ch
 }
 
+// channel returns the channel with an id, or nil.
+func (a *Association) channel(id StreamID) *channel {
+	if ch := a.recent; ch != nil && ch.id == id {
+		return ch
+	}
+	ch := a.channels[id]
+	if ch != nil {
+		a.recent = ch
+	}
+	return ch
+}
+
 // maxLabels bounds the labels and protocols of all channels together, in bytes: a peer may choose them.
 const maxLabels = 4 << 20
 
@@ -239,7 +251,7 @@ func (a *Association) Send(now mono.Time, id StreamID, text bool, data []byte) e
 	if a.state > stateEstablished {
 		return ErrClosed
 	}
-	ch := a.channels[id]
+	ch := a.channel(id)
 	if ch == nil || !ch.claimed || ch.closing {
 		return ErrNoChannel
 	}
@@ -369,6 +381,9 @@ func (a *Association) removeChannel(ch *channel, err *Error) {
 	ch.first, ch.last = nil, nil
 	a.forgetIncoming(ch)
 	delete(a.channels, ch.id)
+	if a.recent == ch {
+		a.recent = nil
+	}
 	if a.ours(ch.id) {
 		a.lowID = min(a.lowID, int(ch.id))
 	}

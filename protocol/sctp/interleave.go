@@ -52,7 +52,7 @@ func (rx *receiver) continues(ch *channel, id messageID) *assembly {
 // gather takes a part of an interleaved message and delivers the message if it is whole now.
 func (a *Association) gather(now mono.Time, d *dataChunk) {
 	rx := &a.receive
-	ch := a.channels[d.stream]
+	ch := a.channel(d.stream)
 	if ch == nil {
 		if ch = a.newChannel(d.stream); ch == nil {
 			a.refuse(now, d.stream)

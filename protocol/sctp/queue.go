@@ -49,16 +49,15 @@ type sendQueue struct {
 	freed      int
 }
 
-const maxFreed = 64
+const maxFreed = 4096 // messages, of which the pool keeps as many small ones
 
 func (q *sendQueue) message() *outMessage {
 	m := q.free
 	if m == nil {
 		return &outMessage{}
 	}
-	q.free = m.next
+	q.free, m.next = m.next, nil
 	q.freed--
-	*m = outMessage{}
 	return m
 }
 

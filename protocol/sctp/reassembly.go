@@ -269,7 +269,7 @@ func (a *Association) skipParts(after, upTo int64) {
 
 // complete delivers a whole message now, or keeps it for its turn.
 func (a *Association) complete(now mono.Time, id StreamID, unordered bool, m inMessage) {
-	ch := a.channels[id]
+	ch := a.channel(id)
 	if ch == nil {
 		if ch = a.newChannel(id); ch == nil {
 			a.forget(m)

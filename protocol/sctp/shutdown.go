@@ -66,6 +66,7 @@ func (a *Association) finish(err *Error) {
 	a.receive.drop()
 	a.reset = resetter{}
 	clear(a.channels)
+	a.recent = nil
 	a.orphans, a.orphaned, a.labels = nil, 0, 0
 	a.pool.drop()
 	e := Event{Kind: Closed}
