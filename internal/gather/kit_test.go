@@ -253,6 +253,18 @@ func (s *scene) serve(cfg turn.Config) {
 	if s.server, err = simloop.ServeTURN(s.host, cfg); err != nil {
 		s.t.Fatal(err)
 	}
+	certificate, roots, err := simloop.Certificate("turn.test", server4)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.roots = &tls.Config{RootCAs: roots}
+	for _, a := range []string{server4, server6} {
+		for _, port := range []uint16{443, 5349} {
+			if err := s.server.TCP(netip.AddrPortFrom(netip.MustParseAddr(a), port), &tls.Config{Certificates: []tls.Certificate{*certificate}}); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+	}
 	for _, a := range []string{server4 + ":3478", "[" + server6 + "]:3478"} {
 		if err := s.server.UDP(ap(a)); err != nil {
 			s.t.Fatal(err)
@@ -266,7 +278,10 @@ func (s *scene) serve(cfg turn.Config) {
 // owner starts gathering on a host.
 func (s *scene) owner(h *simloop.Host, cfg gather.Config) *owner {
 	s.t.Helper()
-	cfg.Host, cfg.Entropy, cfg.Proxy = h, seeded(byte(2+len(s.owners))), "none"
+	cfg.Host, cfg.Entropy = h, seeded(byte(2+len(s.owners)))
+	if cfg.Proxy == "" {
+		cfg.Proxy = "none"
+	}
 	if cfg.TLS == nil {
 		cfg.TLS = s.roots
 	}
@@ -294,6 +309,41 @@ func servers(t testing.TB, urls ...string) (list []gather.Server) {
 		list = append(list, s)
 	}
 	return list
+}
+
+// relays returns the relayed candidates, in the order in which they came.
+func (o *owner) relays() (list []gather.Candidate) {
+	for _, c := range o.found() {
+		if c.Type == ice.Relayed {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// talk sends between a relayed candidate and a peer, both ways, and fails if something does not arrive.
+func (o *owner) talk(through gather.Candidate, p *owner) {
+	o.t.Helper()
+	var to gather.Candidate
+	for _, c := range p.found() {
+		if c.Type == ice.Host && c.Transport == ice.UDP && c.Address.Addr().Is4() == through.Address.Addr().Is4() {
+			to = c
+		}
+	}
+	o.received()
+	p.received()
+	o.send(pkt.Path{Socket: through.Socket, Local: through.Base, Remote: to.Address}, "through the relay")
+	time.Sleep(time.Second)
+	if got := p.received(); len(got) != 1 || string(got[0].Payload) != "through the relay" || got[0].Remote != through.Address {
+		o.t.Fatalf("the peer got %v, want one datagram from %v", got, through.Address)
+	}
+	p.send(pkt.Path{Socket: to.Socket, Local: to.Base, Remote: through.Address}, "and back")
+	time.Sleep(time.Second)
+	got := o.received()
+	want := pkt.Path{Socket: through.Socket, Local: through.Address, Remote: to.Address}
+	if len(got) != 1 || string(got[0].Payload) != "and back" || got[0].Path != want {
+		o.t.Fatalf("got %v, want one datagram along %v", got, want)
+	}
 }
 
 func wantCandidates(t testing.TB, o *owner, want ...string) {

@@ -19,6 +19,7 @@ type machine struct {
 	until     time.Time // addresses may be believed
 	watchers  map[*watcher]struct{}
 	stop      func() // ends the watch, which runs while there are watchers
+	tells     bool   // the watch tells of each change at once
 }
 
 type watcher struct{ changed func() }
@@ -43,7 +44,7 @@ func (m *machine) Addresses() ([]Address, error) {
 	if m.addresses == nil || !now.Before(m.until) {
 		m.addresses, m.err = systemAddresses()
 		m.until = now.Add(believed)
-		if m.stop != nil && watchTells {
+		if m.tells {
 			m.until = now.Add(watchedFor)
 		}
 	}
@@ -58,18 +59,22 @@ func (m *machine) Watch(changed func()) (stop func()) {
 	m.watchers[w] = struct{}{}
 	if m.stop == nil {
 		m.addresses = nil
-		m.stop = watchSystem(m.notify)
+		m.tells, m.stop = watchSystem(m.notify)
 	}
 	return func() { m.unwatch(w) }
 }
 
 func (m *machine) unwatch(w *watcher) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	delete(m.watchers, w)
+	var stop func()
 	if len(m.watchers) == 0 && m.stop != nil {
-		m.stop()
-		m.stop, m.addresses = nil, nil
+		stop = m.stop
+		m.stop, m.tells, m.addresses = nil, false, nil
+	}
+	m.mu.Unlock()
+	if stop != nil {
+		stop() // which waits for a goroutine that may be in notify
 	}
 }
 

@@ -1,7 +1,7 @@
-package gather
+//go:build !linux
 
-const watchTells = false
+package gather
 
 func systemAddresses() ([]Address, error) { return portableAddresses() }
 
-func watchSystem(changed func()) (stop func()) { return poll(changed) }
+func watchSystem(changed func()) (tells bool, stop func()) { return false, poll(changed) }

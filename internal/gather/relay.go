@@ -101,6 +101,11 @@ func (g *Gatherer) allocate(now mono.Time, s *server, from relaySource) {
 		}
 		g.relays = append(g.relays, nil)
 	}
+	if from.base != nil && !from.own && slices.ContainsFunc(g.relays, func(o *relay) bool {
+		return o != nil && o.path.Socket == from.base.socket && o.path.Remote == from.remote
+	}) {
+		from.own = true // a 5-tuple has one allocation (RFC 8656 section 3)
+	}
 	r := &relay{name: g.name(slot), server: s, base: from.base, only6: from.only6, hops: from.hops, renewed: from.tries}
 	s.attempts++
 	if err := g.open(now, r, &from); err != nil {
