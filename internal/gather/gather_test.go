@@ -9,7 +9,6 @@ import (
 	"github.com/parley-rtc/parley/internal/gather"
 	"github.com/parley-rtc/parley/internal/simnet"
 	"github.com/parley-rtc/parley/protocol/ice"
-	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
 )
 
@@ -75,22 +74,9 @@ func TestThisMachine(t *testing.T) {
 	if done, _ := seen[gather.Complete](o); len(done) != 1 {
 		t.Errorf("complete %d times", len(done))
 	}
-	arrived := make(chan struct{})
-	var await func(now mono.Time)
-	await = func(mono.Time) {
-		if len(o.got) > 0 {
-			close(arrived)
-			return
-		}
-		o.lease.Post(await)
-	}
-	o.lease.Post(await)
-	select {
-	case <-arrived:
-	case <-time.After(10 * time.Second):
-		t.Fatal("nothing arrived from the own socket")
-	}
-	if got := o.received(); string(got[0].Payload) != "to myself" {
+	var got []pkt.Datagram
+	o.until("a datagram from the own socket", func() bool { got = append(got, o.received()...); return len(got) > 0 })
+	if string(got[0].Payload) != "to myself" {
 		t.Errorf("got %q", got[0].Payload)
 	}
 	o.stop()

@@ -37,7 +37,7 @@ type owner struct {
 	times  []time.Duration // since Start
 	got    []pkt.Datagram
 	closed chan struct{}
-	each   func(now mono.Time, e gather.Event)
+	signal chan struct{} // something happened
 }
 
 // newOwner starts a loop with a tenant that gathers. It ends with the test, or by stop.
@@ -47,7 +47,7 @@ func newOwner(t testing.TB, poller loop.Poller, cfg gather.Config) *owner {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &owner{t: t, loop: l, closed: make(chan struct{})}
+	o := &owner{t: t, loop: l, closed: make(chan struct{}), signal: make(chan struct{}, 1)}
 	o.do(func(now mono.Time) {
 		o.lease = l.Attach(o)
 		if o.Gatherer, err = gather.New(o.lease, cfg); err != nil {
@@ -98,6 +98,27 @@ func (o *owner) HandleDatagram(now mono.Time, d *pkt.Datagram) {
 	c := *d
 	c.Payload = slices.Clone(d.Payload)
 	o.got = append(o.got, c)
+	o.tellTest()
+}
+
+func (o *owner) tellTest() {
+	select {
+	case o.signal <- struct{}{}:
+	default:
+	}
+}
+
+// until waits for something to come true, on a network that is real.
+func (o *owner) until(what string, done func() bool) {
+	o.t.Helper()
+	deadline := time.After(20 * time.Second)
+	for !done() {
+		select {
+		case <-o.signal:
+		case <-deadline:
+			o.t.Fatalf("20 seconds have passed without %s: %+v", what, o.events)
+		}
+	}
 }
 
 func (o *owner) HandleClose(now mono.Time, s pkt.Socket) { o.Gatherer.HandleClose(now, s) }
@@ -114,9 +135,7 @@ func (o *owner) AppendTransmit(now mono.Time, b *pkt.Batch) bool {
 		}
 		o.events = append(o.events, e)
 		o.times = append(o.times, now.Sub(o.began))
-		if o.each != nil {
-			o.each(now, e)
-		}
+		o.tellTest()
 		if _, end := e.(gather.Closed); end {
 			close(o.closed)
 		}
@@ -264,6 +283,9 @@ func (s *scene) serve(cfg turn.Config) {
 				s.t.Fatal(err)
 			}
 		}
+	}
+	if err := s.server.DTLS(ap(server4+":5349"), certificate); err != nil {
+		s.t.Fatal(err)
 	}
 	for _, a := range []string{server4 + ":3478", "[" + server6 + "]:3478"} {
 		if err := s.server.UDP(ap(a)); err != nil {

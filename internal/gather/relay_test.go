@@ -24,6 +24,7 @@ func TestRelayOverEachTransport(t *testing.T) {
 		{"turn:turn.test?transport=tcp", ice.RelayTCP, 70 * time.Millisecond}, // and before that TCP's handshake
 		{"turns:turn.test", ice.RelayTLS, 90 * time.Millisecond},              // and TLS's
 		{"turns:turn.test:443", ice.RelayTLS, 90 * time.Millisecond},
+		{"turns:turn.test?transport=udp", ice.RelayDTLS, 90 * time.Millisecond},
 		{"turns:" + server4, ice.RelayTLS, 90 * time.Millisecond},
 	} {
 		t.Run(strings.ReplaceAll(c.url, "?", " "), func(t *testing.T) {

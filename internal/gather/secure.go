@@ -165,7 +165,7 @@ func (g *Gatherer) secureDatagram(now mono.Time, r *relay, d *pkt.Datagram) (min
 // secureTransmit writes records of the handshake, and what the client says, sealed.
 func (g *Gatherer) secureTransmit(now mono.Time, r *relay, b *pkt.Batch) (more bool) {
 	s := r.secure
-	for {
+	for s.conn.Pending() {
 		buf := b.Reserve(secureMTU)
 		if buf == nil {
 			return true

@@ -22,6 +22,8 @@ type TURNServer struct {
 	engine    *turn.Server
 	lease     *loop.Lease
 	mine      map[pkt.Socket]bool // streams
+	secured   []*secured
+	said      *pkt.Batch // by the engine, where some of it is to be sealed
 	listeners []net.Listener
 	accepting sync.WaitGroup
 }
@@ -36,7 +38,7 @@ func ServeTURN(h *Host, cfg turn.Config) (*TURNServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &TURNServer{Loop: l, host: h, engine: engine, mine: map[pkt.Socket]bool{}}
+	s := &TURNServer{Loop: l, host: h, engine: engine, mine: map[pkt.Socket]bool{}, said: pkt.NewBatch(64<<10, 64)}
 	if err := l.Do(func(mono.Time) { s.lease = l.Attach(s) }); err != nil {
 		return nil, err
 	}
@@ -111,16 +113,41 @@ func (s *TURNServer) Close() {
 
 // HandleDatagram and the rest are those of a loop.Tenant.
 func (s *TURNServer) HandleDatagram(now mono.Time, d *pkt.Datagram) {
+	for _, u := range s.secured {
+		if d.Socket == u.under {
+			s.handleSecured(now, u, d)
+			return
+		}
+	}
+	if len(s.secured) > 0 { // what it relays may be for a client on DTLS
+		s.engine.HandleDatagram(now, d)
+		return
+	}
 	if !s.engine.Relay(now, d, s.lease.Batch()) {
 		s.engine.HandleDatagram(now, d)
 	}
 }
 
 // HandleTimeout does what is due.
-func (s *TURNServer) HandleTimeout(now mono.Time) { s.engine.HandleTimeout(now) }
+func (s *TURNServer) HandleTimeout(now mono.Time) {
+	s.engine.HandleTimeout(now)
+	for _, u := range s.secured {
+		for _, conn := range u.clients {
+			conn.HandleTimeout(now)
+		}
+	}
+}
 
 // NextTimeout says when.
-func (s *TURNServer) NextTimeout() mono.Time { return s.engine.NextTimeout() }
+func (s *TURNServer) NextTimeout() mono.Time {
+	next := s.engine.NextTimeout()
+	for _, u := range s.secured {
+		for _, conn := range u.clients {
+			next = mono.Min(next, conn.NextTimeout())
+		}
+	}
+	return next
+}
 
 // HandleClose says that a client has gone.
 func (s *TURNServer) HandleClose(now mono.Time, socket pkt.Socket) {
@@ -150,5 +177,16 @@ func (s *TURNServer) AppendTransmit(now mono.Time, b *pkt.Batch) (more bool) {
 			}
 		}
 	}
-	return s.engine.AppendTransmit(now, b)
+	if len(s.secured) == 0 {
+		return s.engine.AppendTransmit(now, b)
+	}
+	s.said.Reset()
+	more = s.engine.AppendTransmit(now, s.said)
+	for _, t := range s.said.Transmits() {
+		if t.Socket < firstUpper {
+			b.Append(t)
+		}
+	}
+	s.seal(now, s.said.Transmits(), b)
+	return more
 }
