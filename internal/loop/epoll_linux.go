@@ -119,7 +119,7 @@ func (p *Epoll) Receive(h Handler) {
 	if p.ready == 0 && !p.poll() {
 		return
 	}
-	before := p.count.Received
+	before, more := p.count.Received, false
 	for i := range p.ready {
 		event := p.events[i]
 		w := p.sockets[event.Fd]
@@ -129,10 +129,12 @@ func (p *Epoll) Receive(h Handler) {
 		if event.Events&unix.EPOLLERR != 0 {
 			p.receiver.ReceiveICMP(w.Socket, h.HandleICMP)
 		}
-		p.receiver.Receive(w.Socket, h.HandleDatagram)
+		if _, full := p.receiver.Receive(w.Socket, h.HandleDatagram); full {
+			more = true
+		}
 	}
 	p.ready = 0
-	p.pace.received(clock(), int(p.count.Received-before))
+	p.pace.received(clock(), int(p.count.Received-before), more)
 }
 
 // Park sleeps in the netpoller. Under load it naps first, so that a batch forms.

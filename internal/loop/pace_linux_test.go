@@ -22,9 +22,12 @@ func TestNapsAreForLoadOnly(t *testing.T) {
 		{"40,000 a second, evenly", 25 * us, 1, false, false, [2]int{900, 1000}},
 		{"15,000 a second, evenly", 66 * us, 1, false, false, [2]int{900, 1000}},
 		{"5,000 a second, evenly", 200 * us, 1, false, false, [2]int{0, 0}},
-		{"40,000 a second in bursts of eight", 200 * us, 8, false, false, [2]int{0, 10}}, // they are batches already
+		{"40,000 a second in bursts of eight", 200 * us, 8, false, false, [2]int{900, 1000}},
+		{"20,000 a second in bursts of eight", 400 * us, 8, false, false, [2]int{0, 0}},
+		{"80,000 a second in bursts of sixteen", 200 * us, 16, false, false, [2]int{0, 0}}, // they are batches already
 		{"a video of 30 frames of 8 a second", 33_000 * us, 8, false, false, [2]int{0, 0}},
 		{"one at a time and its answer", 10 * us, 1, true, false, [2]int{1, 50}},
+		{"8 at a time and their answers", 50 * us, 8, true, false, [2]int{1, 50}},
 		{"32 at a time and their answers", 50 * us, 32, true, false, [2]int{0, 10}},
 		{"40,000 a second on a busy machine", 25 * us, 1, false, true, [2]int{1, 50}},
 		{"idle", 1_000_000 * us, 1, false, false, [2]int{0, 0}},
@@ -51,7 +54,7 @@ func TestNapsAreForLoadOnly(t *testing.T) {
 						next += c.interval
 					}
 				}
-				p.received(now, n)
+				p.received(now, n, false)
 				now += 2 * us
 			}
 			if naps < c.naps[0] || naps > c.naps[1] {
@@ -66,7 +69,7 @@ func TestNoNapBeyondATimer(t *testing.T) {
 	now := mono.Time(time.Hour)
 	for range 100 {
 		now = now.Add(25 * time.Microsecond)
-		p.received(now, 1)
+		p.received(now, 1, false)
 	}
 	for range napSkip + 1 {
 		if p.shouldNap(now, now.Add(napTotal)) {
@@ -76,5 +79,45 @@ func TestNoNapBeyondATimer(t *testing.T) {
 	p.shouldNap(now, mono.Never) // which may be one that is left out
 	if !p.shouldNap(now, now.Add(napTotal+1)) {
 		t.Error("no nap although the timer is later")
+	}
+}
+
+func TestNoNapBeforeABacklog(t *testing.T) {
+	var p pace
+	now := mono.Time(time.Hour)
+	for range 100 {
+		now = now.Add(25 * time.Microsecond)
+		p.received(now, 1, true)
+	}
+	for range napSkip + 2 {
+		if p.shouldNap(now, mono.Never) {
+			t.Fatal("a nap although more had come than was taken")
+		}
+	}
+}
+
+// A nap takes as long as it should, whatever the system adds to what it is asked for; once in a while others have the
+// processor, from which nothing is learnt.
+func TestNapsAreAskedForByTheirEnd(t *testing.T) {
+	for _, excess := range []time.Duration{0, 20 * time.Microsecond, 140 * time.Microsecond} {
+		var p pace
+		for i := range 100 {
+			asked, adds := p.asked(), excess
+			if i%10 == 9 {
+				adds = 4 * time.Millisecond
+			}
+			p.slept(asked, asked+adds)
+			if p.overslept != (i%10 == 9) {
+				t.Fatalf("a nap of %v counts as overslept: %v", asked+adds, p.overslept)
+			}
+		}
+		if got := p.asked() + excess; got < napTotal-time.Microsecond || got > napTotal+time.Microsecond {
+			t.Errorf("the system adds %v: naps take %v, want %v", excess, got, napTotal)
+		}
+	}
+	var p pace
+	p.slept(napTotal, 3*napTotal)
+	if got := p.asked(); got != napTotal/2 {
+		t.Errorf("a system that adds more than a nap is asked for %v, want half of %v", got, napTotal)
 	}
 }

@@ -230,13 +230,21 @@ func (x *Sender) begin(s *Socket, t *pkt.Transmit, datagrams, bytes, segment int
 	x.count++
 }
 
-// addPayload adds b to the message begun last.
+// addPayload adds b to the message begun last. What lies behind its last payload in memory, as in a batch, is one piece
+// with it.
 func (x *Sender) addPayload(b []byte) {
+	h := &x.msgs[x.count-1].Msghdr
+	if h.Iovlen > 0 {
+		last := &x.iovs[x.iovCount-1]
+		if uintptr(unsafe.Pointer(last.Base))+uintptr(last.Len) == uintptr(unsafe.Pointer(unsafe.SliceData(b))) {
+			last.SetLen(int(last.Len) + len(b))
+			return
+		}
+	}
 	iov := &x.iovs[x.iovCount]
 	x.iovCount++
 	iov.Base = unsafe.SliceData(b)
 	iov.SetLen(len(b))
-	h := &x.msgs[x.count-1].Msghdr
 	h.SetIovlen(int(h.Iovlen) + 1)
 }
 

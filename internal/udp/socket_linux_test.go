@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
+	"unsafe"
 
 	"github.com/parley-rtc/parley/protocol/pkt"
 	"golang.org/x/sys/unix"
@@ -69,6 +71,68 @@ func TestGroupingSavesSystemCalls(t *testing.T) {
 }
 
 // More segments than any kernel takes at once: the send with GSO fails, and everything arrives all the same, once.
+// Payloads of a batch that go to one address lie one after the other, and the system is given them as one piece.
+func TestWhatLiesTogetherIsOnePiece(t *testing.T) {
+	x := NewSender(&Counters{})
+	s := &Socket{}
+	memory := make([]byte, 3000)
+	for _, c := range []struct {
+		name     string
+		payloads [][]byte
+		pieces   []int
+	}{
+		{"in order", [][]byte{memory[:1000], memory[1000:2000], memory[2000:2500]}, []int{2500}},
+		{"with a gap", [][]byte{memory[:1000], memory[1001:2001]}, []int{1000, 1000}},
+		{"backwards", [][]byte{memory[1000:2000], memory[:1000]}, []int{1000, 1000}},
+		{"one of many", [][]byte{memory[:1000], memory[1000:2000], memory[2500:]}, []int{2000, 500}},
+	} {
+		for range 2 { // the second message begins where the first one ends, which makes it no part of it
+			x.begin(s, &pkt.Transmit{Path: pkt.Path{Remote: loopback4}}, len(c.payloads), 0, 1000)
+			for _, b := range c.payloads {
+				x.addPayload(b)
+			}
+			h := &x.msgs[x.count-1].Msghdr
+			var got []int
+			for _, iov := range unsafe.Slice(h.Iov, h.Iovlen) {
+				got = append(got, int(iov.Len))
+			}
+			if !slices.Equal(got, c.pieces) {
+				t.Errorf("%s: pieces of %v bytes, want %v", c.name, got, c.pieces)
+			}
+		}
+	}
+}
+
+func TestPiecesArriveAsTheyWere(t *testing.T) {
+	for _, f := range batchedForms() {
+		t.Run(f.name, func(t *testing.T) {
+			a, b, c := f.open(t, Config{Local: loopback4}), f.open(t, Config{Local: loopback4}), f.open(t, Config{Local: loopback4})
+			batch := pkt.NewBatch(64<<10, 64)
+			want := map[endpoint][][]byte{}
+			for i := range 40 {
+				to, size := b, 1000
+				if i%8 == 5 {
+					to = c
+				}
+				if i == 20 {
+					size = 500
+				}
+				payload := bytes.Repeat([]byte{byte(i)}, size)
+				batch.Append(pkt.Transmit{Path: pkt.Path{Remote: to.LocalAddr()}, Payload: payload})
+				want[to] = append(want[to], payload)
+			}
+			a.send(batch.Transmits()...)
+			for e, payloads := range want {
+				for i, d := range e.receive(len(payloads)) {
+					if !bytes.Equal(d.Payload, payloads[i]) {
+						t.Fatalf("%d bytes that begin with %d, want %d with %d", len(d.Payload), d.Payload[0], len(payloads[i]), payloads[i][0])
+					}
+				}
+			}
+		})
+	}
+}
+
 func TestGSOFailureIsResentSingly(t *testing.T) {
 	if !probeSystem().GSO {
 		t.Skip("no GSO here")
