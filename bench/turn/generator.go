@@ -67,8 +67,8 @@ func newGenerator(server netip.AddrPort, n int) (*generator, error) {
 	for name := range n + 1 {
 		// Each client has a network of its own, because a server may bound what one network asks of it, and so has the peer.
 		local := netip.AddrFrom4([4]byte{127, byte(1 + name>>8), byte(name), 1})
-		// Neither GSO nor GRO: packets reach the server one by one, as they would from as many machines.
-		s, err := udp.Open(pkt.Socket(name), udp.Config{Local: netip.AddrPortFrom(local, 0)}, udp.Features{MMsg: true})
+		// No GSO: packets reach the server one by one, as they would from as many machines.
+		s, err := udp.Open(pkt.Socket(name), udp.Config{Local: netip.AddrPortFrom(local, 0)}, udp.Features{MMsg: true, GRO: *gro})
 		if err != nil {
 			g.close()
 			return nil, err

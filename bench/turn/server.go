@@ -31,12 +31,14 @@ const (
 
 	user, password, realm = "bench", "bench", "bench"
 
-	// serveVariable in the environment makes this program a server under test.
+	// serveVariable in the environment makes this program a server under test; it has the name, a space and the address.
 	serveVariable = "PARLEY_BENCH_TURN_SERVE"
 )
 
-// address is where the server under test listens and relays.
-var address = netip.MustParseAddrPort("127.0.0.1:34780")
+// addressOf returns where the server of that number listens and relays.
+func addressOf(i int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, byte(1 + i)}), 34780)
+}
 
 var errCPUs = errors.New("two CPUs are needed, one for the server and one for the load")
 
@@ -53,7 +55,7 @@ type server struct {
 }
 
 // start starts a server and waits until it answers. The caller's thread is the generator's from then on.
-func start(name string) (*server, error) {
+func start(name string, address netip.AddrPort) (*server, error) {
 	if runtime.NumCPU() < 2 {
 		return nil, errCPUs
 	}
@@ -67,14 +69,14 @@ func start(name string) (*server, error) {
 		s.cmd = exec.Command(path, "-n", "--no-cli", "--no-tls", "--no-dtls", "--no-tcp", "--no-rfc5780", "-m", "1",
 			"-L", address.Addr().String(), "-E", address.Addr().String(), "-p", strconv.Itoa(int(address.Port())),
 			"-a", "-u", user+":"+password, "-r", realm, "--allow-loopback-peers", "--log-file=/dev/null",
-			"--pidfile", filepath.Join(os.TempDir(), "bench-turnserver.pid"))
+			"--pidfile", filepath.Join(os.TempDir(), "bench-turnserver-"+address.Addr().String()+".pid"))
 	} else {
 		self, err := os.Executable()
 		if err != nil {
 			return nil, err
 		}
 		s.cmd = exec.Command(self)
-		s.cmd.Env = append(os.Environ(), serveVariable+"="+name)
+		s.cmd.Env = append(os.Environ(), serveVariable+"="+name+" "+address.String())
 		s.cmd.Stderr = os.Stderr
 		if s.ask, err = s.cmd.StdinPipe(); err != nil {
 			return nil, err
@@ -201,12 +203,17 @@ func (s *server) profile(load string) (stop func(), err error) {
 }
 
 // serve is the server process of the two that are Go libraries.
-func serve(name string) error {
-	begin := map[string]func() error{"parley": serveParley, "pion": servePion}[name]
+func serve(what string) error {
+	name, at, _ := strings.Cut(what, " ")
+	address, err := netip.ParseAddrPort(at)
+	if err != nil {
+		return err
+	}
+	begin := map[string]func(netip.AddrPort) error{"parley": serveParley, "pion": servePion}[name]
 	if begin == nil {
 		return fmt.Errorf("no server is called %q", name)
 	}
-	if err := begin(); err != nil {
+	if err := begin(address); err != nil {
 		return err
 	}
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
@@ -215,7 +222,7 @@ func serve(name string) error {
 	return nil
 }
 
-func serveParley() error {
+func serveParley(address netip.AddrPort) error {
 	const plenty = 100_000
 	_, err := relay.Start(relay.Config{
 		Turn: parley.Config{
@@ -231,7 +238,7 @@ func serveParley() error {
 	return err
 }
 
-func servePion() error {
+func servePion(address netip.AddrPort) error {
 	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(address))
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ func TestEachServerRelays(t *testing.T) {
 	for _, name := range servers {
 		for _, l := range []load{{up: true, size: 160, burst: 1, rate: 500}, {size: 1200, burst: 8, rate: 500}} {
 			t.Run(name+" "+l.String(), func(t *testing.T) {
-				s, err := start(name)
+				s, err := start(name, addressOf(0))
 				if err != nil {
 					t.Fatal(err)
 				}
