@@ -3,6 +3,8 @@ package server
 import (
 	"bytes"
 	"context"
+	"crypto"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -16,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/parley-rtc/parley/protocol/dtls"
 	"github.com/parley-rtc/parley/server/acme"
 	"github.com/parley-rtc/parley/server/localca"
 	"github.com/parley-rtc/parley/server/machine"
@@ -54,23 +57,47 @@ func (c *certificates) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 			return cert, err
 		}
 	}
-	name := askedFor(hello)
+	return c.choose(hello.ServerName, addressOf(hello.Conn.LocalAddr()), addressOf(hello.Conn.RemoteAddr())), nil
+}
+
+// forDTLS chooses what clients of TURN over DTLS are shown; it is relay.Config.Certificate.
+func (c *certificates) forDTLS(serverName string, local, remote netip.AddrPort) *tls.Certificate {
+	return c.choose(serverName, local.Addr(), remote.Addr())
+}
+
+// choose chooses by what the client asks for, else the address that it has connected to: a ClientHello names no address (RFC
+// 6066, section 3).
+func (c *certificates) choose(serverName string, to, from netip.Addr) *tls.Certificate {
+	name := strings.ToLower(strings.TrimSuffix(serverName, "."))
+	if name == "" && to.IsValid() {
+		name = to.Unmap().WithZone("").String()
+	}
 	local := c.local.Certificate()
 	if c.own != nil {
 		if own := c.own.current.Load(); own.Leaf.VerifyHostname(name) == nil {
-			return own, nil
+			return own
 		}
 	}
-	if isNear(hello.Conn.RemoteAddr()) && local.Leaf.VerifyHostname(name) == nil {
-		return local, nil
+	if from.IsValid() && machine.IsNear(from) && local.Leaf.VerifyHostname(name) == nil {
+		return local
 	}
 	if c.own != nil {
-		return c.own.current.Load(), nil
+		return c.own.current.Load()
 	}
-	if cert := c.public(name, hello.ServerName == ""); cert != nil {
-		return cert, nil
+	if cert := c.public(name, serverName == ""); cert != nil {
+		return cert
 	}
-	return local, nil
+	return local
+}
+
+// fitForDTLS says what keeps the operator's certificate from being shown over DTLS, if he brings one.
+func (c *certificates) fitForDTLS() error {
+	if c.own == nil {
+		return nil
+	}
+	own := c.own.current.Load()
+	key, _ := own.PrivateKey.(crypto.Signer)
+	return (&dtls.Config{Entropy: rand.Reader, Certificate: &dtls.Certificate{Chain: own.Certificate, PrivateKey: key}}).Validate()
 }
 
 // public returns the public authority's certificate for name, else another of its: for an address if that is what was
@@ -92,21 +119,12 @@ func (c *certificates) public(name string, address bool) *tls.Certificate {
 	return other
 }
 
-func isNear(remote net.Addr) bool {
-	a, ok := remote.(*net.TCPAddr)
-	return ok && machine.IsNear(a.AddrPort().Addr())
-}
-
-// askedFor is the name in the ClientHello, or the address that the client has connected to: it names no address
-// (RFC 6066, section 3).
-func askedFor(hello *tls.ClientHelloInfo) string {
-	if hello.ServerName != "" {
-		return strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
+// addressOf is the address of one end of a connection over tcp.
+func addressOf(a net.Addr) netip.Addr {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr()
 	}
-	if a, ok := hello.Conn.LocalAddr().(*net.TCPAddr); ok {
-		return a.AddrPort().Addr().Unmap().WithZone("").String()
-	}
-	return ""
+	return netip.Addr{}
 }
 
 // expiry is when each certificate in use ends, by where it comes from and what it is for.

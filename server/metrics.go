@@ -120,7 +120,11 @@ var (
 	relayPackets     = prometheus.NewDesc("parley_relay_packets_total", "Datagrams relayed, by direction.", []string{"direction"}, nil)
 	relayHandedOver  = prometheus.NewDesc("parley_relay_handed_over_total", "Datagrams from one allocation to another, inside the server.", nil, nil)
 	relayDropped     = prometheus.NewDesc("parley_relay_dropped_total", "Packets that went no further, by reason.", []string{"reason"}, nil)
-	relayRefused     = prometheus.NewDesc("parley_relay_streams_refused_total", "Connections refused because there were too many.", nil, nil)
+	relayRefused     = prometheus.NewDesc("parley_relay_streams_refused_total", "Clients on tcp, tls and dtls refused because there were too many.", nil, nil)
+	relayDTLS        = prometheus.NewDesc("parley_relay_dtls_associations", "Clients of the relay on dtls now.", nil, nil)
+	relayHandshakes  = prometheus.NewDesc("parley_relay_dtls_handshakes_total", "DTLS handshakes of clients who returned a cookie, by what became of them.", []string{"result"}, nil)
+	relayCookies     = prometheus.NewDesc("parley_relay_dtls_cookies_total", "Answers to clients on dtls who had not returned a cookie yet.", nil, nil)
+	relayStrays      = prometheus.NewDesc("parley_relay_dtls_dropped_total", "Datagrams from and to no association of DTLS.", nil, nil)
 )
 
 func (c *relayCollector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
@@ -143,6 +147,12 @@ func (c *relayCollector) Collect(ch chan<- prometheus.Metric) {
 	counter(relayPackets, stats.Turn.PacketsDown, "down")
 	counter(relayHandedOver, stats.Turn.HandedOver)
 	counter(relayRefused, stats.RefusedClients)
+	gauge(relayDTLS, stats.DTLS.Associations)
+	counter(relayHandshakes, stats.DTLS.Handshakes, "completed")
+	counter(relayHandshakes, stats.DTLS.Failed, "failed")
+	counter(relayHandshakes, stats.DTLS.Refused, "refused")
+	counter(relayCookies, stats.DTLS.Cookies)
+	counter(relayStrays, stats.DTLS.Dropped)
 	for _, d := range turn.Drops() {
 		counter(relayDropped, stats.Turn.Dropped[d], d.String())
 	}

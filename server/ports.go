@@ -33,8 +33,10 @@ func openPorts(cfg *Config) (_ *ports, err error) {
 	if p.https, p.at.https, err = p.open("https", cfg.HTTPS, cfg.httpsAddress()); err != nil {
 		return nil, err
 	}
-	if p.turns, p.at.turns, err = p.open("turns", cfg.TURNS, cfg.turnsAddress()); err != nil {
-		return nil, err
+	if cfg.turnsAddress() != off {
+		if p.turns, p.at.turns, err = p.openBoth("turns", cfg.TURNS, cfg.turnsAddress(), relay.Free); err != nil {
+			return nil, err
+		}
 	}
 	return p, nil
 }
@@ -51,19 +53,18 @@ func (p *ports) open(setting, said, address string) ([]net.Listener, place, erro
 	return p.limit(lns), p.note(setting, said, address, port), nil
 }
 
-// openTurn listens for the relay on one port of both kinds: tcp here, and udp by a function that is given the addresses.
-func (p *ports) openTurn(said, address string, udp func([]netip.AddrPort) error) (place, error) {
+// openBoth listens for the relay on one port of both kinds: tcp here, and udp by a function that is given the addresses.
+func (p *ports) openBoth(setting, said, address string, udp func([]netip.AddrPort) error) ([]net.Listener, place, error) {
 	hosts, wanted, err := splitListen(address)
 	if err != nil {
-		return place{}, &ListenError{"turn", address, err}
+		return nil, place{}, &ListenError{setting, address, err}
 	}
 	for _, port := range portsToTry(wanted, said == "") {
 		var lns []net.Listener
 		if lns, err = listenAt(hosts, port); err == nil {
 			port = lns[0].Addr().(*net.TCPAddr).Port
 			if err = udp(udpAddresses(lns, port)); err == nil {
-				p.turn = p.limit(lns)
-				return p.note("turn", said, address, port), nil
+				return p.limit(lns), p.note(setting, said, address, port), nil
 			}
 			for _, ln := range lns {
 				ln.Close()
@@ -73,7 +74,7 @@ func (p *ports) openTurn(said, address string, udp func([]netip.AddrPort) error)
 			break
 		}
 	}
-	return place{}, &ListenError{"turn", address, err}
+	return nil, place{}, &ListenError{setting, address, err}
 }
 
 // udpBesideHTTPS is the https port on udp, for networks that let out nothing but 443, if the internet is served and it can be had. A

@@ -68,7 +68,7 @@ var settings = []*Setting{
 		field:   func(c *Config) any { return &c.TURN },
 		inForce: (*Config).turnAddress},
 	{Name: "turns", Value: "address", Group: "Relay",
-		Help:    "where TURN over TLS listens, beside the https port: :port, host:port (several of one port with commas), or off",
+		Help:    "where TURN over TLS (tcp) and over DTLS (udp) listens, beside the https port: :port, host:port (several of one port with commas), or off",
 		field:   func(c *Config) any { return &c.TURNS },
 		inForce: (*Config).turnsAddress},
 	{Name: "external-address", Value: "address", Group: "Relay",

@@ -40,9 +40,9 @@ var seatLimits = turn.Limits{Allocations: 64, Bandwidth: 4 << 20}
 // turnService is STUN and TURN: the relay, where it listens, and who gets credentials.
 type turnService struct {
 	relay *relay.Relay
-	at    struct{ turn, turns place } // udp and tcp; tls
+	at    struct{ turn, turns place } // udp and tcp; tls and dtls
 	reach *reach
-	// udpHTTPS is the https port where udp is open too; else 0.
+	// udpHTTPS is the https port where udp is open too, DTLS included; else 0.
 	udpHTTPS int
 	// certified reports whether browsers that installed nothing trust the certificate for a name.
 	certified func(name string) bool
@@ -75,13 +75,18 @@ func (s *server) openTurn() error {
 		Here:   s.watch.Here().Addrs,
 		Logger: s.log,
 	}
+	if err := s.certs.fitForDTLS(); err != nil {
+		s.log.Warn("the certificate is of no use for TURN over DTLS, which needs a key of ECDSA on P-256 or P-384, or RSA", "file", s.cfg.TLSCert, "error", err)
+	}
 	t := &turnService{reach: s.reach, certified: s.certs.certified}
 	beside := s.ports.udpBesideHTTPS(&s.cfg, s.log)
 	if len(beside) > 0 {
 		t.udpHTTPS = s.ports.at.https.port
 	}
-	t.at.turn, err = s.ports.openTurn(s.cfg.TURN, s.cfg.turnAddress(), func(udp []netip.AddrPort) (err error) {
-		cfg.UDP = append(udp, beside...)
+	cfg.DTLS = append(udpAddresses(s.ports.turns, s.ports.at.turns.port), beside...)
+	cfg.Certificate = s.certs.forDTLS
+	s.ports.turn, t.at.turn, err = s.ports.openBoth("turn", s.cfg.TURN, s.cfg.turnAddress(), func(udp []netip.AddrPort) (err error) {
+		cfg.UDP = udp
 		t.relay, err = relay.Start(cfg)
 		return err
 	})
@@ -113,9 +118,18 @@ func (s *server) relayAddresses() (relayed, own []netip.Addr) {
 	return relayed, own
 }
 
-// urls are the addresses of the relay for a client that knows this server as host: stun for free, turn with a credential.
-// turns is offered only where the client's browser will trust the certificate, and under a name, because browsers want it so.
-func (t *turnService) urls(host string, trusted bool) (stun, relayed []string) {
+// A caller is what a client says of itself when it asks for addresses of the relay.
+type caller struct {
+	host    string // it knows this server by this name or address
+	trusted bool   // it trusts the certificate; else only one that everybody trusts will do
+	dtls    bool   // it speaks DTLS, which no browser does
+}
+
+// urls are the addresses of the relay for a client: stun for free, turn with a credential. turns is offered only where the client
+// will trust the certificate, and under a name, because browsers want it so. With udp it means DTLS (RFC 7350), and goes only to
+// who asks for it: Chromium takes it for TLS over tcp and would have the same server twice.
+func (t *turnService) urls(c caller) (stun, relayed []string) {
+	host := c.host
 	name := host
 	if addr, err := netip.ParseAddr(host); err == nil {
 		if addr.Is6() {
@@ -129,10 +143,15 @@ func (t *turnService) urls(host string, trusted bool) (stun, relayed []string) {
 	if t.udpHTTPS != 0 {
 		relayed = append(relayed, "turn:"+host+":"+strconv.Itoa(t.udpHTTPS)+"?transport=udp")
 	}
-	if name != "" && (trusted || t.certified(name)) {
+	if name != "" && (c.trusted || t.certified(name)) {
 		for _, p := range []int{t.at.turns.port, t.reach.https.port} {
 			if p != 0 && !t.reach.proxied {
 				relayed = append(relayed, "turns:"+name+":"+strconv.Itoa(p)+"?transport=tcp")
+			}
+		}
+		for _, p := range []int{t.at.turns.port, t.udpHTTPS} {
+			if p != 0 && c.dtls && !t.reach.proxied {
+				relayed = append(relayed, "turns:"+name+":"+strconv.Itoa(p)+"?transport=udp")
 			}
 		}
 	}
@@ -154,6 +173,9 @@ func (t *turnService) describe() string {
 	if len(tls) > 0 {
 		text += ", over TLS on " + strings.Join(tls, " and ")
 	}
+	if t.at.turns.on() && !t.reach.proxied {
+		text += fmt.Sprintf(", over DTLS on %d (udp)", t.at.turns.port)
+	}
 	return text
 }
 
@@ -163,7 +185,11 @@ func (s *server) portsToOpen() string {
 	list := []place{s.reach.http, s.reach.https}
 	if s.turn != nil {
 		list = append(list, s.turn.at.turn, s.turn.at.turns)
-		udp = append(udp, strconv.Itoa(s.turn.at.turn.port))
+		for _, p := range []place{s.turn.at.turn, s.turn.at.turns} {
+			if p.on() {
+				udp = append(udp, strconv.Itoa(p.port))
+			}
+		}
 		if s.turn.udpHTTPS != 0 {
 			udp = append(udp, strconv.Itoa(s.turn.udpHTTPS))
 		}
@@ -191,26 +217,31 @@ func (r *reach) nameForTURNS() string {
 	return ""
 }
 
-// trustedQuery is in the address of signaling when the page has proved that the browser trusts the certificate.
-const trustedQuery = "trusted"
+// What is in the address of signaling: trustedQuery when the page has proved that the browser trusts the certificate, dtlsQuery
+// when the client can do TURN over DTLS.
+const (
+	trustedQuery = "trusted"
+	dtlsQuery    = "dtls"
+)
 
 // iceServers are a seat's: its credentials die with it.
 func (t *turnService) iceServers(seat signaling.Seat, r *http.Request) func() []signaling.ICEServer {
 	if t == nil {
 		return func() []signaling.ICEServer { return nil }
 	}
-	host, trusted := guard.ClientOf(r).Hostname(), r.URL.Query().Get(trustedQuery) == "1"
+	query := r.URL.Query()
+	c := caller{guard.ClientOf(r).Hostname(), query.Get(trustedQuery) == "1", query.Get(dtlsQuery) == "1"}
 	return func() []signaling.ICEServer {
 		username, password, err := t.relay.Credential(seat.ID, time.Now().Add(credentialLife), seatLimits)
 		if err != nil {
 			return nil
 		}
-		return t.block(host, trusted, username, password)
+		return t.block(c, username, password)
 	}
 }
 
-func (t *turnService) block(host string, trusted bool, username, password string) []signaling.ICEServer {
-	stun, relayed := t.urls(host, trusted)
+func (t *turnService) block(c caller, username, password string) []signaling.ICEServer {
+	stun, relayed := t.urls(c)
 	return []signaling.ICEServer{{URLs: stun}, {URLs: relayed, Username: username, Credential: password}}
 }
 
@@ -253,7 +284,7 @@ func TURNCredentials(cfg Config, name string, expires time.Time) ([]signaling.IC
 	if names := append(t.reach.internet, localAddrs(watch.Here())...); len(names) > 0 {
 		host = names[0]
 	}
-	return t.block(host, false, username, password), nil
+	return t.block(caller{host: host}, username, password), nil
 }
 
 func placeOf(address string) place {
@@ -318,7 +349,7 @@ func (s *server) serveTURN(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	block := map[string]any{
-		"iceServers": s.turn.block(client.Hostname(), false, username, password),
+		"iceServers": s.turn.block(caller{host: client.Hostname(), dtls: r.URL.Query().Get(dtlsQuery) == "1"}, username, password),
 		"expires":    time.Now().Add(apiCredentialLife).UTC().Format(time.RFC3339),
 	}
 	_ = json.NewEncoder(w).Encode(block) // a client that went away is nobody's error

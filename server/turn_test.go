@@ -3,12 +3,15 @@ package server
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -20,8 +23,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parley-rtc/parley/protocol/dtls"
 	"github.com/parley-rtc/parley/protocol/stun"
 	"github.com/parley-rtc/parley/server/machine"
+	"github.com/parley-rtc/parley/server/relay"
 )
 
 // binding is a STUN request and the transaction that its answer has.
@@ -150,10 +155,10 @@ func TestUDPOnTheHTTPSPort(t *testing.T) {
 	port := r.reach.https.port
 	askSTUN(t, "udp", fmt.Sprintf("127.0.0.1:%d", port))
 	askSTUN(t, "udp", fmt.Sprintf("127.0.0.1:%d", r.turn.at.turn.port))
-	if got, want := r.portsToOpen(), fmt.Sprintf("; udp %d, %d, 49152-65535", r.turn.at.turn.port, port); !strings.HasSuffix(got, want) {
+	if got, want := r.portsToOpen(), fmt.Sprintf("; udp %d, %d, %d, 49152-65535", r.turn.at.turn.port, r.turn.at.turns.port, port); !strings.HasSuffix(got, want) {
 		t.Errorf("ports to open: %s; want it to end with %s", got, want)
 	}
-	if _, urls := r.turn.urls("call.example", false); !slices.Contains(urls, fmt.Sprintf("turn:call.example:%d?transport=udp", port)) {
+	if _, urls := r.turn.urls(caller{host: "call.example"}); !slices.Contains(urls, fmt.Sprintf("turn:call.example:%d?transport=udp", port)) {
 		t.Errorf("clients are told %v", urls)
 	}
 
@@ -165,7 +170,7 @@ func TestUDPOnTheHTTPSPort(t *testing.T) {
 	defer busy.Close()
 	taken := busy.LocalAddr().(*net.UDPAddr).Port
 	other := start(t, Config{Domains: []string{"call.example"}, External: []string{"127.0.0.1"}, TLSCert: cert, TLSKey: key, HTTPS: fmt.Sprintf(":%d", taken), Passphrase: "correct horse"})
-	if _, urls := other.turn.urls("call.example", false); other.turn.udpHTTPS != 0 || slices.Contains(urls, fmt.Sprintf("turn:call.example:%d?transport=udp", taken)) {
+	if _, urls := other.turn.urls(caller{host: "call.example"}); other.turn.udpHTTPS != 0 || slices.Contains(urls, fmt.Sprintf("turn:call.example:%d?transport=udp", taken)) {
 		t.Errorf("offers a port that another program has: %v", urls)
 	}
 	if local := start(t, Config{}); local.turn.udpHTTPS != 0 {
@@ -215,18 +220,21 @@ func TestExternalAddressIsFollowed(t *testing.T) {
 	}
 }
 
-// turns is offered under a name only, and only to browsers that trust the certificate.
+// turns is offered under a name only, and only to clients that trust the certificate; by udp only to those that ask, as no
+// browser speaks DTLS to a relay.
 func TestURLsOfTheRelay(t *testing.T) {
 	watch := machine.NewWatch(func() *machine.Here { return &machine.Here{Hostname: "kitchen"} })
 	for _, c := range []struct {
-		name, host         string
-		trusted, certified bool
-		want               string
+		name      string
+		caller    caller
+		certified bool
+		want      string
 	}{
-		{"untrusted", "192.168.1.5", false, false, "turn:192.168.1.5:3478?transport=udp turn:192.168.1.5:3478?transport=tcp"},
-		{"IPv6", "fd00::5", false, false, "turn:[fd00::5]:3478?transport=udp turn:[fd00::5]:3478?transport=tcp"},
-		{"trusted, by address", "192.168.1.5", true, false, "turn:192.168.1.5:3478?transport=udp turn:192.168.1.5:3478?transport=tcp turns:kitchen.local:5349?transport=tcp turns:kitchen.local:8443?transport=tcp"},
-		{"certified, by name", "call.example", false, true, "turn:call.example:3478?transport=udp turn:call.example:3478?transport=tcp turns:call.example:5349?transport=tcp turns:call.example:8443?transport=tcp"},
+		{"untrusted", caller{host: "192.168.1.5", dtls: true}, false, "turn:192.168.1.5:3478?transport=udp turn:192.168.1.5:3478?transport=tcp"},
+		{"IPv6", caller{host: "fd00::5"}, false, "turn:[fd00::5]:3478?transport=udp turn:[fd00::5]:3478?transport=tcp"},
+		{"trusted, by address", caller{host: "192.168.1.5", trusted: true}, false, "turn:192.168.1.5:3478?transport=udp turn:192.168.1.5:3478?transport=tcp turns:kitchen.local:5349?transport=tcp turns:kitchen.local:8443?transport=tcp"},
+		{"certified, by name", caller{host: "call.example"}, true, "turn:call.example:3478?transport=udp turn:call.example:3478?transport=tcp turns:call.example:5349?transport=tcp turns:call.example:8443?transport=tcp"},
+		{"certified, over DTLS too", caller{host: "call.example", dtls: true}, true, "turn:call.example:3478?transport=udp turn:call.example:3478?transport=tcp turns:call.example:5349?transport=tcp turns:call.example:8443?transport=tcp turns:call.example:5349?transport=udp"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			service := &turnService{
@@ -234,10 +242,112 @@ func TestURLsOfTheRelay(t *testing.T) {
 				certified: func(string) bool { return c.certified },
 			}
 			service.at.turn, service.at.turns = place{port: 3478}, place{port: 5349}
-			if _, got := service.urls(c.host, c.trusted); strings.Join(got, " ") != c.want {
+			if _, got := service.urls(c.caller); strings.Join(got, " ") != c.want {
 				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.ReplaceAll(c.want, " ", "\n"))
 			}
 		})
+	}
+}
+
+// The port of TURN over TLS takes DTLS by udp, and shows what https shows: also once that was renewed.
+func TestDTLSOnThePortOfTLS(t *testing.T) {
+	cert, key := filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
+	first := writePair(t, cert, key)
+	var terminal bytes.Buffer
+	r := start(t, Config{TLSCert: cert, TLSKey: key, Terminal: &terminal})
+	if want := fmt.Sprintf("over DTLS on %d (udp)", r.turn.at.turns.port); !strings.Contains(r.turn.describe(), want) {
+		t.Errorf("%s; want it to say %s", r.turn.describe(), want)
+	}
+	shown := func() []byte {
+		t.Helper()
+		conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", r.turn.at.turns.port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		client, err := dtls.New(dtls.Client, &dtls.Config{Entropy: rand.Reader, AnonymousClient: true, ServerName: "localhost"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for buf := make([]byte, 2000); ; {
+			client.RunJobs(1)
+			if ev, ok := client.NextEvent(); ok {
+				if ev.Kind != dtls.PeerCertificate {
+					t.Fatalf("event %v before the certificate: %v", ev.Kind, ev.Err)
+				}
+				return ev.Certificates[0]
+			}
+			for b := client.AppendDatagram(nil, 1); len(b) > 0; b = client.AppendDatagram(nil, 1) {
+				if _, err := conn.Write(b); err != nil {
+					t.Fatal(err)
+				}
+			}
+			n, err := conn.Read(buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			client.HandleDatagram(1, buf[:n])
+		}
+	}
+	if !bytes.Equal(shown(), first.Raw) {
+		t.Error("not the operator's certificate")
+	}
+	second := writePair(t, cert, key)
+	if changed, err := r.certs.own.reload(); !changed || err != nil {
+		t.Fatal(changed, err)
+	}
+	if !bytes.Equal(shown(), second.Raw) {
+		t.Error("not the renewed certificate")
+	}
+	askSTUN(t, "udp", fmt.Sprintf("127.0.0.1:%d", r.turn.at.turns.port)) // in the clear all the same
+	if _, metrics := r.get(r.http() + "/metrics"); !strings.Contains(metrics, "parley_relay_dtls_cookies_total 2") {
+		t.Error("the metrics do not count two cookies")
+	}
+}
+
+// A port of TURN over TLS that another program has on udp is not half of one.
+func TestThePortOfTLSIsFreeOnBoth(t *testing.T) {
+	busy, err := net.ListenUDP("udp", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	port := busy.LocalAddr().(*net.UDPAddr).Port
+	var p ports
+	p.places = newPlaces(1, 1, nil)
+	address := fmt.Sprintf(":%d", port)
+	lns, at, err := p.openBoth("turns", "", address, relay.Free)
+	if err != nil || at.port == port || len(p.moved) != 1 {
+		t.Fatalf("a default port: %+v, %v, %q", at, err, p.moved)
+	}
+	for _, ln := range lns {
+		ln.Close()
+	}
+	_, _, err = p.openBoth("turns", address, address, relay.Free)
+	if wrong, ok := errors.AsType[*ListenError](err); !ok || wrong.Setting != "turns" {
+		t.Errorf("a configured port: %v", err)
+	}
+}
+
+// Not every certificate that https takes is one for DTLS.
+func TestACertificateUnfitForDTLS(t *testing.T) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &certificates{own: &certificateFile{}}
+	c.own.current.Store(&tls.Certificate{Certificate: [][]byte{der}, PrivateKey: private})
+	if err := c.fitForDTLS(); err == nil {
+		t.Error("Ed25519 is fit")
+	}
+	if err := (&certificates{}).fitForDTLS(); err != nil {
+		t.Error("without one of the operator's: ", err)
 	}
 }
 

@@ -147,6 +147,9 @@ func Dial(ctx context.Context, address string, options Options) (*Room, error) {
 	}
 }
 
+// speaksDTLS asks for relays over DTLS too. Browsers know of none, but whoever takes these in Go may.
+const speaksDTLS = "dtls=1"
+
 func newRoom(address string, options Options) (*Room, error) {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -168,7 +171,7 @@ func newRoom(address string, options Options) (*Room, error) {
 	}
 	client.Timeout = 0 // requests wait
 	r := &Room{
-		endpoint: &url.URL{Scheme: u.Scheme, Host: u.Host, User: u.User, Path: u.Path[:i] + "/api/signal"},
+		endpoint: &url.URL{Scheme: u.Scheme, Host: u.Host, User: u.User, Path: u.Path[:i] + "/api/signal", RawQuery: speaksDTLS},
 		name:     name,
 		options:  options,
 		client:   &client,
