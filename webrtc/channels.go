@@ -32,8 +32,8 @@ func (pc *PeerConnection) openChannel(now mono.Time, ch *DataChannel) error {
 }
 
 func (pc *PeerConnection) addChannel(ch *DataChannel) {
-	pc.opened++
-	ch.number = int(pc.opened)
+	pc.numbered++
+	ch.number = pc.numbered
 	pc.channels = append(pc.channels, ch)
 }
 
@@ -113,6 +113,7 @@ func (pc *PeerConnection) handleSCTP(now mono.Time, e *sctp.Event) {
 			return
 		}
 		if ch != nil && ch.becomeOpen() {
+			pc.isOpen(ch)
 			ch.emit(&ch.onOpen)
 		}
 	case sctp.Message:
@@ -144,8 +145,14 @@ func (pc *PeerConnection) announce(e *sctp.Event) {
 	ch := remoteDataChannel(pc, e.Stream, &e.Channel)
 	pc.byStream[e.Stream] = ch
 	pc.addChannel(ch)
+	pc.isOpen(ch)
 	emit(&pc.events, nil, &pc.onDataChannel, ch, ch.gate)
 	ch.emit(&ch.onOpen)
+}
+
+func (pc *PeerConnection) isOpen(ch *DataChannel) {
+	pc.openedEver++
+	ch.wasOpen = true
 }
 
 // becomeOpen is "announce the data channel as open".
@@ -183,7 +190,9 @@ func (pc *PeerConnection) channelClosed(ch *DataChannel, err *Error) {
 		ch.opened = false
 	}
 	pc.channels = slices.DeleteFunc(pc.channels, func(c *DataChannel) bool { return c == ch })
-	pc.closedEver++
+	if ch.wasOpen {
+		pc.closedEver++
+	}
 	if err != nil {
 		ch.isClosed(err)
 		emit(&pc.events, ch.gate, &ch.onError, err, nil)

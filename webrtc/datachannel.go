@@ -85,6 +85,7 @@ type DataChannel struct {
 	opened  bool // the association knows it by stream
 	stream  sctp.StreamID
 	flushed uint64
+	wasOpen bool
 	number  int // of all channels of the connection, for stats
 	sent    counter
 	read    counter

@@ -1,6 +1,7 @@
 package webrtc
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/parley-rtc/parley/internal/gather"
@@ -236,4 +237,9 @@ func (pc *PeerConnection) gatheringDone(now mono.Time, x *DTLSTransport) {
 // addRemote hands a remote candidate to ICE.
 func (pc *PeerConnection) addRemote(now mono.Time, t jsep.Target) {
 	pc.peer.AddRemote(now, t)
+	if ip, err := netip.ParseAddr(t.Candidate.Address); err == nil && pc.relays {
+		if x := pc.transport(t.Transport); x != nil && x.ice.gatherer != nil {
+			x.ice.gatherer.Permit(now, ip.Unmap()) // so that the peer's checks get through before ours
+		}
+	}
 }

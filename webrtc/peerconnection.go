@@ -34,6 +34,7 @@ type PeerConnection struct {
 	states         atomic.Pointer[states]
 	negotiation    atomic.Uint64 // the number of the event negotiationneeded that holds; 0: none
 	final          atomic.Pointer[descriptions]
+	lastStats      atomic.Pointer[StatsReport]
 	config         atomic.Pointer[validated]
 	sctp           atomic.Pointer[SCTPTransport]
 
@@ -63,7 +64,8 @@ type PeerConnection struct {
 	associated *sctp.Association // in which the channels were opened
 	sending    []*DataChannel    // have something in the association that was not sent
 	ending     []*DataChannel    // are to be closed once what they have in the outbox is handed over
-	opened     uint32            // channels ever, for stats
+	numbered   int               // channels ever
+	openedEver uint32            // channels that were open once; see PeerConnectionStats
 	closedEver uint32
 	relays     bool   // there may be candidates at TURN servers
 	needed     bool   // [[NegotiationNeeded]]

@@ -199,7 +199,8 @@ func (pc *PeerConnection) handleDTLS(x *DTLSTransport, state peer.DTLSState, err
 	x.update(func(s *dtlsState) {
 		s.state = DTLSTransportState(state.String())
 		if p != nil {
-			s.security = p.Security()
+			stats := p.Stats()
+			s.certificates, s.negotiated = stats.Certificates, stats.Negotiated
 		}
 	})
 	if state == peer.DTLSFailed && err != nil {
@@ -290,8 +291,9 @@ func (pc *PeerConnection) transport(id int) *DTLSTransport {
 // shutdown closes the connection.
 func (pc *PeerConnection) shutdown(now mono.Time) {
 	pc.events.close()
-	d := pc.render()
+	d, stats := pc.render(), pc.report(now)
 	pc.final.Store(&d)
+	pc.lastStats.Store(&stats)
 	pc.session.Close()
 	pc.peer.Close(now)
 	for _, x := range pc.transports {

@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 
 	"github.com/parley-rtc/parley/internal/gather"
-	"github.com/parley-rtc/parley/internal/peer"
 	"github.com/parley-rtc/parley/protocol/dtls"
 	"github.com/parley-rtc/parley/protocol/ice"
 	"github.com/parley-rtc/parley/protocol/jsep"
@@ -209,8 +208,9 @@ type DTLSTransport struct {
 
 // dtlsState is what getters return.
 type dtlsState struct {
-	state    DTLSTransportState
-	security peer.Security
+	state        DTLSTransportState
+	certificates [][]byte
+	negotiated   dtls.ConnectionState
 }
 
 // ICETransport returns what it is over.
@@ -221,7 +221,7 @@ func (t *DTLSTransport) State() DTLSTransportState { return t.state.Load().state
 
 // GetRemoteCertificates returns the certificates that the peer has proved to own, in DER, the leaf first; nil before.
 func (t *DTLSTransport) GetRemoteCertificates() [][]byte {
-	list := slices.Clone(t.state.Load().security.Certificates)
+	list := slices.Clone(t.state.Load().certificates)
 	for i := range list {
 		list[i] = slices.Clone(list[i])
 	}
@@ -229,10 +229,10 @@ func (t *DTLSTransport) GetRemoteCertificates() [][]byte {
 }
 
 // TLSVersion returns what was negotiated as webrtc-stats has it: "FEFC" is DTLS 1.3, "FEFD" 1.2, "" none yet.
-func (t *DTLSTransport) TLSVersion() string { return tlsVersion(t.state.Load().security) }
+func (t *DTLSTransport) TLSVersion() string { return tlsVersion(t.state.Load().negotiated) }
 
 // TLSGroup returns the name of the group of the key agreement, such as "X25519MLKEM768", or "" before it is known.
-func (t *DTLSTransport) TLSGroup() string { return tlsGroup(t.state.Load().security) }
+func (t *DTLSTransport) TLSGroup() string { return tlsGroup(t.state.Load().negotiated) }
 
 // OnStateChange sets the handler of statechange.
 func (t *DTLSTransport) OnStateChange(f func(DTLSTransportState)) {
@@ -248,7 +248,7 @@ func (t *DTLSTransport) update(change func(*dtlsState)) {
 	t.state.Store(&s)
 }
 
-func tlsVersion(c peer.Security) string {
+func tlsVersion(c dtls.ConnectionState) string {
 	switch c.Version {
 	case dtls.Version13:
 		return "FEFC"
@@ -258,7 +258,7 @@ func tlsVersion(c peer.Security) string {
 	return ""
 }
 
-func tlsGroup(c peer.Security) string {
+func tlsGroup(c dtls.ConnectionState) string {
 	if c.Group == 0 {
 		return ""
 	}

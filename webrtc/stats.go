@@ -1,0 +1,295 @@
+package webrtc
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/parley-rtc/parley/internal/peer"
+	"github.com/parley-rtc/parley/protocol/dtls"
+	"github.com/parley-rtc/parley/protocol/ice"
+	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
+)
+
+// A StatsType is RTCStatsType.
+type StatsType string
+
+// The types of what a report holds.
+const (
+	StatsTypePeerConnection  StatsType = "peer-connection"
+	StatsTypeDataChannel     StatsType = "data-channel"
+	StatsTypeTransport       StatsType = "transport"
+	StatsTypeCandidatePair   StatsType = "candidate-pair"
+	StatsTypeLocalCandidate  StatsType = "local-candidate"
+	StatsTypeRemoteCandidate StatsType = "remote-candidate"
+	StatsTypeCertificate     StatsType = "certificate"
+)
+
+// A StatsReport is RTCStatsReport: dictionaries of webrtc-stats by their ids. In JSON they are as browsers have them.
+type StatsReport map[string]Stats
+
+// Stats is one dictionary of a report: a *PeerConnectionStats, *DataChannelStats, *TransportStats, *ICECandidatePairStats, *ICECandidateStats
+// or *CertificateStats.
+type Stats interface{ Base() StatsBase }
+
+// StatsBase is RTCStats, which every dictionary has.
+type StatsBase struct {
+	ID   string    `json:"id"` // the same for the same thing, as long as it lives
+	Type StatsType `json:"type"`
+	// Timestamp is the time of the report, in milliseconds since 1970.
+	Timestamp float64 `json:"timestamp"`
+}
+
+// Base returns what every dictionary has.
+func (b StatsBase) Base() StatsBase { return b }
+
+// PeerConnectionStats is RTCPeerConnectionStats.
+type PeerConnectionStats struct {
+	StatsBase
+	DataChannelsOpened uint32 `json:"dataChannelsOpened"` // that ever were open
+	DataChannelsClosed uint32 `json:"dataChannelsClosed"` // that were open and are not any more
+}
+
+// DataChannelStats is RTCDataChannelStats.
+type DataChannelStats struct {
+	StatsBase
+	Label                 string           `json:"label"`
+	Protocol              string           `json:"protocol"`
+	DataChannelIdentifier *uint16          `json:"dataChannelIdentifier,omitempty"`
+	State                 DataChannelState `json:"state"`
+	MessagesSent          uint32           `json:"messagesSent"`
+	BytesSent             uint64           `json:"bytesSent"`
+	MessagesReceived      uint32           `json:"messagesReceived"`
+	BytesReceived         uint64           `json:"bytesReceived"`
+}
+
+// TransportStats is RTCTransportStats. Packets and bytes are those that are not of ICE, without headers of IP and UDP.
+type TransportStats struct {
+	StatsBase
+	PacketsSent                  uint64             `json:"packetsSent"`
+	PacketsReceived              uint64             `json:"packetsReceived"`
+	BytesSent                    uint64             `json:"bytesSent"`
+	BytesReceived                uint64             `json:"bytesReceived"`
+	ICERole                      ICERole            `json:"iceRole"`
+	ICELocalUsernameFragment     string             `json:"iceLocalUsernameFragment"`
+	DTLSState                    DTLSTransportState `json:"dtlsState"`
+	ICEState                     ICETransportState  `json:"iceState"`
+	SelectedCandidatePairID      string             `json:"selectedCandidatePairId,omitempty"`
+	LocalCertificateID           string             `json:"localCertificateId,omitempty"`
+	RemoteCertificateID          string             `json:"remoteCertificateId,omitempty"`
+	TLSVersion                   string             `json:"tlsVersion,omitempty"` // "FEFC": DTLS 1.3
+	DTLSCipher                   string             `json:"dtlsCipher,omitempty"`
+	DTLSRole                     string             `json:"dtlsRole"` // "client", "server" or "unknown"
+	SRTPCipher                   string             `json:"srtpCipher,omitempty"`
+	TLSGroup                     string             `json:"tlsGroup,omitempty"` // of the key agreement, such as "X25519MLKEM768"
+	SelectedCandidatePairChanges uint32             `json:"selectedCandidatePairChanges"`
+}
+
+// ICECandidatePairStats is RTCIceCandidatePairStats. Times are in seconds.
+type ICECandidatePairStats struct {
+	StatsBase
+	TransportID                 string  `json:"transportId"`
+	LocalCandidateID            string  `json:"localCandidateId"`
+	RemoteCandidateID           string  `json:"remoteCandidateId"`
+	State                       string  `json:"state"` // "frozen", "waiting", "in-progress", "failed" or "succeeded"
+	Nominated                   bool    `json:"nominated"`
+	PacketsSent                 uint64  `json:"packetsSent"`
+	PacketsReceived             uint64  `json:"packetsReceived"`
+	BytesSent                   uint64  `json:"bytesSent"`
+	BytesReceived               uint64  `json:"bytesReceived"`
+	LastPacketSentTimestamp     float64 `json:"lastPacketSentTimestamp,omitempty"`
+	LastPacketReceivedTimestamp float64 `json:"lastPacketReceivedTimestamp,omitempty"`
+	TotalRoundTripTime          float64 `json:"totalRoundTripTime"`
+	CurrentRoundTripTime        float64 `json:"currentRoundTripTime,omitempty"`
+	RequestsReceived            uint64  `json:"requestsReceived"`
+	RequestsSent                uint64  `json:"requestsSent"`
+	ResponsesReceived           uint64  `json:"responsesReceived"`
+	ResponsesSent               uint64  `json:"responsesSent"`
+	ConsentRequestsSent         uint64  `json:"consentRequestsSent"`
+}
+
+// ICECandidateStats is RTCIceCandidateStats.
+type ICECandidateStats struct {
+	StatsBase
+	TransportID      string  `json:"transportId"`
+	Address          *string `json:"address"`
+	Port             uint16  `json:"port"`
+	Protocol         string  `json:"protocol"`
+	CandidateType    string  `json:"candidateType"`
+	Priority         uint32  `json:"priority"`
+	URL              string  `json:"url,omitempty"`
+	RelayProtocol    string  `json:"relayProtocol,omitempty"`
+	Foundation       string  `json:"foundation"`
+	RelatedAddress   string  `json:"relatedAddress,omitempty"`
+	RelatedPort      uint16  `json:"relatedPort,omitempty"`
+	UsernameFragment string  `json:"usernameFragment"`
+	TCPType          string  `json:"tcpType,omitempty"`
+}
+
+// CertificateStats is RTCCertificateStats.
+type CertificateStats struct {
+	StatsBase
+	Fingerprint          string `json:"fingerprint"`
+	FingerprintAlgorithm string `json:"fingerprintAlgorithm"`
+	Base64Certificate    string `json:"base64Certificate"` // DER
+}
+
+// GetStats returns a report of the connection (getStats), which of a closed connection is the last one.
+func (pc *PeerConnection) GetStats() StatsReport {
+	var r StatsReport
+	if !pc.call(func(now mono.Time) { r = pc.report(now) }) {
+		if last := pc.lastStats.Load(); last != nil {
+			r = *last
+		}
+	}
+	return r
+}
+
+// A reporter writes one report.
+type reporter struct {
+	StatsReport
+	pc   *PeerConnection
+	now  mono.Time
+	wall time.Time
+}
+
+func (pc *PeerConnection) report(now mono.Time) StatsReport {
+	r := reporter{StatsReport{}, pc, now, time.Now()}
+	r.add(&PeerConnectionStats{r.base("P", StatsTypePeerConnection), pc.openedEver, pc.closedEver})
+	for _, ch := range pc.channels {
+		r.add(&DataChannelStats{
+			r.base(fmt.Sprint("D", ch.number), StatsTypeDataChannel), ch.label, ch.protocol, ch.ID(), ch.ReadyState(),
+			uint32(ch.sent.messages), ch.sent.bytes, uint32(ch.read.messages), ch.read.bytes,
+		})
+	}
+	for _, x := range pc.live() {
+		r.transport(x)
+	}
+	return r.StatsReport
+}
+
+func (r *reporter) base(id string, kind StatsType) StatsBase {
+	return StatsBase{id, kind, milliseconds(r.wall)}
+}
+
+func milliseconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1000 }
+
+func (r *reporter) add(s Stats) { r.StatsReport[s.Base().ID] = s }
+
+// at makes a time of the loop's one of the wall's; never is 0.
+func (r *reporter) at(t mono.Time) float64 {
+	if t == 0 {
+		return 0
+	}
+	return milliseconds(r.wall.Add(t.Sub(r.now)))
+}
+
+func (r *reporter) transport(x *DTLSTransport) {
+	p := r.pc.peer.Transport(x.ice.id)
+	if p == nil {
+		return
+	}
+	id := fmt.Sprint("T", x.ice.id)
+	s, role := p.Stats(), "unknown"
+	switch s.Role {
+	case dtls.Client:
+		role = "client"
+	case dtls.Server:
+		role = "server"
+	}
+	t := &TransportStats{
+		StatsBase: r.base(id, StatsTypeTransport), PacketsSent: s.PacketsSent, PacketsReceived: s.PacketsReceived,
+		BytesSent: s.BytesSent, BytesReceived: s.BytesReceived, ICERole: ICERole(s.ICERole.String()), ICELocalUsernameFragment: x.ice.told.Local.Ufrag,
+		DTLSState: x.State(), ICEState: x.ice.State(), DTLSRole: role, SelectedCandidatePairChanges: s.SelectedPairChanges,
+		TLSVersion: tlsVersion(s.Negotiated), TLSGroup: tlsGroup(s.Negotiated),
+	}
+	if t.TLSVersion != "" {
+		t.DTLSCipher = s.Negotiated.CipherSuite.String()
+	}
+	if s.Negotiated.SRTPProfile != 0 {
+		t.SRTPCipher = strings.TrimPrefix(s.Negotiated.SRTPProfile.String(), "SRTP_")
+	}
+	t.LocalCertificateID = r.certificate(r.pc.config.Load().Certificates[0].dtls.Chain[0])
+	if len(s.Certificates) > 0 {
+		t.RemoteCertificateID = r.certificate(s.Certificates[0])
+	}
+	agent := r.pc.peer.Agent(x.ice.id)
+	for _, c := range agent.LocalCandidates() {
+		r.candidate(x, id, &c, true)
+	}
+	for _, c := range agent.RemoteCandidates() {
+		r.candidate(x, id, &c, false)
+	}
+	selected, _ := agent.Selected()
+	paths := map[pkt.Path]peer.PathStats{}
+	for _, path := range p.Paths() {
+		paths[path.Path] = path
+	}
+	for _, pair := range agent.Pairs() {
+		pairID := fmt.Sprint("CP", x.ice.id, "-", pair.ID)
+		if pair.ID == selected.ID {
+			t.SelectedCandidatePairID = pairID
+		}
+		path := paths[pair.Path]
+		r.add(&ICECandidatePairStats{
+			StatsBase: r.base(pairID, StatsTypeCandidatePair), TransportID: id,
+			LocalCandidateID: candidateID(id, &pair.Local, true), RemoteCandidateID: candidateID(id, &pair.Remote, false),
+			State: pair.State.String(), Nominated: pair.Nominated,
+			PacketsSent: path.PacketsSent, PacketsReceived: path.PacketsReceived, BytesSent: path.BytesSent, BytesReceived: path.BytesReceived,
+			LastPacketSentTimestamp: r.at(path.LastSent), LastPacketReceivedTimestamp: r.at(path.LastReceived),
+			TotalRoundTripTime: pair.TotalRoundTrip.Seconds(), CurrentRoundTripTime: pair.RoundTrip.Seconds(),
+			RequestsReceived: uint64(pair.RequestsReceived), RequestsSent: uint64(pair.RequestsSent),
+			ResponsesReceived: uint64(pair.ResponsesReceived), ResponsesSent: uint64(pair.ResponsesSent),
+			ConsentRequestsSent: uint64(pair.ConsentRequestsSent),
+		})
+		// Those of a pair are there too, if they were revealed by checks or are of a former generation.
+		r.candidate(x, id, &pair.Local, true)
+		r.candidate(x, id, &pair.Remote, false)
+	}
+	r.add(t)
+}
+
+func candidateID(transport string, c *ice.Candidate, local bool) string {
+	prefix := "R"
+	if local {
+		prefix = "L"
+	}
+	return fmt.Sprintf("%s%s-%s-%s-%v", prefix, transport, c.Type, c.Transport.String()+c.Transport.TCPType(), c.Address)
+}
+
+func (r *reporter) candidate(x *DTLSTransport, transport string, c *ice.Candidate, local bool) {
+	id, kind := candidateID(transport, c, local), StatsTypeRemoteCandidate
+	if local {
+		kind = StatsTypeLocalCandidate
+	}
+	if _, ok := r.StatsReport[id]; ok {
+		return
+	}
+	w := x.ice.candidate(c, local)
+	s := &ICECandidateStats{
+		StatsBase: r.base(id, kind), TransportID: transport, Port: c.Address.Port(), Protocol: c.Transport.String(),
+		CandidateType: c.Type.String(), Priority: c.Priority, URL: w.url, RelayProtocol: w.relayProtocol, Foundation: c.Foundation,
+		RelatedAddress: w.RelatedAddress(), RelatedPort: w.RelatedPort(), UsernameFragment: *w.UsernameFragment, TCPType: c.Transport.TCPType(),
+	}
+	if c.Ufrag != "" {
+		s.UsernameFragment = c.Ufrag
+	}
+	// "address ... null" where a program is not to learn it: a remote candidate that was not signalled.
+	if local || c.Type != ice.PeerReflexive {
+		s.Address = new(w.Address())
+	}
+	r.add(s)
+}
+
+func (r *reporter) certificate(der []byte) string {
+	f, err := dtls.FingerprintOf("sha-256", der)
+	if err != nil {
+		return ""
+	}
+	value := strings.ToUpper(f.Value)
+	id := "CF" + value
+	r.add(&CertificateStats{r.base(id, StatsTypeCertificate), value, "sha-256", base64.StdEncoding.EncodeToString(der)})
+	return id
+}

@@ -1,0 +1,104 @@
+package webrtc
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+)
+
+// of returns the only dictionary of a type, or the one that match wants.
+func of[T Stats](t *testing.T, r StatsReport, match func(T) bool) (found T) {
+	t.Helper()
+	n := 0
+	for id, s := range r {
+		if s.Base().ID != id {
+			t.Errorf("%q is called %q", id, s.Base().ID)
+		}
+		if v, ok := s.(T); ok && (match == nil || match(v)) {
+			found = v
+			n++
+		}
+	}
+	if n != 1 {
+		t.Fatalf("there are %d of %T", n, found)
+	}
+	return found
+}
+
+// getStats: the dictionaries of webrtc-stats, how they refer to each other, and what they count.
+func TestGetStats(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b, x, y := w.connect(Configuration{}, &DataChannelInit{Protocol: "p"})
+		for range 10 {
+			w.check(x.Send(make([]byte, 1000)))
+			if _, err := y.Receive(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(10 * time.Second)
+		r, s := a.GetStats(), b.GetStats()
+		if p := of[*PeerConnectionStats](t, r, nil); p.DataChannelsOpened != 1 || p.DataChannelsClosed != 0 || p.Type != "peer-connection" {
+			t.Errorf("peer-connection: %+v", p)
+		}
+		if d := of[*DataChannelStats](t, r, nil); d.Label != "test" || d.Protocol != "p" || *d.DataChannelIdentifier != *x.ID() || d.State != "open" ||
+			d.MessagesSent != 10 || d.BytesSent != 10_000 || d.MessagesReceived != 0 || d.BytesReceived != 0 {
+			t.Errorf("data-channel: %+v", d)
+		}
+		if d := of[*DataChannelStats](t, s, nil); d.MessagesReceived != 10 || d.BytesReceived != 10_000 || d.MessagesSent != 0 {
+			t.Errorf("data-channel at the peer: %+v", d)
+		}
+		x1, x2 := of[*TransportStats](t, r, nil), of[*TransportStats](t, s, nil)
+		if x1.ICERole != "controlling" || x2.ICERole != "controlled" || x1.DTLSRole != "server" || x2.DTLSRole != "client" || x1.DTLSState != "connected" ||
+			x1.ICEState != "completed" || x1.TLSVersion != "FEFC" || x1.TLSGroup != "X25519MLKEM768" || x1.DTLSCipher != "TLS_AES_128_GCM_SHA256" ||
+			x1.SelectedCandidatePairChanges != 1 || len(x1.ICELocalUsernameFragment) < 4 {
+			t.Errorf("transport: %+v", x1)
+		}
+		if x1.PacketsSent < 10 || x1.BytesSent < 10_000 || x1.BytesSent != x2.BytesReceived || x1.PacketsReceived != x2.PacketsSent {
+			t.Errorf("traffic: %+v and %+v", x1, x2)
+		}
+		local, ok := r[x1.LocalCertificateID].(*CertificateStats)
+		remote, ok2 := s[x2.RemoteCertificateID].(*CertificateStats)
+		if !ok || !ok2 || local.Fingerprint != remote.Fingerprint || local.FingerprintAlgorithm != "sha-256" || local.Base64Certificate != remote.Base64Certificate ||
+			!strings.EqualFold(local.Fingerprint, a.GetConfiguration().Certificates[0].GetFingerprints()[0].Value) {
+			t.Errorf("certificates: %+v, %+v", local, remote)
+		}
+		pair, ok := r[x1.SelectedCandidatePairID].(*ICECandidatePairStats)
+		if !ok || pair.State != "succeeded" || !pair.Nominated || pair.TransportID != x1.ID || pair.BytesSent != x1.BytesSent ||
+			pair.CurrentRoundTripTime < 0.039 || pair.CurrentRoundTripTime > 0.05 || pair.RequestsSent == 0 || pair.ResponsesReceived == 0 || pair.ConsentRequestsSent == 0 {
+			t.Fatalf("candidate-pair: %+v", pair)
+		}
+		l, ok := r[pair.LocalCandidateID].(*ICECandidateStats)
+		m, ok2 := r[pair.RemoteCandidateID].(*ICECandidateStats)
+		if !ok || !ok2 || l.Type != "local-candidate" || *l.Address != "203.0.113.1" || l.CandidateType != "host" || l.Protocol != "udp" ||
+			m.Type != "remote-candidate" || *m.Address != "203.0.113.2" || m.UsernameFragment != x2.ICELocalUsernameFragment || m.Priority == 0 || m.TransportID != x1.ID {
+			t.Errorf("candidates: %+v, %+v", l, m)
+		}
+		if now := milliseconds(time.Now()); now-pair.Timestamp > 1 || now-pair.LastPacketSentTimestamp > 60_000 {
+			t.Errorf("times: %v and %v at %v", pair.Timestamp, pair.LastPacketSentTimestamp, now)
+		}
+		// The same things have the same ids later.
+		for id := range a.GetStats() {
+			if _, ok := r[id]; !ok {
+				t.Errorf("%q is new", id)
+			}
+		}
+		text, err := json.Marshal(r)
+		w.check(err)
+		for _, member := range []string{`"selectedCandidatePairId"`, `"dataChannelIdentifier"`, `"tlsVersion":"FEFC"`, `"type":"certificate"`} {
+			if !strings.Contains(string(text), member) {
+				t.Errorf("%s is not in the JSON", member)
+			}
+		}
+		w.check(x.Close())
+		for range y.Messages(context.Background()) {
+		}
+		time.Sleep(time.Second)
+		if p := of[*PeerConnectionStats](t, a.GetStats(), nil); p.DataChannelsClosed != 1 {
+			t.Errorf("after a close: %+v", p)
+		}
+		w.check(a.Close())
+		of[*TransportStats](t, a.GetStats(), nil)
+	})
+}
