@@ -13,7 +13,7 @@ import (
 
 // onHost returns the Network of programs on a virtual host.
 func onHost(h *simloop.Host) *Network {
-	return &Network{host: h, poller: func() (loop.Poller, error) { return h.Poller(), nil }}
+	return &Network{host: h, poller: pollerOf(h)}
 }
 
 // world is two hosts, each 10 ms from the middle of the internet.
@@ -117,4 +117,8 @@ func (w *world) connect(cfg Configuration, init *DataChannelInit) (a, b *PeerCon
 	w.negotiate(a, b)
 	await(w, open, "the channel opening")
 	return a, b, x, await(w, remote, "the channel opening at the peer")
+}
+
+func pollerOf(h *simloop.Host) func() (loop.Poller, error) {
+	return func() (loop.Poller, error) { return h.Poller(), nil }
 }

@@ -37,6 +37,9 @@ func (pc *PeerConnection) apply(now mono.Time, c *jsep.Changes) {
 			pc.transport(t.ID).ice.update(func(s *iceState) { s.role = ICERole(a.Role().String()) })
 		}
 	}
+	if p := pc.network.port; p != nil {
+		p.name(pc)
+	}
 	pc.applyData(now, c.Data)
 	if c.RolledBack {
 		pc.signaling(c.Before, SignalingState(jsep.Stable))
@@ -155,7 +158,7 @@ func (pc *PeerConnection) newGatherer(x *DTLSTransport) {
 func (pc *PeerConnection) gathering(number int) gather.Config {
 	v := pc.config.Load()
 	pc.relays = pc.relays || v.relays()
-	return gather.Config{Number: number, Host: pc.network.host, Servers: v.gatherServers(), Policy: v.gatherPolicy()}
+	return pc.network.gather(number, v)
 }
 
 func (v *validated) gatherServers() (list []gather.Server) {

@@ -12,6 +12,7 @@ import (
 	"github.com/parley-rtc/parley/protocol/dtls"
 	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
 	"github.com/parley-rtc/parley/protocol/sctp"
 	"github.com/parley-rtc/parley/protocol/sdp"
 )
@@ -67,12 +68,14 @@ type PeerConnection struct {
 	numbered   int               // channels ever
 	openedEver uint32            // channels that were open once; see PeerConnectionStats
 	closedEver uint32
-	relays     bool   // there may be candidates at TURN servers
-	needed     bool   // [[NegotiationNeeded]]
-	neededNo   uint64 // counts the events
-	shut       bool   // Close was called
-	released   bool   // sockets were given up
-	over       bool   // and all else
+	relays     bool       // there may be candidates at TURN servers
+	paths      []pkt.Path // in the map of a shared port
+	ufrags     []string   // likewise
+	needed     bool       // [[NegotiationNeeded]]
+	neededNo   uint64     // counts the events
+	shut       bool       // Close was called
+	released   bool       // sockets were given up
+	over       bool       // and all else
 }
 
 // states are what getters return.
@@ -118,28 +121,31 @@ func (n *Network) NewPeerConnection(cfg Configuration) (*PeerConnection, error) 
 	pc.config.Store(&v)
 	certificate := v.Certificates[0]
 	pc.session, err = jsep.New(jsep.Config{Entropy: rand.Reader, Fingerprints: []sdp.Fingerprint{certificate.fingerprint()},
-		Bundle: v.BundlePolicy.jsep(), MaxMessageSize: maxReceived})
+		Bundle: v.BundlePolicy.jsep(), MaxMessageSize: maxReceived, Lite: n.cfg.Lite})
 	if err != nil {
 		return nil, exception(err)
 	}
-	if pc.loop, err = n.acquire(); err != nil {
-		return nil, fail(OperationError, "%v", err)
+	if err := n.enter(pc); err != nil {
+		if _, ok := err.(*Error); !ok {
+			err = fail(OperationError, "%v", err)
+		}
+		return nil, err
 	}
 	pc.peer, err = peer.New(peer.Config{
-		DTLS:    &dtls.Config{Entropy: rand.Reader, Certificate: certificate.dtls, SRTPProfiles: dtls.DefaultSRTPProfiles()},
+		DTLS:    &dtls.Config{Entropy: rand.Reader, Certificate: certificate.dtls, SRTPProfiles: dtls.DefaultSRTPProfiles(), KeyLog: n.cfg.KeyLog},
 		SCTP:    sctp.Config{MaxMessageSize: maxReceived},
 		Entropy: rand.Reader, RelayOnly: v.ICETransportPolicy == ICETransportPolicyRelay,
-		Hasher: n.hasher,
+		Hasher: n.hasher, Lite: n.cfg.Lite,
 	})
 	if err != nil {
-		n.release()
+		n.leave(pc)
 		return nil, fail(OperationError, "%v", err)
 	}
 	if err := pc.loop.Do(func(now mono.Time) {
 		pc.lease = pc.loop.Attach((*tenant)(pc))
 		pc.prefill(now)
 	}); err != nil {
-		n.release()
+		n.leave(pc)
 		return nil, fail(OperationError, "%v", err)
 	}
 	return pc, nil
@@ -402,7 +408,7 @@ func (pc *PeerConnection) Close() error {
 		go func() {
 			<-pc.ended
 			pc.events.wait()
-			pc.network.release()
+			pc.network.leave(pc)
 			close(pc.gone)
 		}()
 	})

@@ -2,6 +2,7 @@ package webrtc
 
 import (
 	"slices"
+	"time"
 
 	"github.com/parley-rtc/parley/internal/gather"
 	"github.com/parley-rtc/parley/internal/peer"
@@ -15,6 +16,9 @@ type tenant PeerConnection
 
 // HandleDatagram takes what came in on a socket of the connection.
 func (t *tenant) HandleDatagram(now mono.Time, d *pkt.Datagram) {
+	if f := t.network.cfg.Observer; f != nil {
+		f(&Packet{time.Now(), false, d.Local, d.Remote, d.Payload})
+	}
 	for _, x := range t.transports {
 		if g := x.ice.gatherer; g != nil && g.Handle(now, d) {
 			return
@@ -55,7 +59,7 @@ func (t *tenant) NextTimeout() mono.Time {
 
 // AppendTransmit does what the events ask for, and writes what there is to send.
 func (t *tenant) AppendTransmit(now mono.Time, b *pkt.Batch) (more bool) {
-	pc := (*PeerConnection)(t)
+	pc, before := (*PeerConnection)(t), b.Len()
 	pc.react(now)
 	if !pc.out.empty() {
 		pc.flush(now)
@@ -69,6 +73,12 @@ func (t *tenant) AppendTransmit(now mono.Time, b *pkt.Batch) (more bool) {
 		more = pc.transmitRelayed(now, b) || more
 	} else {
 		more = pc.peer.AppendTransmit(now, b) || more
+	}
+	if p := pc.network.port; p != nil {
+		p.note(pc, b.Transmits()[before:])
+	}
+	if f := pc.network.cfg.Observer; f != nil {
+		observe(f, b.Transmits()[before:])
 	}
 	pc.react(now)
 	pc.account()
@@ -185,6 +195,10 @@ func (pc *PeerConnection) handleICE(now mono.Time, x *DTLSTransport, e ice.Event
 		emit(&pc.events, nil, &t.onSelectedCandidatePairChange, pair, nil)
 	case ice.RoleChanged:
 		t.update(func(s *iceState) { s.role = ICERole(e.Role.String()) })
+	case ice.PathKnown:
+		if p := pc.network.port; p != nil {
+			p.know(now, pc, e.Path)
+		}
 	case ice.Connect:
 		if t.gatherer != nil {
 			t.gatherer.Connect(now, e)
@@ -331,6 +345,9 @@ func (pc *PeerConnection) end() {
 		})
 	default:
 		pc.over = true
+		if p := pc.network.port; p != nil {
+			p.forget(pc)
+		}
 		pc.loop.Post(func(mono.Time) {
 			pc.lease.End()
 			close(pc.ended)

@@ -1,0 +1,196 @@
+package webrtc
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/parley-rtc/parley/protocol/mono"
+)
+
+// network makes a Network on a virtual host.
+func (w *world) network(n *Network, cfg NetworkConfig) *Network {
+	w.Helper()
+	made, err := newNetwork(cfg, n.host, n.poller)
+	w.check(err)
+	w.Cleanup(func() { made.Close() })
+	return made
+}
+
+// A server has one port for all its connections, and each gets what is its own, also from clients behind one address.
+func TestOnePort(t *testing.T) {
+	for _, lite := range []bool{false, true} {
+		t.Run(fmt.Sprint("lite=", lite), func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				server := w.network(w.b, NetworkConfig{UDP: ":3478", Lite: lite})
+				if server.LocalUDP().Port() != 3478 {
+					t.Errorf("the port is %v", server.LocalUDP())
+				}
+				const clients = 20
+				got := make(chan string, clients)
+				for i := range clients {
+					a, b := w.connection(w.a, Configuration{}), w.connection(server, Configuration{})
+					b.OnDataChannel(func(ch *DataChannel) {
+						ch.OnMessage(func(m Message) { w.check(ch.SendText(ch.Label() + m.Text())) })
+					})
+					x, err := a.CreateDataChannel(fmt.Sprint(i), nil)
+					w.check(err)
+					x.OnOpen(func() { w.check(x.SendText("?")) })
+					x.OnMessage(func(m Message) {
+						if m.Text() != x.Label()+"?" {
+							t.Errorf("client %s got %q", x.Label(), m.Text())
+						}
+						got <- m.Text()
+					})
+					w.negotiate(a, b)
+				}
+				for range clients {
+					await(w, got, "every client's answer")
+				}
+				if c := server.loop.Counters(); c.Sockets > 2 {
+					t.Errorf("the server has %d sockets", c.Sockets)
+				}
+				entries := func() (n int) {
+					w.check(server.loop.Do(func(mono.Time) {
+						p := server.port
+						n = len(p.byUfrag) + len(p.byPath) + len(p.asked)
+					}))
+					return n
+				}
+				if n := entries(); n < 2*clients {
+					t.Errorf("%d entries for %d clients", n, clients)
+				}
+				for pc := range server.live {
+					w.check(pc.Close())
+				}
+				if n := entries(); n != 0 {
+					t.Errorf("%d entries are left", n)
+				}
+			})
+		})
+	}
+}
+
+// MaxConnections refuses one more, and takes another one when one has gone. Close ends all connections.
+func TestMaxConnections(t *testing.T) {
+	inWorld(t, func(w *world) {
+		n := w.network(w.a, NetworkConfig{MaxConnections: 2})
+		one, two := w.connection(n, Configuration{}), w.connection(n, Configuration{})
+		_, err := n.NewPeerConnection(Configuration{})
+		is(t, "a third connection", err, OperationError)
+		w.check(one.Close())
+		three := w.connection(n, Configuration{})
+		w.check(n.Close())
+		if two.ConnectionState() != "closed" || three.ConnectionState() != "closed" || n.loop != nil {
+			t.Error("something has outlived the network")
+		}
+		w.check(n.Close())
+		_, err = n.NewPeerConnection(Configuration{})
+		is(t, "a connection on a closed network", err, InvalidStateError)
+	})
+}
+
+func TestNetworkConfigErrors(t *testing.T) {
+	for what, cfg := range map[string]NetworkConfig{
+		"no port":             {UDP: "192.0.2.1"},
+		"no number":           {UDP: ":x"},
+		"a name":              {UDP: "example.com:1"},
+		"a range upside down": {MinPort: 2, MaxPort: 1},
+		"half a range":        {MinPort: 2},
+		"no proxy":            {Proxy: "ftp://x"},
+		"two families":        {Mappings: []AddressMapping{{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"), false}}},
+	} {
+		_, err := NewNetwork(cfg)
+		is(t, what, err, TypeError)
+	}
+	_, err := NewNetwork(NetworkConfig{UDP: "192.0.2.77:1000"}) // no address of this machine
+	is(t, "an address of others", err, OperationError)
+}
+
+// The filters, ranges and mappings are those of the candidates.
+func TestCandidatesOfANetwork(t *testing.T) {
+	for what, c := range map[string]struct {
+		cfg  NetworkConfig
+		want string // the candidates' types, protocols and addresses
+		port func(uint16) bool
+	}{
+		"none":       {NetworkConfig{}, "host udp 203.0.113.1, host tcp 203.0.113.1", nil},
+		"no tcp":     {NetworkConfig{NoTCP: true}, "host udp 203.0.113.1", nil},
+		"passive":    {NetworkConfig{NoTCP: true, ListenTCP: true}, "host udp 203.0.113.1, host tcp 203.0.113.1", nil},
+		"ports":      {NetworkConfig{NoTCP: true, MinPort: 5000, MaxPort: 5009}, "host udp 203.0.113.1", func(p uint16) bool { return p >= 5000 && p <= 5009 }},
+		"addresses":  {NetworkConfig{Addresses: func(_ string, ip netip.Addr) bool { return ip.Is6() }}, "", nil},
+		"candidates": {NetworkConfig{Candidates: func(c *ICECandidate) bool { return c.Protocol() == "tcp" }}, "host tcp 203.0.113.1", nil},
+		"mapping": {NetworkConfig{NoTCP: true, Mappings: []AddressMapping{{External: netip.MustParseAddr("198.51.100.9"), Replace: true}}},
+			"host udp 198.51.100.9", nil},
+	} {
+		t.Run(what, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				a := w.connection(w.network(w.a, c.cfg), Configuration{})
+				_, err := a.CreateDataChannel("x", nil)
+				w.check(err)
+				w.check(a.SetLocalDescription(nil))
+				w.check(a.GatheringComplete(context.Background()))
+				var got []string
+				for l := range strings.SplitSeq(a.LocalDescription().SDP, "\r\n") {
+					if s, ok := strings.CutPrefix(l, "a="); ok && strings.HasPrefix(s, "candidate:") {
+						x := ICECandidate{Candidate: s}
+						got = append(got, x.Type()+" "+x.Protocol()+" "+x.Address())
+						if c.port != nil && !c.port(x.Port()) {
+							t.Errorf("the port is %d", x.Port())
+						}
+					}
+				}
+				if strings.Join(got, ", ") != c.want {
+					t.Errorf("the candidates are %q, not %q", got, c.want)
+				}
+			})
+		})
+	}
+}
+
+// The observer sees what is on the wire, and Pcap writes it as a file.
+func TestPcap(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var file bytes.Buffer
+		sent, received := 0, 0
+		write := Pcap(&file)
+		n := w.network(w.a, NetworkConfig{Observer: func(p *Packet) {
+			write(p)
+			if p.Sent {
+				sent++
+			} else {
+				received++
+			}
+		}})
+		a, b := w.connection(n, Configuration{}), w.connection(w.b, Configuration{})
+		x, err := a.CreateDataChannel("x", nil)
+		w.check(err)
+		open := make(chan struct{})
+		x.OnOpen(func() { close(open) })
+		w.negotiate(a, b)
+		await(w, open, "the channel opening")
+		w.check(x.Send(make([]byte, 100_000)))
+		time.Sleep(time.Second)
+		w.check(a.Close())
+		w.check(n.Close())
+		count := 0
+		rest := file.Bytes()[24:]
+		for ; len(rest) > 16; count++ {
+			size := int(binary.BigEndian.Uint32(rest[8:]))
+			packet := rest[16 : 16+size]
+			if packet[0] != 0x45 || packet[9] != 17 || int(binary.BigEndian.Uint16(packet[2:])) != size || int(binary.BigEndian.Uint16(packet[24:])) != size-20 ||
+				netip.AddrFrom4([4]byte(packet[12:16])) != netip.MustParseAddr("203.0.113.1") && netip.AddrFrom4([4]byte(packet[16:20])) != netip.MustParseAddr("203.0.113.1") {
+				t.Fatalf("packet %d is % x", count, packet[:28])
+			}
+			rest = rest[16+size:]
+		}
+		if len(rest) != 0 || count != sent+received || sent < 80 || received < 10 || binary.BigEndian.Uint32(file.Bytes()) != 0xa1b23c4d {
+			t.Errorf("%d packets in the file, %d sent and %d received, %d bytes left", count, sent, received, len(rest))
+		}
+	})
+}
