@@ -26,7 +26,8 @@ type NetworkConfig struct {
 	MinPort, MaxPort uint16
 	// Addresses, if set, says which addresses of the machine may be used, each with the name of its interface.
 	Addresses func(ifname string, ip netip.Addr) bool
-	// Candidates, if set, says which candidates of ours the peer is told and tries: by type, protocol, address or port.
+	// Candidates, if set, says which candidates of ours are used and told: by type, protocol, address or port. Foundation and
+	// priority are not known yet.
 	Candidates func(c *ICECandidate) bool
 	// Loopback also uses loopback addresses; without it they are used only where there are no others.
 	Loopback bool
@@ -263,6 +264,7 @@ func (n *Network) gather(number int, v *validated) gather.Config {
 	if f := n.cfg.Candidates; f != nil {
 		cfg.Candidates = func(c *ice.Candidate) bool {
 			s := c.SDP()
+			s.Foundation = "0" // it has none yet
 			return f(&ICECandidate{Candidate: "candidate:" + s.String()})
 		}
 	}

@@ -34,6 +34,7 @@ func (t *tenant) HandleClose(now mono.Time, s pkt.Socket) {
 			return
 		}
 	}
+	t.peer.RemoveSocket(now, s)
 }
 
 // HandleTimeout does what is due.

@@ -291,6 +291,9 @@ func (g *Gatherer) Close(now mono.Time) {
 		g.cancel()
 	}
 	g.bindings, g.found, g.permits = nil, nil, nil
+	for _, b := range g.bases {
+		g.dropListeners(b) // whose goroutines are waited for
+	}
 	for _, r := range g.relays {
 		if r != nil {
 			g.closeRelay(now, r)
