@@ -112,9 +112,9 @@ const (
 	timerInit       = iota // T1: INIT or COOKIE ECHO was not answered
 	timerShutdown          // T2: SHUTDOWN or SHUTDOWN ACK was not answered
 	timerGuard             // T5: the shutdown as a whole
-	timerRetransmit        // T3
 	timerLoss              // what RACK waits for
 	timerProbe             // nothing is heard
+	timerRetransmit        // T3
 	timerPace              // the next burst may leave
 	timerSack
 	timerHeartbeat
@@ -483,12 +483,12 @@ func (a *Association) HandleTimeout(now mono.Time) {
 			a.shutdownTimeout(now)
 		case timerGuard:
 			a.abort(appendParam(nil, causeUserAbort, []byte("shutdown takes too long")), &Error{Reason: "the shutdown took too long"})
-		case timerRetransmit:
-			a.retransmitTimeout(now)
 		case timerLoss:
 			a.lossTimeout(now)
 		case timerProbe:
 			a.probeTimeout(now)
+		case timerRetransmit:
+			a.retransmitTimeout(now)
 		case timerPace: // AppendPacket has more to say
 		case timerSack:
 			a.due |= dueSack

@@ -21,6 +21,7 @@ type rack struct {
 	reports   [3]int64      // the highest TSN that each of the last reports of a gap brought
 	again     int64         // the highest TSN that was sent again
 	probed    bool          // a probe is out, and nothing new was acknowledged since
+	probe     int64         // the TSN that was sent again as a probe, of which it is not known yet whether it was lost
 	reordered bool          // the path does not keep the order: counting reports means nothing
 	patience  int           // what is given to reordering is so many quarters of the shortest round trip, and one more
 	widened   int64         // patience grows no more until this TSN is acknowledged
@@ -28,7 +29,7 @@ type rack struct {
 }
 
 func (r *rack) init(tsn int64) {
-	*r = rack{highest: tsn - 1, widened: noTSN, again: noTSN}
+	*r = rack{highest: tsn - 1, widened: noTSN, again: noTSN, probe: noTSN}
 	r.forget()
 }
 
@@ -70,9 +71,12 @@ func (r *rack) delivered(now mono.Time, tsn int64, c *outChunk) {
 }
 
 // window returns how much later than the newest something may arrive before it counts as lost (RFC 8985 section 6.2,
-// step 4).
-func (r *rack) window(srtt time.Duration) time.Duration {
-	return max(min(time.Duration(1+r.patience)*r.least/4, srtt), time.Millisecond)
+// step 4): next to nothing in a recovery, as long as the path keeps the order.
+func (r *rack) window(srtt time.Duration, recovering bool) time.Duration {
+	if recovering && !r.reordered {
+		return granularity
+	}
+	return max(min(time.Duration(1+r.patience)*r.least/4, srtt), granularity)
 }
 
 // widen gives reordering more time, because something was sent again that had arrived; at most once a round trip.
@@ -104,7 +108,7 @@ func (a *Association) detectLoss(now mono.Time) (lost int) {
 	s := &a.send
 	a.timer[timerLoss] = mono.Never
 	thrice := s.rack.thrice()
-	patience := s.rack.rtt + s.rack.window(a.path.srtt)
+	patience := s.rack.rtt + s.rack.window(a.path.srtt, s.cc.inFast || s.cc.timedOut)
 	for tsn := s.oldest; tsn != noTSN; {
 		c := s.at(tsn)
 		if c.sentAt > s.rack.sent || c.sentAt == s.rack.sent && tsn >= s.rack.tsn {
@@ -135,6 +139,7 @@ func (a *Association) lossTimeout(now mono.Time) {
 
 func (a *Association) enterRecovery(lost int) {
 	s := &a.send
+	s.rack.probe = noTSN // RFC 8985 section 7.1
 	if s.cc.lost(s.next - 1) {
 		s.cc.doubt = doubt{marked: lost}
 		s.rack.recovered()
@@ -183,33 +188,29 @@ func (a *Association) refute(tsn int64) {
 	a.stats.Undone++
 }
 
-// armProbe sets the timer of the probe: after two round trips without a word, and the time by which the peer may delay
-// its acknowledgement of a single packet.
+// armProbe sets the timer of the probe (RFC 8985 section 7.2): after two round trips without a word, and the time by which
+// the peer may delay its acknowledgement of a single packet; when T3 would expire, at the latest.
 func (a *Association) armProbe(now mono.Time) {
 	s := &a.send
 	a.timer[timerProbe] = mono.Never
-	if a.path.srtt == 0 || s.rack.probed || s.empty() {
+	if s.outstanding == 0 || a.path.srtt == 0 || s.rack.probed || s.cc.inFast || s.cc.timedOut {
 		return
 	}
 	wait := max(2*a.path.srtt, 10*time.Millisecond)
-	switch {
-	case s.idle(): // FORWARD TSN is repeated; the peer does not delay its answer
-	case s.outstanding == 0 || s.cc.inFast || s.cc.timedOut:
-		return
-	case s.outstanding <= s.cc.packet:
+	if s.outstanding <= s.cc.packet {
 		wait += sackDelay
 	}
-	if at := now.Add(wait); at < a.timer[timerRetransmit] {
-		a.timer[timerProbe] = at
-	}
+	a.timer[timerProbe] = min(now.Add(wait), a.timer[timerRetransmit])
 }
 
-// probeTimeout sends the last chunk again, so that the acknowledgement shows what is missing before it.
+// probeTimeout sends something new, or the last chunk again, so that the acknowledgement shows what is missing before it
+// (RFC 8985 section 7.3).
 func (a *Association) probeTimeout(now mono.Time) {
 	s := &a.send
-	if s.idle() && s.advanced > s.acked {
+	a.timer[timerRetransmit] = now.Add(a.path.rto)
+	if len(s.ready) > 0 && s.missing == 0 && s.peerWindow >= s.cc.packet {
 		s.rack.probed = true
-		a.due |= dueForward
+		s.cc.burst = true
 		return
 	}
 	for tsn := s.next - 1; tsn > s.acked; tsn-- {
@@ -220,11 +221,26 @@ func (a *Association) probeTimeout(now mono.Time) {
 		if c.sends > c.m.most {
 			return // it must not be sent again
 		}
-		s.rack.probed = true
+		s.rack.probed, s.rack.probe = true, tsn
 		s.cc.burst = true
 		a.miss(now, tsn, c)
 		s.cc.doubt.marked-- // nobody says that it is lost
 		return
+	}
+}
+
+// judgeProbe finds out whether the chunk that was sent again as a probe had been lost (RFC 8985 section 7.4.2): if what was
+// sent after it is acknowledged, and the peer has not said that it got the chunk twice, it had. again says that a SACK told
+// nothing new.
+func (a *Association) judgeProbe(again bool) {
+	s := &a.send
+	switch {
+	case s.rack.probe == noTSN || s.acked < s.rack.probe:
+	case s.acked > s.rack.probe:
+		a.enterRecovery(1)
+		s.cc.burst = false // there is nothing to repair
+	case again:
+		s.rack.probe = noTSN // a peer that does not report duplicates acknowledges them nevertheless
 	}
 }
 
@@ -252,6 +268,7 @@ func (a *Association) retransmitTimeout(now mono.Time) {
 	a.path.backOff()
 	s.timed = 0
 	s.rack.forget()
+	s.rack.probe = noTSN
 	for tsn := s.acked + 1; tsn < s.next; tsn++ {
 		if c := s.at(tsn); c.fate == flying {
 			a.miss(now, tsn, c)

@@ -140,14 +140,20 @@ func data(offset int, stream StreamID, ssn uint16, flags uint8, payload string) 
 const whole = flagBegin | flagEnd
 
 // sack is a SACK of the peer: the cumulative TSN as an offset from the association's first, and gap blocks.
-func (w *wireEnd) sack(offset int, gaps ...[2]int) []byte {
+func (w *wireEnd) sack(offset int, gaps ...[2]int) []byte { return w.report(offset, nil, gaps...) }
+
+// report is such a SACK that tells of duplicates too.
+func (w *wireEnd) report(offset int, duplicates []int, gaps ...[2]int) []byte {
 	v := wire.AppendUint32(nil, w.myTSN+uint32(offset))
 	v = wire.AppendUint32(v, 1<<20)
 	v = wire.AppendUint16(v, uint16(len(gaps)))
-	v = wire.AppendUint16(v, 0)
+	v = wire.AppendUint16(v, uint16(len(duplicates)))
 	for _, g := range gaps {
 		v = wire.AppendUint16(v, uint16(g[0]))
 		v = wire.AppendUint16(v, uint16(g[1]))
+	}
+	for _, d := range duplicates {
+		v = wire.AppendUint32(v, w.myTSN+uint32(d))
 	}
 	return appendChunk(nil, typeSack, 0, v)
 }

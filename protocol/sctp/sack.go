@@ -27,6 +27,7 @@ func (a *Association) handleSack(now mono.Time, c chunk) {
 	a.takeDuplicates(&in)
 	s.cc.measured(s.earliest()-1, s.next, s.rack.sample)
 	s.cc.acknowledged(now, a.path.srtt, fresh, full)
+	a.judgeProbe(!advanced && in.gapCount == 0)
 	if lost := a.detectLoss(now); lost > 0 {
 		a.enterRecovery(lost)
 	}
@@ -222,6 +223,10 @@ func (a *Association) takeDuplicates(in *sackChunk) {
 		tsn := near(s.acked, in.duplicates.Uint32())
 		if tsn > s.rack.again || tsn > s.acked && s.at(tsn).sends == 1 {
 			continue // the network doubled it
+		}
+		if tsn == s.rack.probe {
+			s.rack.probe = noTSN // it had not been lost, and says nothing of the order
+			continue
 		}
 		s.rack.widen(s.acked, s.next)
 		a.refute(tsn)

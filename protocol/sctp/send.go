@@ -125,13 +125,14 @@ func (a *Association) appendData(b []byte, limit int, now mono.Time) []byte {
 	if len(s.ready) == 0 {
 		return b
 	}
+	start := len(b)
 	if s.outstanding == 0 && a.lastSent != 0 && now.Sub(a.lastSent) >= a.path.rto {
 		for range min(now.Sub(a.lastSent)/a.path.rto, 32) {
 			s.cc.rested()
 		}
 	}
 	for len(s.ready) > 0 {
-		if s.outstanding >= s.cc.window || a.held(now) {
+		if !s.cc.burst && (s.outstanding >= s.cc.window || a.held(now)) {
 			s.cc.limited = s.next - 1
 			break
 		}
@@ -160,6 +161,9 @@ func (a *Association) appendData(b []byte, limit int, now mono.Time) []byte {
 			break // rule A: into a closed window goes one chunk, as a probe
 		}
 		b = a.appendNew(b, m, n, now)
+	}
+	if len(b) > start {
+		s.cc.burst = false
 	}
 	return b
 }
