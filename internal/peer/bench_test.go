@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/parley-rtc/parley/internal/simnet"
+	"github.com/parley-rtc/parley/protocol/dtls"
 )
 
 // BenchmarkIdlePeer reports what a connected peer holds that has nothing to do: ICE, DTLS 1.3 and SCTP with one channel,
@@ -36,4 +37,24 @@ func heap() int {
 	runtime.GC()
 	runtime.ReadMemStats(&m)
 	return int(m.HeapAlloc)
+}
+
+// BenchmarkSetup is what two peers cost until a channel is open on both: descriptions, ICE, DTLS 1.3 and SCTP, in virtual
+// time, both ends together.
+func BenchmarkSetup(b *testing.B) {
+	shared := makeSide(b, 1, options{}).cert
+	for _, c := range []struct {
+		name string
+		o    options
+	}{
+		{"defaults", options{}},
+		{"X25519, certificate shared", options{dtls: dtls.Config{Groups: []dtls.Group{dtls.X25519}, Certificate: shared}}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				newWorld(b, uint64(i), simnet.Path{}, c.o, c.o).connect()
+			}
+		})
+	}
 }

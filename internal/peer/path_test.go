@@ -17,6 +17,7 @@ import (
 	"github.com/parley-rtc/parley/protocol/ice"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
+	"github.com/parley-rtc/parley/protocol/sctp"
 )
 
 // Whatever the path loses, repeats and reorders, connections come about and say what they have to say, in order.
@@ -86,6 +87,40 @@ func TestSmallMTU(t *testing.T) {
 	}
 }
 
+// RFC 8261 section 5: "Path MTU discovery SHOULD be performed by SCTP". Packets grow to what the path carries, and begin
+// anew where the path changes.
+func TestPathMTU(t *testing.T) {
+	for _, mtu := range []int{1280, 1400, 1500} {
+		o := options{sctp: sctp.Config{MaxPacket: 1412}}
+		w := newWorld(t, 22, simnet.Path{MTU: mtu}, o, o)
+		w.a.host.Attach(w.Internet(), simnet.Path{Delay: oneWay / 2, MTU: 1280}, "192.0.2.11")
+		w.connect()
+		long := strings.Repeat("0123456789abcdef", 16<<10)
+		transfer := func() {
+			w.b.messages = nil
+			for range 8 {
+				w.a.say(long)
+			}
+			w.until("the transfer", 20*time.Second, func() bool { return len(w.b.messages) == 8 })
+		}
+		transfer()
+		transfer()
+		// IPv4 and UDP take 28 bytes, DTLS 1.3 at most 22; the search ends within some tens of bytes.
+		if got := w.a.Association().Stats().MTU; got > mtu-28-20 || got < min(1400, max(1160, mtu-28-22-70)) {
+			t.Errorf("a path of %d bytes carries packets of %d", mtu, got)
+		}
+		pair, _ := w.a.Agent(1).Selected()
+		if pair.Path.Local.Addr().String() == "192.0.2.1" {
+			w.a.RemoveSocket(w.Now(), pair.Path.Socket)
+			w.a.poll()
+			transfer()
+			if got := w.a.Association().Stats().MTU; got > 1280-28-20 {
+				t.Errorf("after the change packets are of %d bytes", got)
+			}
+		}
+	}
+}
+
 // The selected pair changes in the middle of a transfer, because its interface goes and comes: nothing is lost.
 func TestPathChangesInATransfer(t *testing.T) {
 	w := newWorld(t, 17, simnet.Path{}, options{}, options{})
@@ -145,8 +180,8 @@ func TestStatistics(t *testing.T) {
 		t.Errorf("the offerer is %v and %v, the answerer %v and %v", a.Role, a.ICERole, b.Role, b.ICERole)
 	}
 	want := dtls.ConnectionState{Version: dtls.Version13, CipherSuite: dtls.AES128GCM, Group: dtls.X25519MLKEM768}
-	if a.Negotiated != want || b.Negotiated != want || a.DTLS != peer.DTLSConnected {
-		t.Errorf("negotiated %+v, %+v", a.Negotiated, b.Negotiated)
+	if a.ConnectionState != want || b.ConnectionState != want || a.DTLS != peer.DTLSConnected {
+		t.Errorf("negotiated %+v, %+v", a.ConnectionState, b.ConnectionState)
 	}
 	if !slices.EqualFunc(a.Certificates, w.b.cert.Chain, slices.Equal) || !slices.EqualFunc(b.Certificates, w.a.cert.Chain, slices.Equal) {
 		t.Error("the certificates are not those of the other side")

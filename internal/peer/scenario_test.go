@@ -241,7 +241,7 @@ func TestNewDTLSAssociation(t *testing.T) {
 				roleA, roleB = roleB, roleA
 			}
 			association := w.a.Association()
-			was := w.a.Transport(1).Stats().Negotiated
+			was := w.a.Transport(1).Stats().ConnectionState
 			w.chat(func() {
 				w.Run(30 * time.Millisecond)
 				w.b.renew(2, roleB)
@@ -261,7 +261,7 @@ func TestNewDTLSAssociation(t *testing.T) {
 					t.Errorf("%v: the association of SCTP did not stay", v)
 				}
 			}
-			if w.a.Association() != association || w.a.Transport(1).Stats().Negotiated != was {
+			if w.a.Association() != association || w.a.Transport(1).Stats().ConnectionState != was {
 				t.Errorf("%v: another association of SCTP, or other parameters", v)
 			}
 			if n := w.a.Association().Stats().ChunksRetransmitted; n > 0 {

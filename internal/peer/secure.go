@@ -2,7 +2,6 @@ package peer
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/parley-rtc/parley/protocol/dtls"
@@ -40,6 +39,7 @@ type Secure struct {
 	handed      bool   // another Secure sends for it; what still comes this way is its all the same
 	scratch     []byte // a packet before it is sealed
 	held        []byte // one that found no room in the batch; it lies in scratch
+	whole       bool   // ... and must not be fragmented
 
 	paused  bool // there is no path, so the clock of SCTP stands still
 	begun   bool // the handshake has: something came, or went out
@@ -83,21 +83,21 @@ func (s *Secure) judge(now mono.Time) {
 	}
 }
 
-// Associate makes the association, which connects as soon as DTLS has. Of cfg, Server, ZeroChecksum and the default of
-// MaxPacket are set here: an association's role is that of DTLS (RFC 8832 section 6), and DTLS protects better than a
-// checksum (RFC 9653).
+// Associate makes the association, which connects as soon as DTLS has. Of cfg, Server, ZeroChecksum and BasePacket are set
+// here: an association's role is that of DTLS (RFC 8832 section 6), DTLS protects better than a checksum (RFC 9653), and
+// what fits into a record of dtls.Config.MTU is where the search for the path's MTU begins. There is no search unless
+// MaxPacket is set to where it ends: then pkt.Transmit.Unfragmented must have an effect.
 func (s *Secure) Associate(now mono.Time, cfg sctp.Config) error {
 	if s.association != nil || s.ended || s.closing {
 		return ErrAssociation
 	}
 	cfg.Server = s.role == dtls.Server
 	cfg.ZeroChecksum = true
-	if cfg.MaxPacket == 0 {
-		cfg.MaxPacket = s.mtu - recordOverhead
+	cfg.BasePacket = s.mtu - recordOverhead
+	if cfg.MaxPacket != 0 {
+		cfg.BasePacket = min(cfg.BasePacket, cfg.MaxPacket)
 	}
-	if cfg.MaxPacket > s.mtu-recordOverhead {
-		return fmt.Errorf("peer: sctp.Config.MaxPacket is %d: a record of %d bytes holds %d", cfg.MaxPacket, s.mtu, s.mtu-recordOverhead)
-	}
+	cfg.MaxPacket = max(cfg.BasePacket, min(cfg.MaxPacket, maxRecord))
 	a, err := sctp.New(cfg)
 	if err != nil {
 		return err
@@ -118,7 +118,7 @@ func (s *Secure) Associate(now mono.Time, cfg sctp.Config) error {
 func (s *Secure) Dissociate(now mono.Time) {
 	s.association.Abort("the data section is closed")
 	if s.connected && !s.ended {
-		s.held = s.association.AppendPacket(s.scratch[:0], now)
+		s.hold(now)
 	}
 	s.association = nil
 }
@@ -126,6 +126,9 @@ func (s *Secure) Dissociate(now mono.Time) {
 // recordOverhead is what a record of either version adds at most, without connection IDs: 13 bytes of header and 8 of
 // nonce in DTLS 1.2, and 16 of tag. The rest rounds up.
 const recordOverhead = 40
+
+// maxRecord bounds packets: "The length MUST NOT exceed 2^14 bytes" (RFC 9147 section 4).
+const maxRecord = 1 << 14
 
 // Association returns the association, for its calls; nil before Associate. What it has to say comes by NextEvent.
 func (s *Secure) Association() *sctp.Association { return s.association }
@@ -144,7 +147,7 @@ func (s *Secure) HandOver(now mono.Time, to *Secure) {
 	if !s.carries() || to.association != nil {
 		return
 	}
-	to.association, to.scratch, to.held = s.association, s.scratch, s.held
+	to.association, to.scratch, to.held, to.whole = s.association, s.scratch, s.held, s.whole
 	s.handed, s.scratch, s.held = true, nil, nil
 	if to.connected {
 		to.association.Connect(now)
@@ -186,6 +189,13 @@ func (s *Secure) NextJob() (*dtls.Job, bool) { return s.conn.NextJob() }
 func (s *Secure) JobDone(now mono.Time, j *dtls.Job) {
 	s.conn.JobDone(now, j)
 	s.take(now)
+}
+
+// PathChanged says that what is sent takes another path from now on.
+func (s *Secure) PathChanged(now mono.Time) {
+	if s.carries() {
+		s.association.PathChanged(now)
+	}
 }
 
 // SetRTT tells the round-trip time of the path: to DTLS for its repetitions, to SCTP for its first ones.
@@ -324,25 +334,25 @@ func (s *Secure) AppendFlights(now mono.Time, path pkt.Path, b *pkt.Batch) (more
 }
 
 // appendPackets seals the association's packets straight into the batch. A run ends with the first record that is
-// shorter than the others; one that is longer begins the next.
+// shorter than the others; one that is longer, or that alone must not be fragmented, begins the next.
 func (s *Secure) appendPackets(now mono.Time, path pkt.Path, b *pkt.Batch) (more bool) {
 	if !s.connected || s.ended {
 		return false
 	}
 	for {
-		if s.held == nil && s.carries() {
-			s.held = s.association.AppendPacket(s.scratch[:0], now)
+		if s.held == nil {
+			s.hold(now)
 		}
-		if len(s.held) == 0 {
-			s.held = nil
+		if s.held == nil {
 			return false
 		}
+		t := pkt.Transmit{Path: path, Unfragmented: s.whole}
 		segment := len(s.held) + s.conn.Overhead()
 		run := s.reserveRun(b, segment)
 		if run == nil {
 			return true
 		}
-		for len(s.held) > 0 && cap(run)-len(run) >= segment {
+		for full := false; s.held != nil && !full && s.whole == t.Unfragmented && cap(run)-len(run) >= segment; {
 			size := len(s.held) + s.conn.Overhead()
 			if size > segment {
 				break
@@ -353,25 +363,30 @@ func (s *Secure) appendPackets(now mono.Time, path pkt.Path, b *pkt.Batch) (more
 				s.held = nil
 				break
 			}
-			run = sealed
-			s.held = nil
-			if size < segment || !s.carries() {
-				break
+			run, full = sealed, size < segment
+			if s.held = nil; !full {
+				s.hold(now)
 			}
-			s.held = s.association.AppendPacket(s.scratch[:0], now)
-		}
-		if len(s.held) == 0 {
-			s.held = nil
 		}
 		if len(run) == 0 {
 			return false
 		}
-		t := pkt.Transmit{Path: path, Payload: run}
-		if len(run) > segment {
+		if t.Payload = run; len(run) > segment {
 			t.SegmentSize = uint16(segment)
 		}
 		b.Commit(t)
 	}
+}
+
+// hold takes the next packet from the association.
+func (s *Secure) hold(now mono.Time) {
+	if !s.carries() {
+		return
+	}
+	if s.held = s.association.AppendPacket(s.scratch[:0], now); len(s.held) == 0 {
+		s.held = nil
+	}
+	s.whole = s.association.Unfragmented()
 }
 
 // reserveRun returns room for as many records of one size as the batch and a run hold, or nil if not even for one.

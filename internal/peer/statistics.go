@@ -24,14 +24,19 @@ type PathStats struct {
 // Stats is what RTCTransportStats and its certificates need.
 type Stats struct {
 	Traffic
-	DTLS         DTLSState
-	Role         dtls.Role            // 0: not known yet
-	Negotiated   dtls.ConnectionState // once connected
-	Certificates [][]byte             // that the peer has proved to own, in DER, the leaf first; nil before
-	ICE          ice.State
-	ICERole      ice.Role
+	Security
+	DTLS    DTLSState
+	ICE     ice.State
+	ICERole ice.Role
 	// SelectedPairChanges counts the events SelectedPairChanged.
 	SelectedPairChanges uint32
+}
+
+// Security is what DTLS has come to.
+type Security struct {
+	dtls.ConnectionState           // zero before it is connected
+	Role                 dtls.Role // 0: not known yet
+	Certificates         [][]byte  // that the peer has proved to own, in DER, the leaf first; nil before
 }
 
 // maxPaths bounds the paths whose traffic is counted: the one that was used least lately makes room.
@@ -39,11 +44,16 @@ const maxPaths = 16
 
 // Stats returns a snapshot.
 func (x *Transport) Stats() Stats {
-	s := Stats{Traffic: x.traffic, DTLS: x.DTLSState(), ICE: x.agent.State(), ICERole: x.agent.Role(), SelectedPairChanges: x.agent.SelectedPairChanges()}
-	if x.secure != nil {
-		s.Role, s.Negotiated, s.Certificates = x.secure.Role(), x.secure.Negotiated(), x.secure.PeerCertificates()
-	}
+	s := Stats{Traffic: x.traffic, Security: x.Security(), DTLS: x.DTLSState(), ICE: x.agent.State(), ICERole: x.agent.Role(), SelectedPairChanges: x.agent.SelectedPairChanges()}
 	return s
+}
+
+// Security returns what the association of DTLS that carries data has come to.
+func (x *Transport) Security() Security {
+	if s := x.secure; s != nil {
+		return Security{s.Negotiated(), s.Role(), s.PeerCertificates()}
+	}
+	return Security{}
 }
 
 // Paths returns the traffic by path, of the last 16 that had any.

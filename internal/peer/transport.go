@@ -41,7 +41,8 @@ type Transport struct {
 
 	heard    pkt.Path // where DTLS came from last
 	hasHeard bool
-	selected bool // there was a selected pair, so that heard means nothing any more
+	path     pkt.Path // of the selected pair, the last one
+	selected bool     // there was one, so that heard means nothing any more
 
 	traffic Traffic
 	paths   []PathStats
@@ -269,8 +270,17 @@ func isClientHello(b []byte) bool { return isPlain(b) && b[13] == 1 }
 
 // settle draws the conclusions after each call.
 func (x *Transport) settle(now mono.Time) {
-	_, ok := x.agent.Path()
-	x.selected = x.selected || ok
+	path, ok := x.agent.Path()
+	if ok && x.selected && path != x.path {
+		for _, s := range x.secures() {
+			if s != nil {
+				s.PathChanged(now)
+			}
+		}
+	}
+	if ok {
+		x.path, x.selected = path, true
+	}
 	rtt := x.agent.RoundTrip()
 	for _, s := range x.secures() {
 		if s != nil {

@@ -34,10 +34,11 @@ func (p *path) answered() {
 	}
 }
 
-// SetRTT tells a round-trip time that is known before the first packet, as from connectivity checks: what is lost at the
-// beginning is then found out earlier than by the second that RFC 9260 begins with. Later it has no effect.
+// SetRTT tells a round-trip time that is known before the first packet along a path, as from connectivity checks: what is
+// lost at the beginning is then found out earlier than by the second that RFC 9260 begins with. It has no effect once a
+// packet was measured, nor during the handshake.
 func (a *Association) SetRTT(d time.Duration) {
-	if a.state == stateClosed && d > 0 {
+	if (a.state == stateClosed || a.state == stateEstablished && a.path.srtt == 0) && d > 0 {
 		a.path.init()
 		a.path.measured(d)
 	}
