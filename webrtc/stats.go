@@ -203,13 +203,13 @@ func (r *reporter) transport(x *DTLSTransport) {
 		StatsBase: r.base(id, StatsTypeTransport), PacketsSent: s.PacketsSent, PacketsReceived: s.PacketsReceived,
 		BytesSent: s.BytesSent, BytesReceived: s.BytesReceived, ICERole: ICERole(s.ICERole.String()), ICELocalUsernameFragment: x.ice.told.Local.Ufrag,
 		DTLSState: x.State(), ICEState: x.ice.State(), DTLSRole: role, SelectedCandidatePairChanges: s.SelectedPairChanges,
-		TLSVersion: tlsVersion(s.Negotiated), TLSGroup: tlsGroup(s.Negotiated),
+		TLSVersion: tlsVersion(s.ConnectionState), TLSGroup: tlsGroup(s.ConnectionState),
 	}
 	if t.TLSVersion != "" {
-		t.DTLSCipher = s.Negotiated.CipherSuite.String()
+		t.DTLSCipher = s.ConnectionState.CipherSuite.String()
 	}
-	if s.Negotiated.SRTPProfile != 0 {
-		t.SRTPCipher = strings.TrimPrefix(s.Negotiated.SRTPProfile.String(), "SRTP_")
+	if s.ConnectionState.SRTPProfile != 0 {
+		t.SRTPCipher = strings.TrimPrefix(s.ConnectionState.SRTPProfile.String(), "SRTP_")
 	}
 	t.LocalCertificateID = r.certificate(r.pc.config.Load().Certificates[0].dtls.Chain[0])
 	if len(s.Certificates) > 0 {

@@ -215,7 +215,7 @@ func (pc *PeerConnection) handleDTLS(x *DTLSTransport, state peer.DTLSState, err
 		s.state = DTLSTransportState(state.String())
 		if p != nil {
 			stats := p.Stats()
-			s.certificates, s.negotiated = stats.Certificates, stats.Negotiated
+			s.certificates, s.negotiated = stats.Certificates, stats.ConnectionState
 		}
 	})
 	if state == peer.DTLSFailed && err != nil {
