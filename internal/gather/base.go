@@ -214,7 +214,6 @@ func (g *Gatherer) closeSockets() {
 		if len(g.cfg.Sockets) == 0 {
 			g.lease.Close(b.socket)
 		}
-		g.dropListeners(b)
 	}
 	g.bases = nil
 }

@@ -200,6 +200,7 @@ func (g *Gatherer) Restart(now mono.Time) {
 	}
 	g.update(now)
 	for _, s := range g.servers {
+		s.told = false
 		g.ask(now, s)
 	}
 	for _, b := range g.bindings {

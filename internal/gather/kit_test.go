@@ -221,9 +221,11 @@ type scene struct {
 	net    *simnet.Network
 	server *simloop.TURNServer
 	host   *simloop.Host
-	roots  *tls.Config
 	owners []*owner
-	close  []func()
+
+	certificate *tls.Certificate
+	roots       *tls.Config
+	close       []func()
 }
 
 const (
@@ -254,15 +256,17 @@ func inScene(t *testing.T, f func(s *scene)) {
 		n.Name("turn.test", server4, server6)
 		n.Live()
 		s.serve(turnConfig())
+		defer func() { // also if f ends the test
+			for _, o := range s.owners {
+				o.stop()
+			}
+			s.server.Close()
+			for _, c := range s.close {
+				c()
+			}
+			n.Close()
+		}()
 		f(s)
-		for _, o := range s.owners {
-			o.stop()
-		}
-		s.server.Close()
-		for _, c := range s.close {
-			c()
-		}
-		n.Close()
 	})
 }
 
@@ -272,19 +276,21 @@ func (s *scene) serve(cfg turn.Config) {
 	if s.server, err = simloop.ServeTURN(s.host, cfg); err != nil {
 		s.t.Fatal(err)
 	}
-	certificate, roots, err := simloop.Certificate("turn.test", server4)
-	if err != nil {
-		s.t.Fatal(err)
+	if s.certificate == nil {
+		certificate, roots, err := simloop.Certificate("turn.test", server4)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.certificate, s.roots = certificate, &tls.Config{RootCAs: roots}
 	}
-	s.roots = &tls.Config{RootCAs: roots}
 	for _, a := range []string{server4, server6} {
 		for _, port := range []uint16{443, 5349} {
-			if err := s.server.TCP(netip.AddrPortFrom(netip.MustParseAddr(a), port), &tls.Config{Certificates: []tls.Certificate{*certificate}}); err != nil {
+			if err := s.server.TCP(netip.AddrPortFrom(netip.MustParseAddr(a), port), &tls.Config{Certificates: []tls.Certificate{*s.certificate}}); err != nil {
 				s.t.Fatal(err)
 			}
 		}
 	}
-	if err := s.server.DTLS(ap(server4+":5349"), certificate); err != nil {
+	if err := s.server.DTLS(ap(server4+":5349"), s.certificate); err != nil {
 		s.t.Fatal(err)
 	}
 	for _, a := range []string{server4 + ":3478", "[" + server6 + "]:3478"} {

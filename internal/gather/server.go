@@ -48,7 +48,7 @@ func (g *Gatherer) ask(now mono.Time, s *server) {
 	if s.busy() {
 		return
 	}
-	s.answered, s.told, s.why, s.retryAt = false, false, nil, mono.Never
+	s.answered, s.why, s.retryAt = false, nil, mono.Never
 	s.deadline = now.Add(serverPatience)
 	if s.addrs != nil {
 		g.askAll(now, s)
@@ -143,7 +143,7 @@ func (g *Gatherer) failed(s *server, local netip.AddrPort, err error) {
 	case err == nil:
 		s.answered = true
 	case errors.As(err, &e) && e.Code >= 300 && e.Code <= 699:
-		s.answered = true
+		s.answered, s.backoff = true, 0 // it is there, and does not want us
 		g.serverError(ServerError{URL: s.url(), Local: g.exposed(local), Code: int(e.Code), Text: text(e.Err)})
 	default:
 		s.why = err
@@ -176,6 +176,9 @@ func (g *Gatherer) settleServer(now mono.Time, s *server) {
 		return
 	}
 	s.deadline = mono.Never
+	if s.backoff > 0 && s.retryAt == mono.Never && !g.hasRelay(s, nil) {
+		s.lost(now)
+	}
 	if s.answered || s.told || g.hasRelay(s, nil) || g.hasBinding(s) || g.cfg.Policy == Relay && !s.URI.TURN() {
 		return
 	}

@@ -1,0 +1,295 @@
+package gather_test
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/parley-rtc/parley/internal/gather"
+	"github.com/parley-rtc/parley/internal/simnet"
+	"github.com/parley-rtc/parley/internal/udp"
+	"github.com/parley-rtc/parley/protocol/ice"
+	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
+	"github.com/parley-rtc/parley/protocol/turn"
+)
+
+// A laptop leaves the wireless network and comes back to it: what it had there is lost at once, what it has elsewhere
+// stays, and there is everything again when it is back.
+func TestInterfacesComeAndGo(t *testing.T) {
+	inScene(t, func(s *scene) {
+		h := s.at(s.net.Internet().NAT("home", near, home, "5.9.0.1"), "ada", "192.168.1.2")
+		h.Attach(s.net.Internet(), near, "5.9.0.9")
+		h.SetKind("192.168.1.2", gather.Wifi)
+		h.SetKind("5.9.0.9", gather.Cellular)
+		o := s.owner(h, gather.Config{Servers: servers(t, "stun:turn.test", "turn:turn.test", "turn:turn.test?transport=tcp")})
+		time.Sleep(time.Second)
+		before := o.candidates()
+		slices.Sort(before)
+		if !slices.Contains(before, "srflx udp 5.9.0.1:49152 from 192.168.1.2:49152") || !slices.Contains(before, "host udp 5.9.0.9:49153") {
+			t.Fatalf("candidates: %q", before)
+		}
+		h.Lose("192.168.1.2")
+		synctest.Wait()
+		if lost, _ := seen[gather.AddressLost](o); len(lost) != 1 || lost[0].IP != netip.MustParseAddr("192.168.1.2") {
+			t.Errorf("lost %v", lost)
+		}
+		for _, c := range o.candidates() {
+			if strings.Contains(c, "192.168.1.2") || strings.Contains(c, "5.9.0.1:") {
+				t.Errorf("still a candidate: %s", c)
+			}
+		}
+		time.Sleep(5 * time.Second)
+		if !slices.ContainsFunc(o.candidates(), func(c string) bool { return strings.HasPrefix(c, "relay/udp 198.41.0.9 from 5.9.0.9") }) {
+			t.Errorf("no relay from the other interface: %q", o.candidates())
+		}
+		if !slices.ContainsFunc(o.candidates(), func(c string) bool { return strings.HasPrefix(c, "relay/tcp") }) {
+			t.Errorf("no relay by a new connection: %q", o.candidates())
+		}
+		h.Regain("192.168.1.2")
+		time.Sleep(5 * time.Second)
+		after := strings.Join(o.candidates(), "\n")
+		for _, want := range []string{"host udp 192.168.1.2:", "srflx udp 5.9.0.1:"} {
+			if !strings.Contains(after, want) {
+				t.Errorf("no %s again: %q", want, after)
+			}
+		}
+		if done, _ := seen[gather.Complete](o); len(done) < 2 {
+			t.Errorf("complete %d times, want again after each return", len(done))
+		}
+	})
+}
+
+// A server that restarts has lost its allocations. The client notices at its next request, and gets others.
+func TestServerRestarts(t *testing.T) {
+	for _, url := range []string{"turn:turn.test", "turn:turn.test?transport=tcp", "turns:turn.test"} {
+		t.Run(strings.ReplaceAll(url, "?", " "), func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				o := s.owner(s.at(s.net.Internet(), "ada", "5.9.0.7"), gather.Config{Servers: servers(t, url)})
+				p := s.owner(s.at(s.net.Internet(), "peer", "8.8.4.4"), gather.Config{})
+				time.Sleep(time.Second)
+				old := o.relays()
+				if len(old) != 2 {
+					t.Fatalf("relays: %q", o.candidates())
+				}
+				s.server.Close()
+				time.Sleep(10 * time.Second)
+				other := turnConfig()
+				other.Entropy = seeded(99)
+				s.serve(other)
+				time.Sleep(time.Hour)
+				r := o.relays()
+				if len(r) != 2 || r[0] == old[0] {
+					t.Fatalf("relays: %q, before %+v", o.candidates(), old)
+				}
+				o.talk(r[0], p)
+			})
+		})
+	}
+}
+
+// The W3C's iceTransportPolicy "relay": nothing but relayed candidates, and in them nothing of the addresses behind them.
+func TestRelayPolicy(t *testing.T) {
+	inScene(t, func(s *scene) {
+		h := s.at(s.net.Internet().NAT("home", near, home, "5.9.0.1"), "ada", "192.168.1.2")
+		o := s.owner(h, gather.Config{
+			Policy: gather.Relay, TCP: true, PassiveTCP: true,
+			Servers: servers(t, "stun:turn.test", "turn:turn.test", "turn:turn.test?transport=tcp", "stun:198.41.0.4:9"),
+		})
+		time.Sleep(30 * time.Second)
+		wantCandidates(t, o, "relay/udp 198.41.0.9", "relay/udp 2620:fe::9", "relay/tcp 198.41.0.9", "relay/tcp 2620:fe::9")
+		if e, _ := seen[gather.ServerError](o); len(e) != 0 {
+			t.Errorf("errors of servers that are of no use: %+v", e)
+		}
+	})
+}
+
+// A restart tells again what stands, and is complete again (RFC 8445 section 9).
+func TestRestart(t *testing.T) {
+	inScene(t, func(s *scene) {
+		h := s.at(s.net.Internet().NAT("home", near, home, "5.9.0.1"), "ada", "192.168.1.2")
+		o := s.owner(h, gather.Config{Servers: servers(t, "stun:turn.test", "turn:turn.test")})
+		time.Sleep(time.Second)
+		first, _ := seen[gather.Candidate](o)
+		o.do(o.Restart)
+		time.Sleep(time.Second)
+		again, _ := seen[gather.Candidate](o)
+		if !slices.Equal(again, append(slices.Clone(first), first...)) {
+			t.Errorf("told %+v, want the first %d again", again, len(first))
+		}
+		if done, _ := seen[gather.Complete](o); len(done) != 2 {
+			t.Errorf("complete %d times", len(done))
+		}
+		// From now on relays alone.
+		o.do(func(now mono.Time) { o.SetPolicy(gather.Relay); o.Restart(now) })
+		time.Sleep(time.Second)
+		all, _ := seen[gather.Candidate](o)
+		for _, c := range all[len(again):] {
+			if c.Type != ice.Relayed {
+				t.Errorf("told %+v", c)
+			}
+		}
+		if len(all)-len(again) != 2 {
+			t.Errorf("told %d, want 2", len(all)-len(again))
+		}
+		if errs := o.SetServers([]gather.Server{{}}); errs == nil {
+			t.Error("a server without anything is taken")
+		}
+	})
+}
+
+// The mapping at a NAT is kept as long as ICE has not concluded (RFC 8445 section 5.1.1.4), and not longer.
+func TestReflexiveIsKept(t *testing.T) {
+	inScene(t, func(s *scene) {
+		short := home
+		short.Lifetime = 30 * time.Second
+		h := s.at(s.net.Internet().NAT("home", near, short, "5.9.0.1"), "ada", "192.168.1.2")
+		o := s.owner(h, gather.Config{Servers: servers(t, "stun:turn.test")})
+		time.Sleep(10 * time.Minute)
+		wantCandidates(t, o, "host udp 192.168.1.2:49152", "srflx udp 5.9.0.1:49152 from 192.168.1.2:49152")
+		sent := func() (n uint64) { n = o.loop.Counters().UDP.Sent; return n }
+		if n := sent(); n < 30 || n > 60 {
+			t.Errorf("%d requests in ten minutes, want one each fifteen seconds", n)
+		}
+		o.do(o.Conclude)
+		before := sent()
+		time.Sleep(10 * time.Minute)
+		if n := sent() - before; n != 0 {
+			t.Errorf("%d requests after it was concluded", n)
+		}
+	})
+}
+
+// 1:1 NAT mappings, ports and filters.
+func TestMappingsPortsAndFilters(t *testing.T) {
+	inScene(t, func(s *scene) {
+		h := s.at(s.net.Internet().NAT("cloud", near, simnet.NAT{}, "5.9.0.1"), "ada", "10.0.0.2")
+		external := netip.MustParseAddr("5.9.0.1")
+		beside := s.owner(h, gather.Config{Mappings: []gather.Mapping{{External: external}}, MinPort: 50000, MaxPort: 50009})
+		instead := s.owner(h, gather.Config{Mappings: []gather.Mapping{{Internal: netip.MustParseAddr("10.0.0.2"), External: external, Replace: true}}})
+		elsewhere := s.owner(h, gather.Config{Mappings: []gather.Mapping{{Internal: netip.MustParseAddr("10.0.0.3"), External: external}}})
+		noHosts := s.owner(h, gather.Config{Servers: servers(t, "stun:turn.test"), Candidates: func(c *ice.Candidate) bool { return c.Type == ice.ServerReflexive }})
+		time.Sleep(time.Second)
+
+		found := beside.found()
+		if len(found) != 2 || found[0].Address.Port() < 50000 || found[0].Address.Port() > 50009 || found[1].Address != netip.AddrPortFrom(external, found[0].Address.Port()) {
+			t.Errorf("beside: %q", beside.candidates())
+		}
+		if found[1].Type != ice.ServerReflexive || found[1].Base != found[0].Base || found[1].Socket != found[0].Socket {
+			t.Errorf("beside: %+v", found[1])
+		}
+		found = instead.found()
+		if len(found) != 1 || found[0].Type != ice.Host || found[0].Address.Addr() != external || found[0].Base.Addr() != netip.MustParseAddr("10.0.0.2") {
+			t.Errorf("instead: %q", instead.candidates())
+		}
+		if found := elsewhere.found(); len(found) != 1 || found[0].Address.Addr() != netip.MustParseAddr("10.0.0.2") {
+			t.Errorf("a mapping of another address: %q", elsewhere.candidates())
+		}
+		if found := noHosts.found(); len(found) != 1 || found[0].Type != ice.ServerReflexive {
+			t.Errorf("without hosts: %q", noHosts.candidates())
+		}
+	})
+}
+
+// Sockets that the owner shares are used, and stay open.
+func TestSharedSocket(t *testing.T) {
+	inScene(t, func(s *scene) {
+		h := s.at(s.net.Internet().NAT("home", near, home, "5.9.0.1"), "ada", "192.168.1.2")
+		o := newOwner(t, h.Poller(), gather.Config{Host: h, Entropy: seeded(9)})
+		var socket pkt.Socket
+		var err error
+		o.do(func(now mono.Time) {
+			if socket, _, err = o.lease.Open(udp.Config{Local: ap("192.168.1.2:3478")}); err != nil {
+				t.Error(err)
+			}
+			o.Gatherer, err = gather.New(o.lease, gather.Config{
+				Host: h, Entropy: seeded(9), Servers: servers(t, "stun:turn.test", "turn:turn.test"),
+				Sockets: []gather.Socket{{Name: socket, Local: gather.Address{IP: netip.MustParseAddr("192.168.1.2")}, Port: 3478}},
+			})
+			o.Start(now)
+		})
+		time.Sleep(time.Second)
+		wantCandidates(t, o, "host udp 192.168.1.2:3478", "srflx udp 5.9.0.1:3478 from 192.168.1.2:3478",
+			"relay/udp 198.41.0.9 from 5.9.0.1:3478", "relay/udp 2620:fe::9")
+		o.do(o.Gatherer.Close)
+		<-o.closed
+		if n := o.loop.Counters().Sockets; n != 1 {
+			t.Errorf("%d sockets are open, want the shared one", n)
+		}
+		o.loop.Close()
+	})
+}
+
+// RFC 6544: an active and a passive TCP candidate, which connect.
+func TestTCPCandidates(t *testing.T) {
+	inScene(t, func(s *scene) {
+		a := s.owner(s.at(s.net.Internet(), "ada", "5.9.0.7"), gather.Config{TCP: true})
+		b := s.owner(s.at(s.net.Internet(), "bob", "5.9.0.8"), gather.Config{TCP: true, PassiveTCP: true, MinPort: 40000, MaxPort: 40003})
+		time.Sleep(time.Second)
+		wantCandidates(t, a, "host udp 5.9.0.7:49152", "host tcpactive 5.9.0.7:9")
+		var passive gather.Candidate
+		for _, c := range b.found() {
+			if c.Transport == ice.TCPPassive {
+				passive = c
+			}
+		}
+		if passive.Address != ap("5.9.0.8:40000") || passive.Base != passive.Address || passive.Socket >= 0 || gather.NumberOf(passive.Socket) != 0 {
+			t.Fatalf("passive: %+v of %q", passive, b.candidates())
+		}
+		a.do(func(now mono.Time) {
+			a.Connect(now, ice.Connect{Number: 7, Local: netip.MustParseAddr("5.9.0.7"), Remote: passive.Address})
+			a.Connect(now, ice.Connect{Number: 8, Local: netip.MustParseAddr("5.9.0.7"), Remote: ap("5.9.0.8:41000")})
+		})
+		time.Sleep(time.Second)
+		failed, _ := seen[gather.ConnectFailed](a)
+		connected, _ := seen[gather.Connected](a)
+		if len(failed) != 1 || failed[0].Number != 8 || len(connected) != 1 || connected[0].Number != 7 || connected[0].Local.Addr().String() != "5.9.0.7" {
+			t.Fatalf("connected %+v, failed %+v", connected, failed)
+		}
+		a.send(pkt.Path{Socket: connected[0].Socket, Local: connected[0].Local, Remote: passive.Address}, "over a stream")
+		time.Sleep(time.Second)
+		got := b.received()
+		if len(got) != 1 || string(got[0].Payload) != "over a stream" || got[0].Local != passive.Base || got[0].Remote != connected[0].Local {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+// Candidates that were gathered before there was a description wait (the W3C's iceCandidatePoolSize).
+func TestPool(t *testing.T) {
+	inScene(t, func(s *scene) {
+		h := s.at(s.net.Internet().NAT("home", near, home, "5.9.0.1"), "ada", "192.168.1.2")
+		o := s.owner(h, gather.Config{Servers: servers(t, "turn:turn.test")})
+		time.Sleep(5 * time.Minute)
+		if len(o.relays()) != 2 {
+			t.Errorf("candidates %q", o.candidates())
+		}
+		var n turn.Counters
+		_ = s.server.Do(func(_ mono.Time, e *turn.Server) { n = e.Counters() })
+		if n.Allocated != 1 || n.Allocations != 1 {
+			t.Errorf("%d allocations, %d now", n.Allocated, n.Allocations)
+		}
+	})
+}
+
+// What cannot be is refused before anything happens.
+func TestValidate(t *testing.T) {
+	for _, cfg := range []gather.Config{
+		{Number: -1}, {Number: 256}, {MinPort: 10, MaxPort: 9}, {MinPort: 10}, {Proxy: "ftp://x"}, {Proxy: "://"},
+		{Mappings: []gather.Mapping{{}}},
+		{Mappings: []gather.Mapping{{Internal: netip.MustParseAddr("::1"), External: netip.MustParseAddr("5.9.0.1")}}},
+		{Servers: []gather.Server{{URI: turn.URI{Scheme: "turn", Host: "a", Port: 1, Transport: "udp"}}}},
+		{Servers: make([]gather.Server, 33)},
+	} {
+		if err := cfg.Validate(); err == nil {
+			t.Errorf("%+v is taken", cfg)
+		}
+	}
+	ok := gather.Config{Proxy: "http://u:p@proxy.test:3128", MaxPort: 10}
+	if err := ok.Validate(); err != nil {
+		t.Error(err)
+	}
+}
