@@ -194,7 +194,7 @@ func (a *Agent) SetRelayOnly(relayOnly bool) { a.cfg.RelayOnly = relayOnly }
 
 // AddLocalCandidate adds an address at which we can be reached and returns it as it is to be signalled, with foundation
 // and priority. It is paired and checked at once, at any time in an agent's life. ok is false if it is refused by
-// RelayOnly or Accept, there already, malformed, or the 65th.
+// RelayOnly or Accept, redundant to another one, malformed, or the 65th. One that is there already changes nothing.
 func (a *Agent) AddLocalCandidate(now mono.Time, c Candidate) (added Candidate, ok bool) {
 	if a.closed {
 		return c, false
@@ -219,8 +219,8 @@ func (a *Agent) AddLocalCandidate(now mono.Time, c Candidate) (added Candidate, 
 	c.ID, c.Ufrag = 0, ""
 	l := &candidate{Candidate: c, rank: int16(a.rankOf(c.Base.Addr()))}
 	for _, m := range a.local { // "redundant if and only if its transport address and base equal those of another" (5.1.3)
-		if m.Address == c.Address && m.Base == c.Base && m.Transport == c.Transport && m.Socket == c.Socket {
-			return m.Candidate, false
+		if m.Address == c.Address && m.Base == c.Base && m.Transport == c.Transport && m.Socket == c.Socket && m.Name == c.Name {
+			return m.Candidate, m.Type == c.Type // the same, to be signalled again after a restart
 		}
 	}
 	l.origin = int16(a.originOf(&l.Candidate))
