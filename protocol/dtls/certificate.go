@@ -9,12 +9,11 @@ import (
 	"crypto/sha512"
 	"crypto/subtle"
 	"crypto/x509"
-	"crypto/x509/pkix"
+	asn1std "encoding/asn1"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"strings"
 	"time"
 
@@ -53,19 +52,93 @@ func SelfSign(entropy io.Reader, key crypto.Signer, notBefore, notAfter time.Tim
 		return nil, fmt.Errorf("dtls: no entropy for a serial number: %w", err)
 	}
 	serial[0] = serial[0]&0x7f | 0x40 // positive, and of full length
-	template := &x509.Certificate{
-		SerialNumber: new(big.Int).SetBytes(serial[:]),
-		Subject:      pkix.Name{CommonName: "WebRTC-" + hex.EncodeToString(serial[8:])},
-		NotBefore:    notBefore,
-		NotAfter:     notAfter,
-	}
-	// Without a reader ECDSA signs by RFC 6979, so that equal entropy gives equal bytes; PKCS #1 v1.5 needs none.
-	der, err := x509.CreateCertificate(nil, template, template, key.Public(), key)
+	der, err := certify(serial[:], "WebRTC-"+hex.EncodeToString(serial[8:]), key, notBefore, notAfter)
 	if err != nil {
 		return nil, fmt.Errorf("dtls: the key cannot sign a certificate: %w", err)
 	}
 	c := &Certificate{Chain: [][]byte{der}, PrivateKey: key}
 	return c, c.validate()
+}
+
+// An algorithm is how a certificate is signed by a kind of key.
+type algorithm struct {
+	id   asn1std.ObjectIdentifier
+	hash crypto.Hash
+}
+
+func algorithmOf(public crypto.PublicKey) algorithm {
+	switch k := public.(type) {
+	case *rsa.PublicKey:
+		return algorithm{asn1std.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 11}, crypto.SHA256}
+	case *ecdsa.PublicKey:
+		if k.Curve == elliptic.P384() {
+			return algorithm{asn1std.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 3}, crypto.SHA384}
+		}
+	}
+	return algorithm{asn1std.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2}, crypto.SHA256}
+}
+
+// certify writes a certificate as x509.CreateCertificate does, but does not verify the signature, which costs more than
+// all the rest: nobody looks at it, since the fingerprint vouches for the whole.
+func certify(serial []byte, name string, key crypto.Signer, notBefore, notAfter time.Time) ([]byte, error) {
+	spki, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return nil, err
+	}
+	how := algorithmOf(key.Public())
+	addAlgorithm := func(b *cryptobyte.Builder) {
+		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+			b.AddASN1ObjectIdentifier(how.id)
+			if _, ok := key.Public().(*rsa.PublicKey); ok {
+				b.AddASN1NULL() // RFC 4055 section 5
+			}
+		})
+	}
+	addName := func(b *cryptobyte.Builder) {
+		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+			b.AddASN1(asn1.SET, func(b *cryptobyte.Builder) {
+				b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+					b.AddASN1ObjectIdentifier(asn1std.ObjectIdentifier{2, 5, 4, 3}) // commonName
+					b.AddASN1(asn1.PrintableString, func(b *cryptobyte.Builder) { b.AddBytes([]byte(name)) })
+				})
+			})
+		})
+	}
+	addTime := func(b *cryptobyte.Builder, t time.Time) {
+		if t = t.UTC(); t.Year() >= 1950 && t.Year() < 2050 { // RFC 5280 section 4.1.2.5
+			b.AddASN1UTCTime(t)
+		} else {
+			b.AddASN1GeneralizedTime(t)
+		}
+	}
+	var tbs cryptobyte.Builder
+	tbs.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1(asn1.Tag(0).ContextSpecific().Constructed(), func(b *cryptobyte.Builder) { b.AddASN1Int64(2) }) // v3
+		b.AddASN1(asn1.INTEGER, func(b *cryptobyte.Builder) { b.AddBytes(serial) })
+		addAlgorithm(b)
+		addName(b)
+		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { addTime(b, notBefore); addTime(b, notAfter) })
+		addName(b)
+		b.AddBytes(spki)
+	})
+	signed, err := tbs.Bytes()
+	if err != nil {
+		return nil, err
+	}
+	// Without a reader ECDSA signs by RFC 6979, so that equal entropy gives equal bytes; PKCS #1 v1.5 needs none.
+	h := how.hash.New()
+	h.Write(signed)
+	signature, err := key.Sign(nil, h.Sum(nil), how.hash)
+	if err != nil {
+		return nil, err
+	}
+	var cert cryptobyte.Builder
+	cert.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddBytes(signed)
+		addAlgorithm(b)
+		b.AddASN1BitString(signature)
+	})
+	return cert.Bytes()
 }
 
 func (c *Certificate) validate() error {

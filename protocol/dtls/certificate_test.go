@@ -127,6 +127,34 @@ func TestGenerateCertificateFollowsItsEntropy(t *testing.T) {
 	}
 }
 
+// What certify writes is what the standard library writes for the same key, which signs alike.
+func TestCertificatesAreThoseOfX509(t *testing.T) {
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []crypto.Signer{ecdsaKey(t, elliptic.P256(), 32), ecdsaKey(t, elliptic.P384(), 48), rsaKey} {
+		for _, until := range []time.Time{testYear.AddDate(0, 1, 0), time.Date(2051, 2, 3, 4, 5, 6, 0, time.UTC)} {
+			c, err := SelfSign(entropy("x"), key, testYear, until)
+			if err != nil {
+				t.Fatal(err)
+			}
+			x, err := x509.ParseCertificate(c.Chain[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			template := &x509.Certificate{SerialNumber: x.SerialNumber, Subject: pkix.Name{CommonName: x.Subject.CommonName}, NotBefore: testYear, NotAfter: until}
+			der, err := x509.CreateCertificate(nil, template, template, key.Public(), key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(der, c.Chain[0]) {
+				t.Errorf("%T until %v:\n%x\n%x", key, until, c.Chain[0], der)
+			}
+		}
+	}
+}
+
 func TestBadCertificates(t *testing.T) {
 	good := certificateOf(t, "a")
 	weak := newWeakRSA(t)

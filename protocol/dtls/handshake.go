@@ -85,6 +85,10 @@ func (h *handshake) makeShares(groups []Group) error {
 	var keys []*privateKey
 	return h.start(JobKeyGeneration, func() error {
 		for _, g := range groups {
+			if g == X25519 && len(keys) == 1 && keys[0].group == X25519MLKEM768 {
+				keys = append(keys, &privateKey{group: g, ecdh: keys[0].ecdh}) // the same scalar gives the same key
+				continue
+			}
 			k, err := g.generate(entropy)
 			if err != nil {
 				return err
