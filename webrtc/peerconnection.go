@@ -9,6 +9,7 @@ import (
 
 	"github.com/parley-rtc/parley/internal/loop"
 	"github.com/parley-rtc/parley/internal/peer"
+	"github.com/parley-rtc/parley/internal/udp"
 	"github.com/parley-rtc/parley/protocol/dtls"
 	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/mono"
@@ -131,9 +132,13 @@ func (n *Network) NewPeerConnection(cfg Configuration) (*PeerConnection, error) 
 		}
 		return nil, err
 	}
+	data := sctp.Config{MaxMessageSize: maxReceived}
+	if udp.Probe().MMsg { // the portable form of sockets cannot set DF, and without it no path MTU is found
+		data.MaxPacket = sctp.DefaultMaxPacket
+	}
 	pc.peer, err = peer.New(peer.Config{
 		DTLS:    &dtls.Config{Entropy: rand.Reader, Certificate: certificate.dtls, SRTPProfiles: dtls.DefaultSRTPProfiles(), KeyLog: n.cfg.KeyLog},
-		SCTP:    sctp.Config{MaxMessageSize: maxReceived},
+		SCTP:    data,
 		Entropy: rand.Reader, RelayOnly: v.ICETransportPolicy == ICETransportPolicyRelay,
 		Hasher: n.hasher, Lite: n.cfg.Lite,
 	})

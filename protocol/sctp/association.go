@@ -22,11 +22,11 @@ type Config struct {
 	// LocalPort and RemotePort are the SCTP ports (a=sctp-port, RFC 8841). Default 5000.
 	LocalPort, RemotePort uint16
 	// MaxPacket is the size of the largest packet to send, in bytes: how far path MTU discovery goes (MAX_PLPMTU of RFC
-	// 8899). Default 1412: what IPv6, UDP and DTLS leave of Ethernet's 1500. 512 to 65535.
+	// 8899). Default [DefaultMaxPacket]. 512 to 65535.
 	MaxPacket int
-	// BasePacket is the size of packets to begin with, which most paths carry (BASE_PLPMTU). Default 1160, what DTLS
-	// leaves of a datagram of 1200, or MaxPacket if that is less. If the two are equal, nothing is discovered: so it must
-	// be where the layers below cannot send what Unfragmented says.
+	// BasePacket is the size of packets to begin with, which most paths carry (BASE_PLPMTU). Default [DefaultBasePacket], or
+	// MaxPacket if that is less. If the two are equal, nothing is discovered: so it must be where the layers below cannot
+	// do what Unfragmented says.
 	BasePacket int
 	// MaxMessageSize is the size of the largest message to receive, in bytes; a channel on which a larger one comes is
 	// closed. Default 256 KiB.
@@ -52,6 +52,12 @@ type Config struct {
 	ZeroChecksum bool
 }
 
+// The defaults of BasePacket and MaxPacket.
+const (
+	DefaultBasePacket = 1160 // what DTLS leaves of a datagram of 1200 bytes
+	DefaultMaxPacket  = 1412 // what IPv6, UDP and DTLS leave of Ethernet's 1500
+)
+
 // Validate puts defaults where nothing is set and returns what is wrong with c.
 func (c *Config) Validate() error {
 	def := func(v *int, d int) {
@@ -65,8 +71,8 @@ func (c *Config) Validate() error {
 	if c.RemotePort == 0 {
 		c.RemotePort = 5000
 	}
-	def(&c.MaxPacket, max(1412, c.BasePacket))
-	def(&c.BasePacket, min(1160, c.MaxPacket))
+	def(&c.MaxPacket, max(DefaultMaxPacket, c.BasePacket))
+	def(&c.BasePacket, min(DefaultBasePacket, c.MaxPacket))
 	def(&c.MaxMessageSize, 256<<10)
 	def(&c.SendBuffer, 16<<20)
 	def(&c.ReceiveBuffer, 16<<20)
