@@ -178,14 +178,13 @@ func (a *Agent) setRole(r Role) {
 	}
 	a.role = r
 	for _, p := range a.gen.pairs {
-		p.priority = a.pairPriority(p.local, p.remote)
 		if r == Controlled {
 			p.nominating = false
 		} else {
 			p.nomination = 0
 		}
 	}
-	a.gen.sort()
+	a.reorder(a.gen)
 }
 
 // SetRelayOnly changes what Config.RelayOnly said. It has an effect on candidates that are added from now on, and on

@@ -79,3 +79,154 @@ func TestDeadPathInUseIsLeft(t *testing.T) {
 }
 
 func both(w *world) { w.a.talking, w.b.talking = true, true }
+
+// The interface of the selected pair goes, or the socket alone: another valid pair takes its place at once.
+func TestLostInterfaceIsReplacedAtOnce(t *testing.T) {
+	for name, lose := range map[string]func(s *side, now mono.Time){
+		"socket":  func(s *side, now mono.Time) { s.RemoveLocal(now, 0) },
+		"address": func(s *side, now mono.Time) { s.RemoveAddress(now, s.bases[0].Addr()) },
+	} {
+		for _, after := range []time.Duration{2 * time.Second, 20 * time.Second} { // others valid, or let go
+			for _, role := range []ice.Role{ice.Controlling, ice.Controlled} {
+				t.Run(name+", "+role.String()+", "+after.String(), func(t *testing.T) {
+					w, links := newHomed(t, 1)
+					w.a.SetRole(w.Now(), role)
+					w.b.SetRole(w.Now(), 1-role)
+					w.connect(t)
+					w.connected(t)
+					both(w)
+					w.a.driver.Poll()
+					w.b.driver.Poll()
+					w.Run(after)
+					cut := w.Now()
+					links[0].Set(dead)
+					lose(w.a, cut)
+					w.a.driver.Poll()
+					w.Run(5 * time.Second)
+					// a knows at once. b hears a's checks from elsewhere, and asks whether the old pair still works.
+					if n := w.b.outage(cut, w.Now()); n > 150*time.Millisecond {
+						t.Errorf("nothing from the side that lost it for %v", n)
+					}
+					if n := w.a.outage(cut, w.Now()); n > 2*time.Second {
+						t.Errorf("nothing from the other side for %v", n)
+					}
+					if p, _ := w.a.Selected(); p.Path.Socket != 1 {
+						t.Errorf("along socket %d", p.Path.Socket)
+					}
+					for _, c := range w.a.LocalCandidates() {
+						if c.Socket == 0 {
+							t.Errorf("%v is still a candidate", c.Address)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// The only interface goes, and another comes later: the connection moves to it without an offer. Its candidate is known
+// to the peer from the checks alone.
+func TestMovesToANewInterface(t *testing.T) {
+	for _, role := range []ice.Role{ice.Controlling, ice.Controlled} {
+		t.Run(role.String(), func(t *testing.T) {
+			w := newPlain(t, 1, ice.Config{}, ice.Config{}, []string{"192.0.2.1"}, []string{"192.0.2.9"})
+			w.a.SetRole(w.Now(), role)
+			w.b.SetRole(w.Now(), 1-role)
+			w.connect(t)
+			w.connected(t)
+			w.Run(20 * time.Second)
+			w.a.host.Link().Set(dead)
+			w.a.RemoveAddress(w.Now(), w.a.bases[0].Addr())
+			w.a.driver.Poll()
+			if s := w.a.State(); s != ice.StateDisconnected {
+				t.Errorf("without any candidate: %v", s)
+			}
+			w.Run(10 * time.Second)
+			w.a.host.Attach(w.Internet(), middle, "198.51.100.1")
+			base := addr("198.51.100.1:5000")
+			w.a.AddLocalCandidate(w.Now(), ice.Candidate{Address: base, Socket: w.a.open(base)})
+			came := w.Now()
+			w.a.driver.Poll()
+			if !w.RunUntil(func() bool {
+				p, ok := w.a.Selected()
+				q, also := w.b.Selected()
+				return ok && also && p.Path.Local == base && q.Path.Remote == base
+			}, 10*time.Second) {
+				t.Fatalf("not moved: %v %v", w.a.State(), w.b.State())
+			}
+			if took := w.Now().Sub(came); took > 2*time.Second {
+				t.Errorf("moved after %v", took)
+			}
+			if q, _ := w.b.Selected(); q.Remote.Type != ice.PeerReflexive {
+				t.Errorf("b has %v", q.Remote.Type)
+			}
+		})
+	}
+}
+
+// A better interface comes while all is well: the connection moves to it, and no data is lost.
+func TestMovesToABetterInterface(t *testing.T) {
+	for _, role := range []ice.Role{ice.Controlling, ice.Controlled} {
+		t.Run(role.String(), func(t *testing.T) {
+			w := newPlain(t, 1, ice.Config{}, ice.Config{}, []string{"192.0.2.1"}, []string{"192.0.2.9"})
+			w.a.SetRole(w.Now(), role)
+			w.b.SetRole(w.Now(), 1-role)
+			now := w.Now()
+			introduce(t, now, w.a.Agent, w.b.Agent)
+			offer(now, w.a.Agent, w.b.Agent, ice.Candidate{Address: w.a.bases[0], Preference: 10}) // metered
+			w.exchange()
+			w.connected(t)
+			both(w)
+			w.a.driver.Poll()
+			w.b.driver.Poll()
+			w.Run(20 * time.Second)
+			came := w.Now()
+			w.a.host.Attach(w.Internet(), middle, "198.51.100.1")
+			base := addr("198.51.100.1:5000")
+			c, _ := w.a.AddLocalCandidate(came, ice.Candidate{Address: base, Socket: w.a.open(base)})
+			w.a.driver.Poll()
+			if role == ice.Controlled { // who controls learns from signaling that this is worth more than its checks show
+				w.After(30*time.Millisecond, func(now mono.Time) {
+					w.b.AddRemoteCandidate(now, c)
+					w.b.driver.Poll()
+				})
+			}
+			w.Run(time.Second)
+			p, _ := w.a.Selected()
+			q, _ := w.b.Selected()
+			if p.Path.Local != base || q.Path.Remote != base {
+				t.Errorf("%v and %v after a second", p.Path, q.Path)
+			}
+			for _, s := range []*side{w.a, w.b} {
+				if n := s.outage(came, w.Now()); n > each {
+					t.Errorf("%v: no data for %v", s.Role(), n)
+				}
+			}
+		})
+	}
+}
+
+// A NAT forgets, and gives the next datagram another port: the peer follows, as what comes from there has integrity.
+func TestFollowsANATThatForgot(t *testing.T) {
+	for _, role := range []ice.Role{ice.Controlling, ice.Controlled} {
+		t.Run(role.String(), func(t *testing.T) {
+			w := newWorld(t, 1, cone, open, 0)
+			w.a.SetRole(w.Now(), role)
+			w.b.SetRole(w.Now(), 1-role)
+			w.connect(t)
+			w.connected(t)
+			both(w)
+			w.a.driver.Poll()
+			w.b.driver.Poll()
+			w.Run(20 * time.Second)
+			cut := w.Now()
+			w.home.Reboot()
+			w.Run(5 * time.Second)
+			for _, s := range []*side{w.a, w.b} {
+				if n := s.outage(cut, w.Now()); n > 2*time.Second {
+					t.Errorf("%v: no data for %v", s.Role(), n)
+				}
+			}
+		})
+	}
+}

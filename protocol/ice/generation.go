@@ -161,8 +161,9 @@ func (a *Agent) learn(g *generation, c Candidate) bool {
 	for _, r := range g.remotes {
 		if r.Address == c.Address && r.Transport == c.Transport {
 			if r.Type == PeerReflexive && c.Type != PeerReflexive {
-				// Signaling was slower than the check: "the candidate's type and foundation are updated" (RFC 8838 section 11.4).
-				r.Type, r.Foundation, r.Related, r.Name = c.Type, c.Foundation, c.Related, c.Name
+				// Signaling was slower than the check: what it says counts, the priority too (RFC 8838 section 11).
+				r.Type, r.Foundation, r.Priority, r.Related, r.Name = c.Type, c.Foundation, c.Priority, c.Related, c.Name
+				a.reorder(g)
 			}
 			return true
 		}
@@ -258,6 +259,14 @@ func (a *Agent) addPair(l, r *candidate, must bool) *pair {
 	g.pairs = append(g.pairs, p)
 	g.sort()
 	return p
+}
+
+// reorder computes the priorities of all pairs anew.
+func (a *Agent) reorder(g *generation) {
+	for _, p := range g.pairs {
+		p.priority = a.pairPriority(p.local, p.remote)
+	}
+	g.sort()
 }
 
 func (g *generation) sort() {

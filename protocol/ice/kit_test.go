@@ -313,6 +313,7 @@ func serve(t testing.TB, n *simnet.Network, addrs ...string) {
 type world struct {
 	*simnet.Network
 	a, b *side
+	home *simnet.Router // the NAT of a, if it has one
 }
 
 var middle = simnet.Path{Delay: 10 * time.Millisecond}
@@ -324,7 +325,7 @@ func newWorld(t testing.TB, seed uint64, left, right simnet.NAT, loss float64) *
 	serve(t, n)
 	home := n.Internet().NAT("home", middle, left, "198.51.100.1")
 	work := n.Internet().NAT("work", middle, right, "198.51.100.2")
-	w := &world{Network: n}
+	w := &world{Network: n, home: home}
 	w.a = newSide(t, home.Host("a", simnet.Path{}, "192.168.1.2"), 2*seed, ice.Config{})
 	w.b = newSide(t, work.Host("b", simnet.Path{}, "192.168.2.2"), 2*seed+1, ice.Config{Role: ice.Controlled})
 	w.question("?")
