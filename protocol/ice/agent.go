@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/parley-rtc/parley/protocol/mono"
@@ -228,6 +229,9 @@ func (a *Agent) AddLocalCandidate(now mono.Time, c Candidate) (added Candidate, 
 	}
 	if l.Priority == 0 {
 		l.Priority = l.priority(l.typePreference(), int(l.rank))
+		for slices.ContainsFunc(a.local, func(m *candidate) bool { return m.Priority == l.Priority }) {
+			l.Priority -= 1 << 8 // "Each candidate for a data stream MUST have a unique priority" (RFC 8445 section 5.1.2)
+		}
 	}
 	l.ID = a.number()
 	a.local = append(a.local, l)
@@ -262,7 +266,7 @@ func (a *Agent) rankOf(ip netip.Addr) int {
 			n++
 		}
 	}
-	if !contains(a.addresses, ip) && len(a.addresses) < maxLocals {
+	if !slices.Contains(a.addresses, ip) && len(a.addresses) < maxLocals {
 		a.addresses = append(a.addresses, ip)
 	}
 	if ip.Is4() {
@@ -282,21 +286,12 @@ func (a *Agent) originOf(c *Candidate) int {
 	return len(a.origins) - 1
 }
 
-func contains[T comparable](s []T, v T) bool {
-	for _, e := range s {
-		if e == v {
-			return true
-		}
-	}
-	return false
-}
-
 // RemoveLocal says that a socket is gone, with its interface or by itself: the candidates whose base it is go, and so do
 // the pairs along it. If the selected pair is among them, another valid one takes its place at once, or else all that
 // can be paired is checked anew.
 func (a *Agent) RemoveLocal(now mono.Time, socket pkt.Socket) {
 	a.remove(now, func(c *candidate) bool { return c.Transport != TCPActive && c.Socket == socket },
-		func(p *pair) bool { return p.connected() && p.path.Socket == socket })
+		func(p *pair) bool { return p.connected && p.path.Socket == socket })
 }
 
 // RemoveAddress says that the machine lost an address: like RemoveLocal for every socket that has it, and for active TCP
@@ -370,11 +365,11 @@ func (a *Agent) EndOfRemoteCandidates(now mono.Time) {
 func (a *Agent) Connected(now mono.Time, number uint32, socket pkt.Socket, local netip.AddrPort) {
 	a.at(now)
 	p := a.gen.pair(number)
-	if a.closed || p == nil || p.state != PairInProgress || p.connected() {
+	if a.closed || p == nil || p.state != PairInProgress || p.connected {
 		a.emit(Disconnect{socket})
 		return
 	}
-	p.path.Socket, p.path.Local, p.hasSocket = socket, unmap(local), true
+	p.path.Socket, p.path.Local, p.connected = socket, unmap(local), true
 	a.start(p)
 	a.update(now)
 }
@@ -382,7 +377,7 @@ func (a *Agent) Connected(now mono.Time, number uint32, socket pkt.Socket, local
 // ConnectFailed answers the event Connect: nobody listens there.
 func (a *Agent) ConnectFailed(now mono.Time, number uint32) {
 	a.at(now)
-	if p := a.gen.pair(number); p != nil && !p.connected() && p.state == PairInProgress {
+	if p := a.gen.pair(number); p != nil && !p.connected && p.state == PairInProgress {
 		p.fail()
 	}
 	a.update(now)

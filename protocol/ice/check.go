@@ -43,7 +43,7 @@ type check struct {
 // start begins the check of a pair that is not known to work.
 func (a *Agent) start(p *pair) {
 	p.state = PairInProgress
-	if p.connected() {
+	if p.connected {
 		a.send(p, false, false)
 		return
 	}

@@ -70,7 +70,8 @@ type Connect struct {
 	Remote netip.AddrPort
 }
 
-// Disconnect says that a connection that Connect asked for has no use any more: the driver closes it.
+// Disconnect says that a connection, one that Connect asked for or that a passive candidate accepted, has no use any more:
+// the driver closes it, unless it is gone already.
 type Disconnect struct{ Socket pkt.Socket }
 
 // PathKnown says that a check whose integrity holds came or was answered along a path that was not known before: a driver

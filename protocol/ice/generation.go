@@ -249,7 +249,7 @@ func (a *Agent) addPair(l, r *candidate, must bool) *pair {
 	a.nextPair++
 	p := &pair{id: a.nextPair, gen: g, local: l, remote: r, priority: priority, state: PairWaiting, consentAt: mono.Never}
 	p.path.Socket, p.path.Local, p.path.Remote = l.Socket, l.Base, r.Address
-	p.hasSocket = l.Transport != TCPActive
+	p.connected = l.Transport != TCPActive
 	for _, q := range g.pairs {
 		// RFC 8445 section 6.1.2.6: of each foundation one pair begins
 		if p.sibling(q) && (q.state == PairWaiting || q.state == PairInProgress) {
@@ -319,7 +319,7 @@ func (a *Agent) drop(g *generation, gone func(*pair) bool) {
 		if !gone(p) {
 			continue
 		}
-		if p.local.Transport == TCPActive && p.hasSocket {
+		if p.local.Transport != UDP && p.connected {
 			a.emit(Disconnect{p.path.Socket})
 		}
 		if p == a.selected {

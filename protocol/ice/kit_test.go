@@ -137,7 +137,7 @@ func (s *side) after(now mono.Time) (changed bool) {
 			s.dial(e)
 			changed = true
 		case ice.Disconnect:
-			s.driver.Close(s.streams[e.Socket-firstStream].socket)
+			s.hangUp(e.Socket)
 		}
 	}
 	return changed
@@ -166,6 +166,15 @@ func (s *side) dial(e ice.Connect) {
 	c := stream{socket, s.driver.Local(socket), e.Remote}
 	s.streams = append(s.streams, c)
 	s.say("SYN", pkt.Path{Socket: c.socket, Remote: c.remote})
+}
+
+// hangUp closes a stream at this end.
+func (s *side) hangUp(number pkt.Socket) {
+	c := &s.streams[number-firstStream]
+	if !s.listeners[c.socket] && c.remote.IsValid() {
+		s.driver.Close(c.socket)
+	}
+	c.remote = netip.AddrPort{}
 }
 
 // say sends past the agent.
@@ -253,6 +262,9 @@ func (s carrier) AppendTransmit(now mono.Time, b *pkt.Batch) (more bool) {
 			tr.Path = pkt.Path{Remote: serverAddr}
 		case tr.Socket >= firstStream:
 			c := s.streams[tr.Socket-firstStream]
+			if !c.remote.IsValid() {
+				continue
+			}
 			tr.Socket, tr.Local = c.socket, c.local
 		}
 		put(tr)

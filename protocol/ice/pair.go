@@ -16,7 +16,7 @@ type pair struct {
 	priority      uint64
 	path          pkt.Path
 	state         PairState
-	hasSocket     bool // not an active TCP pair that waits for its connection
+	connected     bool // not an active TCP pair that waits for its connection
 	queued        bool // in Agent.triggered
 	valid         bool // a check was answered, and consent has not expired
 	expired       bool // consent expired: no checks along it with these credentials (RFC 7675 section 5.1)
@@ -33,8 +33,6 @@ type pair struct {
 	silent        bool // ... for so long that we are disconnected
 	counters      PairCounters
 }
-
-func (p *pair) connected() bool { return p.hasSocket }
 
 func (p *pair) fail() {
 	p.state, p.valid, p.nominating, p.nominated = PairFailed, false, false, false

@@ -174,7 +174,7 @@ func (a *Agent) localOf(path *pkt.Path) (found *candidate) {
 		return found
 	}
 	for _, p := range a.gen.pairs { // a connection that we opened
-		if p.local.Transport == TCPActive && p.hasSocket && p.path.Socket == path.Socket {
+		if p.local.Transport == TCPActive && p.connected && p.path.Socket == path.Socket {
 			return p.local
 		}
 	}
@@ -229,7 +229,7 @@ func (a *Agent) heed(l *candidate, path *pkt.Path, priority, nomination uint32) 
 		if p = a.addPair(l, r, true); p == nil {
 			return
 		}
-		p.path, p.hasSocket = *path, true // of a wildcard socket, or a connection that was accepted
+		p.path, p.connected = *path, true // of a wildcard socket, or a connection that was accepted
 		if s := a.selected; s != nil && s.gen == g && a.parked {
 			a.probe(s) // the peer looks for another path: is ours alive?
 		}
@@ -258,12 +258,12 @@ func (a *Agent) heed(l *candidate, path *pkt.Path, priority, nomination uint32) 
 // pairOf returns the pair along a path.
 func (a *Agent) pairOf(l *candidate, path *pkt.Path) *pair {
 	for _, p := range a.gen.pairs {
-		if p.path.Remote == path.Remote && p.path.Socket == path.Socket && p.connected() && p.path.Local.Addr() == path.Local.Addr() {
+		if p.path.Remote == path.Remote && p.path.Socket == path.Socket && p.connected && p.path.Local.Addr() == path.Local.Addr() {
 			return p
 		}
 	}
 	for _, p := range a.gen.pairs { // a driver that does not say the local address
-		if p.path.Remote == path.Remote && p.path.Socket == path.Socket && p.connected() && p.local == l {
+		if p.path.Remote == path.Remote && p.path.Socket == path.Socket && p.connected && p.local == l {
 			return p
 		}
 	}
