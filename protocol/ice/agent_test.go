@@ -88,7 +88,7 @@ func TestLossyLinks(t *testing.T) {
 	}
 }
 
-// "When the agent receives such a response, ... the agent MUST switch to the controlling role" (RFC 8445 section 7.2.5.1)
+// Both claim one role, and end with two.
 func TestRoleConflict(t *testing.T) {
 	for _, role := range []ice.Role{ice.Controlling, ice.Controlled} {
 		for seed := range uint64(8) {

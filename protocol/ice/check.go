@@ -280,8 +280,8 @@ func (a *Agent) handleResponse(d *pkt.Datagram, m *stun.Message) {
 	}
 	a.checks = slices.Delete(a.checks, i, i+1)
 	p.counters.ResponsesReceived++
-	// "check that the source address of the response equals the destination address of the request, and the destination
-	// address of the response equals the source" (7.2.5.2.1). What comes from elsewhere is nobody's consent.
+	// "The ICE agent MUST check that the source and destination transport addresses in the Binding request and response are
+	// symmetric" (7.2.5.2.1). What comes from elsewhere is nobody's consent.
 	if d.Socket != p.path.Socket || d.Remote != p.path.Remote {
 		if !c.replaced && !p.valid {
 			p.fail()
@@ -378,8 +378,9 @@ func (a *Agent) handleError(c *check, m *stun.Message) {
 	p := c.pair
 	code, _, _ := m.ErrorCode()
 	if code == stun.CodeRoleConflict && !c.replaced && p.gen == a.gen {
-		// "If the ICE-CONTROLLED attribute was included, the agent MUST switch to the controlling role", and vice versa; one
-		// that has switched already only tries again. "The agent MUST change its tiebreaker value" (7.2.5.1).
+		// "if the ICE agent included an ICE-CONTROLLED attribute in the request, the agent MUST switch to the controlling
+		// role", and vice versa; one that has switched already only tries again. "The agent MUST change the tiebreaker value"
+		// (7.2.5.1).
 		if c.role == a.role && !a.gen.peer.Lite {
 			a.setRole(a.role.other())
 			a.tieBreaker = a.random64()

@@ -103,6 +103,7 @@ const (
 )
 
 var serverAddr = addr("203.0.113.1:3478")
+var serverPath = pkt.Path{Remote: serverAddr}
 
 func newSide(t testing.TB, h *simnet.Host, seed uint64, cfg ice.Config) *side {
 	t.Helper()
@@ -350,7 +351,7 @@ func newWorld(t testing.TB, seed uint64, left, right simnet.NAT, loss float64) *
 // question has both sides ask the server.
 func (w *world) question(text string) {
 	for _, s := range []*side{w.a, w.b} {
-		s.say(text, pkt.Path{Remote: serverAddr})
+		s.say(text, serverPath)
 		s.driver.Poll()
 	}
 	w.Run(100 * time.Millisecond)

@@ -303,7 +303,7 @@ func (a *Agent) remoteOf(l *candidate, path *pkt.Path, priority uint32) *candida
 		return nil
 	}
 	c := Candidate{Type: PeerReflexive, Transport: transport, Address: path.Remote, Priority: priority}
-	// "The foundation is arbitrary, different from the foundations of all other remote candidates" (7.3.1.3)
+	// "The foundation is an arbitrary value, different from the foundations of all other remote candidates" (7.3.1.3)
 	c.ID = a.number()
 	c.Foundation = "p" + strconv.Itoa(int(c.ID))
 	if a.cfg.Accept != nil && !a.cfg.Accept(false, &c) {

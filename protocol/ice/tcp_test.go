@@ -212,4 +212,3 @@ func TestStreamsComeAfterDatagrams(t *testing.T) {
 		last = c.Priority
 	}
 }
-

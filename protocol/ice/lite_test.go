@@ -1,0 +1,68 @@
+package ice_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/parley-rtc/parley/protocol/ice"
+)
+
+// "One agent full, one lite: The full agent MUST take the controlling role, and the lite agent MUST take the controlled
+// role." (RFC 8445 section 6.1.1) The lite one sends no check, and "MUST NOT send data until it has a valid list that
+// contains a candidate pair" (12.1.1).
+func TestLiteAgent(t *testing.T) {
+	w := newPlain(t, 1, ice.Config{Role: ice.Controlled}, ice.Config{Lite: true}, []string{"192.0.2.1"}, []string{"192.0.2.9"})
+	now := w.Now()
+	if err := w.a.SetRemoteCredentials(now, ice.Remote{Credentials: w.b.LocalCredentials(), Lite: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.b.SetRemoteCredentials(now, ice.Remote{Credentials: w.a.LocalCredentials()}); err != nil {
+		t.Fatal(err)
+	}
+	if w.a.Role() != ice.Controlling || w.b.Role() != ice.Controlled {
+		t.Fatalf("%v and %v", w.a.Role(), w.b.Role())
+	}
+	// Its candidates are host candidates (RFC 8445 section 5.2).
+	if _, ok := w.b.AddLocalCandidate(now, ice.Candidate{Type: ice.ServerReflexive, Address: addr("198.51.100.1:1"), Related: w.b.bases[0]}); ok {
+		t.Error("a lite agent took a reflexive candidate")
+	}
+	if _, ok := w.b.Path(); ok {
+		t.Error("a path before any check")
+	}
+	w.exchange()
+	w.connected(t)
+	both(w)
+	w.a.driver.Poll()
+	w.b.driver.Poll()
+	w.Run(time.Minute)
+	if len(w.b.requests()) != 0 {
+		t.Errorf("the lite agent sent %d checks", len(w.b.requests()))
+	}
+	if !w.both(ice.StateCompleted)() || len(w.a.heard) < 2900 || len(w.b.heard) < 2900 {
+		t.Errorf("%v and %v; %d and %d words in a minute", w.a.State(), w.b.State(), len(w.a.heard), len(w.b.heard))
+	}
+	// The checks that keep the full agent's consent are all that a lite one can go by.
+	w.b.host.Link().Set(dead)
+	w.Run(time.Minute)
+	if _, ok := w.b.Path(); ok || w.b.State() == ice.StateCompleted {
+		t.Errorf("a minute after the full agent's last check the lite one is %v", w.b.State())
+	}
+}
+
+// A restart by the full agent leads the lite one along.
+func TestLiteAgentRestarts(t *testing.T) {
+	w := newPlain(t, 1, ice.Config{}, ice.Config{Lite: true}, []string{"192.0.2.1"}, []string{"192.0.2.9"})
+	for range 3 {
+		w.connect(t)
+		w.connected(t)
+		w.Run(10 * time.Second)
+		if !w.both(ice.StateCompleted)() {
+			t.Fatalf("%v and %v", w.a.State(), w.b.State())
+		}
+		w.a.Restart(w.Now(), ice.Credentials{})
+		w.b.Restart(w.Now(), ice.Credentials{})
+	}
+	if w.b.Restart(w.Now(), ice.Credentials{}); w.b.SetRemoteCredentials(w.Now(), ice.Remote{Credentials: w.a.LocalCredentials(), Lite: true}) != ice.ErrBothLite {
+		t.Error("two lite agents")
+	}
+}
