@@ -166,6 +166,30 @@ func TestPathChangesInATransfer(t *testing.T) {
 	}
 }
 
+// A path that dies without a word is left long before consent ends, since what is sent along it is not answered.
+func TestPathDiesInATransfer(t *testing.T) {
+	w := newWorld(t, 23, simnet.Path{}, options{}, options{})
+	other := w.a.host.Attach(w.Internet(), simnet.Path{Delay: oneWay / 2}, "192.0.2.11")
+	w.connect()
+	w.Run(100 * time.Millisecond)
+	was, _ := w.a.Agent(1).Selected()
+	w.chat(func() {
+		w.Run(10 * time.Second)
+		if was.Path.Local.Addr().String() == "192.0.2.1" {
+			w.a.host.Link().Set(simnet.Path{Loss: 1})
+		} else {
+			other.Set(simnet.Path{Loss: 1})
+		}
+		began := w.Now()
+		w.until("another path", 4*time.Second, func() bool {
+			a, _ := w.a.Agent(1).Path()
+			b, _ := w.b.Agent(1).Path()
+			return a.Local != was.Path.Local && b.Remote != was.Path.Local
+		})
+		t.Logf("the path was left after %v", w.Now().Sub(began))
+	})
+}
+
 // Everything that is sent is read by the other side, and counted alike.
 func TestStatistics(t *testing.T) {
 	w := newWorld(t, 18, simnet.Path{}, options{}, options{})

@@ -80,6 +80,7 @@ func (x *Transport) pathStats(path *pkt.Path) *PathStats {
 }
 
 func (x *Transport) countReceived(now mono.Time, d *pkt.Datagram) {
+	x.agent.Heard(d.Path)
 	p := x.pathStats(&d.Path)
 	p.LastReceived = now
 	for _, t := range [...]*Traffic{&x.traffic, &p.Traffic} {
@@ -93,6 +94,7 @@ func (x *Transport) countSent(now mono.Time, sent []pkt.Transmit) {
 	if len(sent) == 0 {
 		return
 	}
+	x.agent.Sent(now)
 	p := x.pathStats(&sent[0].Path)
 	p.LastSent = now
 	for i := range sent {
