@@ -48,6 +48,9 @@ func (pc *PeerConnection) apply(now mono.Time, c *jsep.Changes) {
 		pc.signaling(c.Before, SignalingState(c.After))
 	}
 	pc.aggregate()
+	if c.After == jsep.Stable && pc.session.Local().Type != "" {
+		pc.fillPool(now, 0) // every section has its transport
+	}
 }
 
 // signaling enters a signaling state.
@@ -85,27 +88,54 @@ func (pc *PeerConnection) updateNegotiation() {
 	}
 }
 
+// newTransport makes the objects of a transport, or takes them from the pool.
 func (pc *PeerConnection) newTransport(t *jsep.Transport) *DTLSTransport {
+	if i := slices.IndexFunc(pc.transports, (*DTLSTransport).pooled); i >= 0 {
+		x := pc.transports[i]
+		x.ice.id = t.ID
+		return x
+	}
+	return pc.makeTransport(t.ID)
+}
+
+func (pc *PeerConnection) makeTransport(id int) *DTLSTransport {
 	x := &DTLSTransport{pc: pc}
-	x.ice.pc, x.ice.id = pc, t.ID
+	x.ice.pc, x.ice.id = pc, id
 	x.ice.state.Store(&iceState{ICETransportStateNew, ICEGathererStateNew, ICERoleUnknown, nil})
 	x.state.Store(&dtlsState{state: DTLSTransportStateNew})
-	if i := slices.IndexFunc(pc.transports, func(y *DTLSTransport) bool { return y.ice.id == 0 && !y.closed }); i >= 0 {
-		y := pc.transports[i] // from the pool
-		y.ice.id = t.ID
-		return y
-	}
 	pc.transports = append(pc.transports, x)
 	return x
 }
 
-// live returns the transports that descriptions still have.
-func (pc *PeerConnection) live() []*DTLSTransport {
-	return slices.DeleteFunc(slices.Clone(pc.transports), func(x *DTLSTransport) bool { return x.closed || x.ice.id == 0 })
+// pooled reports whether a transport waits for a description that asks for it (iceCandidatePoolSize); it has no id yet.
+func (x *DTLSTransport) pooled() bool { return x.ice.id == 0 && !x.closed }
+
+// fillPool makes the pool as large as it is to be. What is in it gathers, and its events wait.
+func (pc *PeerConnection) fillPool(now mono.Time, size int) {
+	for _, x := range slices.Clone(pc.transports) {
+		if !x.pooled() {
+			continue
+		}
+		if size--; size < 0 {
+			x.closed = true
+			x.ice.gatherer.Close(now)
+		}
+	}
+	for ; size > 0; size-- {
+		x := pc.makeTransport(0)
+		pc.newGatherer(x)
+		if x.ice.gatherer == nil {
+			x.closed = true
+			return
+		}
+		x.ice.gatherer.Start(now)
+	}
 }
 
-// prefill begins to gather for transports that are to come (iceCandidatePoolSize).
-func (pc *PeerConnection) prefill(now mono.Time) {}
+// live returns the transports that descriptions still have.
+func (pc *PeerConnection) live() []*DTLSTransport {
+	return slices.DeleteFunc(slices.Clone(pc.transports), func(x *DTLSTransport) bool { return x.closed || x.pooled() })
+}
 
 // startGathering gathers for every generation of ours that nobody has gathered for yet.
 func (pc *PeerConnection) startGathering(now mono.Time) {
@@ -182,6 +212,9 @@ func (v *validated) gatherPolicy() gather.Policy {
 // reconfigure tells ICE what SetConfiguration has changed.
 func (pc *PeerConnection) reconfigure(now mono.Time, v *validated) {
 	pc.relays = pc.relays || v.relays()
+	if pc.session.Local().Type == "" {
+		pc.fillPool(now, int(v.ICECandidatePoolSize))
+	}
 	for _, x := range pc.live() {
 		if a := pc.peer.Agent(x.ice.id); a != nil {
 			a.SetRelayOnly(v.ICETransportPolicy == ICETransportPolicyRelay)

@@ -622,3 +622,35 @@ a=mid:2
 a=sctp-port:5000
 a=max-message-size:262144
 `, "\n", "\r\n")
+
+// iceCandidatePoolSize: candidates are known before a description asks for them, and are told with it at once.
+func TestICECandidatePool(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.pair(Configuration{ICECandidatePoolSize: 3})
+		x, err := a.CreateDataChannel("x", nil)
+		w.check(err)
+		sockets := func() int { return a.loop.Counters().Sockets }
+		if n := sockets(); n != 3 {
+			t.Errorf("there are %d sockets, for a pool of 3", n)
+		}
+		w.check(a.SetConfiguration(Configuration{ICECandidatePoolSize: 1}))
+		if n := sockets(); n != 1 {
+			t.Errorf("there are %d sockets, for a pool of 1", n)
+		}
+		w.check(a.SetConfiguration(Configuration{ICECandidatePoolSize: 2}))
+		synctest.Wait()
+		if a.ICEGatheringState() != ICEGatheringStateNew {
+			t.Errorf("the gathering state is %s before there is a description", a.ICEGatheringState())
+		}
+		open := make(chan struct{})
+		x.OnOpen(func() { close(open) })
+		w.negotiate(a, b)
+		await(w, open, "the channel opening")
+		if n := sockets(); n != 1 {
+			t.Errorf("there are %d sockets of one transport in the end", n)
+		}
+		if a.ICEGatheringState() != ICEGatheringStateComplete {
+			t.Errorf("the gathering state is %s", a.ICEGatheringState())
+		}
+	})
+}

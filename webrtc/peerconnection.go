@@ -35,17 +35,16 @@ type PeerConnection struct {
 	maxMessageSize atomic.Uint64
 	states         atomic.Pointer[states]
 	negotiation    atomic.Uint64 // the number of the event negotiationneeded that holds; 0: none
-	final          atomic.Pointer[descriptions]
-	lastStats      atomic.Pointer[StatsReport]
 	config         atomic.Pointer[validated]
 	sctp           atomic.Pointer[SCTPTransport]
 
 	gatheredMu sync.Mutex
 	gathered   []chan struct{} // of GatheringComplete, closed when it is
 
-	closeOnce sync.Once
-	ended     chan struct{} // closed when the loop has nothing of the connection any more
-	gone      chan struct{} // closed when nobody has
+	closeOnce  sync.Once
+	afterwards sync.Mutex    // of what read looks at after the end
+	ended      chan struct{} // closed when the loop has nothing of the connection any more
+	gone       chan struct{} // closed when nobody has
 
 	onNegotiationNeeded        hook[uint64]
 	onICECandidate             hook[*ICECandidate]
@@ -88,7 +87,7 @@ type states struct {
 	trickle    *bool
 }
 
-// descriptions are those that a closed connection keeps.
+// descriptions are the four that there may be.
 type descriptions struct{ currentLocal, pendingLocal, currentRemote, pendingRemote *SessionDescription }
 
 // NewPeerConnection makes a connection. All connections of a program share one goroutine, which runs while there are any.
@@ -122,7 +121,7 @@ func (n *Network) NewPeerConnection(cfg Configuration) (*PeerConnection, error) 
 	pc.config.Store(&v)
 	certificate := v.Certificates[0]
 	pc.session, err = jsep.New(jsep.Config{Entropy: rand.Reader, Fingerprints: []sdp.Fingerprint{certificate.fingerprint()},
-		Bundle: v.BundlePolicy.jsep(), MaxMessageSize: maxReceived, Lite: n.cfg.Lite})
+		Bundle: v.BundlePolicy.jsep(), MaxMessageSize: maxReceived, Lite: n.cfg.Lite, Audio: audioCodecs, Video: videoCodecs})
 	if err != nil {
 		return nil, exception(err)
 	}
@@ -148,13 +147,16 @@ func (n *Network) NewPeerConnection(cfg Configuration) (*PeerConnection, error) 
 	}
 	if err := pc.loop.Do(func(now mono.Time) {
 		pc.lease = pc.loop.Attach((*tenant)(pc))
-		pc.prefill(now)
+		pc.fillPool(now, int(v.ICECandidatePoolSize))
 	}); err != nil {
 		n.leave(pc)
 		return nil, fail(OperationError, "%v", err)
 	}
 	return pc, nil
 }
+
+// What sections of media are answered with; connections share it, and nobody changes it.
+var audioCodecs, videoCodecs = jsep.DefaultAudio(), jsep.DefaultVideo()
 
 // maxReceived is the size of the largest message that is received, in bytes.
 const maxReceived = 256 << 10
@@ -174,6 +176,17 @@ func (pc *PeerConnection) call(f func(now mono.Time)) (ran bool) {
 	}
 	<-done
 	return ran
+}
+
+// read is call for what only looks, which it may do when the connection is closed, too: then the loop has nothing of it any
+// more.
+func (pc *PeerConnection) read(f func(now mono.Time)) {
+	if !pc.call(f) {
+		<-pc.ended
+		pc.afterwards.Lock()
+		defer pc.afterwards.Unlock()
+		f(0)
+	}
 }
 
 // try is call for what may fail.
@@ -347,17 +360,11 @@ func (pc *PeerConnection) RemoteDescription() *SessionDescription {
 }
 
 func (pc *PeerConnection) descriptions() (d descriptions) {
-	if !pc.call(func(mono.Time) { d = pc.render() }) {
-		if f := pc.final.Load(); f != nil {
-			d = *f
-		}
-	}
+	pc.read(func(mono.Time) {
+		s := pc.session
+		d = descriptions{described(s.CurrentLocal()), described(s.PendingLocal()), described(s.CurrentRemote()), described(s.PendingRemote())}
+	})
 	return d
-}
-
-func (pc *PeerConnection) render() descriptions {
-	s := pc.session
-	return descriptions{described(s.CurrentLocal()), described(s.PendingLocal()), described(s.CurrentRemote()), described(s.PendingRemote())}
 }
 
 // SignalingState returns where offer and answer stand.

@@ -14,37 +14,63 @@ const (
 	maxBuffered = 16 << 20 // of all channels; beyond it Send returns ErrBufferFull
 	highWater   = 1 << 20  // of one channel, beyond which SendContext waits
 	lowWater    = highWater / 2
-	minCost     = 256     // what a short message counts while it waits for the loop
-	keptArena   = 1 << 20 // an outbox that was larger is not used again
+	minCost     = 256 // what a short message counts while it waits for the loop
+	chunkSize   = 64 << 10
 )
 
 // An outbox is what was sent and the loop has not taken yet. One wake-up of the loop takes all of it.
 type outbox struct {
 	mu      sync.Mutex
-	next    letters
-	cost    int  // of next and of what the loop has taken and the association has not
-	beyond  int  // bytes that the association has buffered
-	posted  bool // the loop will come for it
+	next    []letter
+	chunk   *chunk // that next is being written to
+	cost    int    // of next and of what the loop has taken and the association has not
+	beyond  int    // bytes that the association has buffered
+	posted  bool   // the loop will come for it
 	waiting []*DataChannel
 
-	taken letters // the loop's, from index on
+	taken []letter // the loop's, from index on
 	index int
-	start int
 }
 
-// letters are messages one after the other.
-type letters struct {
-	bytes    []byte
-	messages []letter
-}
-
+// A letter is a message in a chunk.
 type letter struct {
 	ch   *DataChannel
-	size int
+	data []byte
 	text bool
+	last *chunk // goes back to the pool with this message, the last one in it
 }
 
-func (l *letter) cost() int { return max(l.size, minCost) }
+func (l *letter) cost() int { return max(len(l.data), minCost) }
+
+// A chunk is room for messages, one after the other.
+type chunk struct {
+	b [chunkSize]byte
+	n int
+}
+
+var chunks = sync.Pool{New: func() any { return new(chunk) }}
+
+// room returns room for a message of n bytes.
+func (out *outbox) room(n int) []byte {
+	if n > chunkSize {
+		return make([]byte, n)
+	}
+	if c := out.chunk; c == nil || n > chunkSize-c.n {
+		out.endChunk()
+		out.chunk = chunks.Get().(*chunk)
+	}
+	c := out.chunk
+	c.n += n
+	return c.b[c.n-n : c.n : c.n]
+}
+
+// endChunk has the chunk go back to the pool with the last message, which is in it or behind it.
+func (out *outbox) endChunk() {
+	if n := len(out.next); out.chunk != nil && n > 0 {
+		out.next[n-1].last = out.chunk
+		out.chunk = nil
+	}
+}
 
 // outgoing is a channel's part in sending.
 type outgoing struct {
@@ -87,12 +113,12 @@ func put[T []byte | string](out *outbox, ch *DataChannel, data T, text bool) err
 		return fail(TypeError, "the message has %d bytes: the peer takes %d", len(data), limit)
 	}
 	// 5. If queuing data is not possible because not enough buffer space is available, throw an OperationError.
-	l := letter{ch, len(data), text}
-	if out.cost+out.beyond+l.cost() > maxBuffered {
+	if out.cost+out.beyond+max(len(data), minCost) > maxBuffered {
 		return ErrBufferFull
 	}
-	out.next.bytes = append(out.next.bytes, data...)
-	out.next.messages = append(out.next.messages, l)
+	l := letter{ch: ch, data: out.room(len(data)), text: text}
+	copy(l.data, data)
+	out.next = append(out.next, l)
 	out.cost += l.cost()
 	ch.accepted.Add(uint64(len(data)))
 	if !out.posted {
@@ -140,29 +166,32 @@ func (pc *PeerConnection) flush(now mono.Time) {
 	out := &pc.out
 	association := pc.association()
 	for {
-		if out.index == len(out.taken.messages) && !out.take() {
+		if out.empty() && !out.take() {
 			break
 		}
-		l := out.taken.messages[out.index]
+		l := &out.taken[out.index]
 		err := errors.New("no association")
 		if association != nil && l.ch.opened {
-			err = association.Send(now, l.ch.stream, l.text, out.taken.bytes[out.start:out.start+l.size])
+			err = association.Send(now, l.ch.stream, l.text, l.data)
 		}
 		if errors.Is(err, sctp.ErrBufferFull) {
-			break // HandleDatagram and AppendTransmit come back here
+			break // AppendTransmit comes back here
 		}
 		if err == nil {
-			l.ch.flushed += uint64(l.size)
+			l.ch.flushed += uint64(len(l.data))
 			l.ch.sent.messages++
-			l.ch.sent.bytes += uint64(l.size)
+			l.ch.sent.bytes += uint64(len(l.data))
 			pc.isSending(l.ch)
 		} // else the channel is closed, and BufferedAmount keeps what was never sent
-		out.taken.messages[out.index] = letter{}
-		out.index++
-		out.start += l.size
 		out.mu.Lock()
 		out.cost -= l.cost()
 		out.mu.Unlock()
+		if l.last != nil {
+			l.last.n = 0
+			chunks.Put(l.last)
+		}
+		*l = letter{}
+		out.index++
 	}
 	pc.closeFlushed(now, association)
 }
@@ -172,21 +201,17 @@ func (out *outbox) take() bool {
 	out.mu.Lock()
 	defer out.mu.Unlock()
 	out.posted = false
-	empty := letters{out.taken.bytes[:0], out.taken.messages[:0]}
-	if cap(empty.bytes) > keptArena {
-		empty = letters{}
-	}
-	out.taken, out.next = out.next, empty
-	out.index, out.start = 0, 0
-	if len(out.taken.messages) == 0 {
-		out.taken, out.next = letters{}, letters{} // what is idle holds no buffers
+	out.endChunk()
+	out.taken, out.next, out.index = out.next, out.taken[:0], 0
+	if len(out.taken) == 0 {
+		out.taken, out.next = nil, nil // what is idle holds nothing
 		return false
 	}
 	return true
 }
 
-// empty reports whether the loop has taken all, and the association too.
-func (out *outbox) empty() bool { return out.index == len(out.taken.messages) }
+// empty reports whether the association has all that the loop has taken.
+func (out *outbox) empty() bool { return out.index == len(out.taken) }
 
 // isSending notes that a channel has something buffered.
 func (pc *PeerConnection) isSending(ch *DataChannel) {

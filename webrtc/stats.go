@@ -136,14 +136,9 @@ type CertificateStats struct {
 	Base64Certificate    string `json:"base64Certificate"` // DER
 }
 
-// GetStats returns a report of the connection (getStats), which of a closed connection is the last one.
-func (pc *PeerConnection) GetStats() StatsReport {
-	var r StatsReport
-	if !pc.call(func(now mono.Time) { r = pc.report(now) }) {
-		if last := pc.lastStats.Load(); last != nil {
-			r = *last
-		}
-	}
+// GetStats returns a report of the connection (getStats). That of a closed one has little left.
+func (pc *PeerConnection) GetStats() (r StatsReport) {
+	pc.read(func(now mono.Time) { r = pc.report(now) })
 	return r
 }
 

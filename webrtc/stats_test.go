@@ -99,6 +99,6 @@ func TestGetStats(t *testing.T) {
 			t.Errorf("after a close: %+v", p)
 		}
 		w.check(a.Close())
-		of[*TransportStats](t, a.GetStats(), nil)
+		of[*PeerConnectionStats](t, a.GetStats(), nil)
 	})
 }

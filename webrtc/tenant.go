@@ -140,7 +140,7 @@ func (pc *PeerConnection) react(now mono.Time) {
 			pc.handle(now, &e)
 		}
 		for _, x := range pc.transports {
-			for g := x.ice.gatherer; g != nil; {
+			for g := x.ice.gatherer; g != nil && !x.pooled(); {
 				e, ok := g.NextEvent()
 				if !ok {
 					break
@@ -306,9 +306,6 @@ func (pc *PeerConnection) transport(id int) *DTLSTransport {
 // shutdown closes the connection.
 func (pc *PeerConnection) shutdown(now mono.Time) {
 	pc.events.close()
-	d, stats := pc.render(), pc.report(now)
-	pc.final.Store(&d)
-	pc.lastStats.Store(&stats)
 	pc.session.Close()
 	pc.peer.Close(now)
 	for _, x := range pc.transports {
@@ -339,6 +336,7 @@ func (pc *PeerConnection) end() {
 		pc.released = true
 		pc.lease.Post(func(now mono.Time) {
 			for _, x := range pc.transports {
+				x.closed = true // those of the pool too
 				if x.ice.gatherer != nil {
 					x.ice.gatherer.Close(now)
 				}

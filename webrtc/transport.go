@@ -102,7 +102,7 @@ func (t *ICETransport) GetSelectedCandidatePair() *ICECandidatePair { return t.s
 
 // GetLocalCandidates returns the candidates of ours that were signalled.
 func (t *ICETransport) GetLocalCandidates() (list []*ICECandidate) {
-	t.pc.call(func(mono.Time) {
+	t.pc.read(func(mono.Time) {
 		if a := t.pc.peer.Agent(t.id); a != nil {
 			for _, c := range a.LocalCandidates() {
 				if c.Type != ice.PeerReflexive {
@@ -116,7 +116,7 @@ func (t *ICETransport) GetLocalCandidates() (list []*ICECandidate) {
 
 // GetRemoteCandidates returns the candidates that the peer has signalled.
 func (t *ICETransport) GetRemoteCandidates() (list []*ICECandidate) {
-	t.pc.call(func(mono.Time) {
+	t.pc.read(func(mono.Time) {
 		if a := t.pc.peer.Agent(t.id); a != nil {
 			for _, c := range a.RemoteCandidates() {
 				if c.Type != ice.PeerReflexive {
@@ -130,13 +130,13 @@ func (t *ICETransport) GetRemoteCandidates() (list []*ICECandidate) {
 
 // GetLocalParameters returns our credentials; nil before there are any.
 func (t *ICETransport) GetLocalParameters() (p *ICEParameters) {
-	t.pc.call(func(mono.Time) { p = parameters(t.told.Local) })
+	t.pc.read(func(mono.Time) { p = parameters(t.told.Local) })
 	return p
 }
 
 // GetRemoteParameters returns the peer's credentials; nil before they are known.
 func (t *ICETransport) GetRemoteParameters() (p *ICEParameters) {
-	t.pc.call(func(mono.Time) { p = parameters(t.told.Remote) })
+	t.pc.read(func(mono.Time) { p = parameters(t.told.Remote) })
 	return p
 }
 
