@@ -19,6 +19,7 @@ type base struct {
 	Address
 	socket pkt.Socket
 	local  netip.AddrPort
+	name   string // that is told instead of the address, if it is hidden
 }
 
 // choose returns the addresses that candidates are gathered from, the best first (RFC 8445 section 5.1.1.1).
@@ -151,11 +152,11 @@ func (g *Gatherer) addBase(now mono.Time, b *base) {
 
 // tellHost tells the host candidates of a base.
 func (g *Gatherer) tellHost(now mono.Time, b *base) {
-	if g.cfg.Policy == Relay {
+	if g.cfg.Policy == Relay || g.cfg.HideHosts && !g.hide(b) {
 		return
 	}
 	c := Candidate{Candidate: ice.Candidate{
-		Type: ice.Host, Address: netip.AddrPortFrom(b.IP.WithZone(""), b.local.Port()), Base: b.local,
+		Type: ice.Host, Name: b.name, Address: netip.AddrPortFrom(b.IP.WithZone(""), b.local.Port()), Base: b.local,
 		Socket: b.socket, Preference: b.preference(),
 	}}
 	replaced := false
@@ -164,6 +165,7 @@ func (g *Gatherer) tellHost(now mono.Time, b *base) {
 			continue
 		}
 		mapped := c
+		mapped.Name = "" // it is meant to be told
 		mapped.Address = netip.AddrPortFrom(m.External, b.local.Port())
 		if m.Replace {
 			replaced = true
@@ -203,6 +205,9 @@ func (g *Gatherer) dropBase(now mono.Time, b *base) {
 	}
 	g.found = slices.DeleteFunc(g.found, func(c Candidate) bool { return c.Base.Addr() == b.IP })
 	g.dropListeners(b)
+	if b.name != "" {
+		g.mdns.withdraw(b.name)
+	}
 	g.lease.Close(b.socket)
 	g.lose(b.socket)
 	g.events = append(g.events, AddressLost{b.IP})

@@ -108,6 +108,7 @@ type Gatherer struct {
 	closed    bool
 	over      bool // Closed was told
 
+	mdns      *mdns // nil as long as no name is needed
 	stopWatch func()
 	cancel    context.CancelFunc // of what runs in the background
 	ctx       context.Context
@@ -234,7 +235,7 @@ func (g *Gatherer) tell(c Candidate) {
 		return
 	}
 	for _, f := range g.found {
-		if f.Address == c.Address && f.Base == c.Base && f.Transport == c.Transport && f.Socket == c.Socket {
+		if f.Address == c.Address && f.Base == c.Base && f.Transport == c.Transport && f.Socket == c.Socket && f.Name == c.Name {
 			return // "redundant" (RFC 8445 section 5.1.3)
 		}
 	}
@@ -294,6 +295,12 @@ func (g *Gatherer) Close(now mono.Time) {
 	g.bindings, g.found, g.permits = nil, nil, nil
 	for _, b := range g.bases {
 		g.dropListeners(b) // whose goroutines are waited for
+		if b.name != "" {
+			g.mdns.withdraw(b.name)
+		}
+	}
+	if g.mdns != nil {
+		g.mdns.leave()
 	}
 	for _, r := range g.relays {
 		if r != nil {

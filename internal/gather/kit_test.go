@@ -383,3 +383,7 @@ func wantCandidates(t testing.TB, o *owner, want ...string) {
 		t.Errorf("candidates:\n\t%q\nwant:\n\t%q", got, want)
 	}
 }
+
+func simloopHost(s *scene, r *simnet.Router, name string, p simnet.Path, addrs ...string) *simloop.Host {
+	return simloop.New(r.Host(name, p, addrs...))
+}

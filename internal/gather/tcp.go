@@ -30,7 +30,7 @@ type listener struct {
 
 // tellTCP tells the TCP candidates of a base.
 func (g *Gatherer) tellTCP(_ mono.Time, b *base) {
-	c := Candidate{Candidate: ice.Candidate{Type: ice.Host, Preference: b.preference()}}
+	c := Candidate{Candidate: ice.Candidate{Type: ice.Host, Name: b.name, Preference: b.preference()}}
 	if g.cfg.TCP {
 		// "the port ... MUST be set to 9" (RFC 6544 section 4.5)
 		c.Transport, c.Address, c.Base = ice.TCPActive, netip.AddrPortFrom(b.IP.WithZone(""), 9), netip.AddrPortFrom(b.IP, 9)

@@ -19,8 +19,8 @@
 // wait for each other's handshake.
 //
 // The byte streams are a plain TCP (RFC 9293, 5681, 6582, 6298) with the segments of a real one in captures, good enough
-// to be slow, stall, fail and recover as TCP does; they are not made to be measured. Not modelled: ICMP, fragments,
-// broadcast and multicast, and the time that routers and hosts take.
+// to be slow, stall, fail and recover as TCP does; they are not made to be measured. Multicast reaches
+// the hosts below the same router. Not modelled: ICMP, fragments, broadcast, and the time that routers and hosts take.
 //
 // [Network.Log] and [Host.Capture] show what happened.
 package simnet

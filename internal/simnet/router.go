@@ -2,6 +2,7 @@ package simnet
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -75,6 +76,10 @@ func (r *Router) learn(addr netip.Addr, over *Link) {
 func (r *Router) arrive(p *Packet, over *Link) {
 	now := r.net.now
 	fromAbove := r.up != nil && over == r.up
+	if p.Dst.Addr().IsMulticast() {
+		r.spread(p, over)
+		return
+	}
 	if fromAbove {
 		if r.wall != nil && !r.wall.letIn(now, p) {
 			r.drop(p, "firewall")
@@ -125,6 +130,22 @@ func (r *Router) arrive(p *Packet, over *Link) {
 		return
 	}
 	r.drop(p, "no-route")
+}
+
+// spread sends a multicast packet to every host below but the one that it came from. It goes no further: the groups that there
+// are here are those of a link.
+func (r *Router) spread(p *Packet, over *Link) {
+	var links []*Link
+	for _, addr := range slices.SortedFunc(maps.Keys(r.below), netip.Addr.Compare) {
+		link := r.below[addr]
+		if _, host := link.down.to.(*Host); host && link != over && !slices.Contains(links, link) {
+			links = append(links, link)
+		}
+	}
+	for _, link := range links {
+		link.down.send(r.net.duplicate(p))
+	}
+	r.net.recycle(p)
 }
 
 func (r *Router) drop(p *Packet, why string) {

@@ -27,8 +27,8 @@ type Host struct {
 }
 
 var (
-	_ loop.Network = (*Host)(nil)
-	_ gather.Host  = (*Host)(nil)
+	_ loop.Network         = (*Host)(nil)
+	_ gather.MulticastHost = (*Host)(nil)
 )
 
 // New returns h as a machine.
@@ -165,4 +165,26 @@ func (h *Host) Listen(local netip.AddrPort) (net.Listener, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// Multicast joins the group of multicast DNS over IPv4 on the host's network.
+func (h *Host) Multicast(arrive func(from netip.AddrPort, message []byte)) (gather.Multicast, error) {
+	s, err := h.Bind(netip.AddrPortFrom(netip.IPv4Unspecified(), mdnsGroup.Port()), func(_ mono.Time, d *pkt.Datagram) { arrive(d.Remote, d.Payload) })
+	if err != nil {
+		return nil, err
+	}
+	return &membership{s}, nil
+}
+
+var mdnsGroup = netip.MustParseAddrPort("224.0.0.251:5353")
+
+type membership struct{ *simnet.Socket }
+
+func (m *membership) Send(message []byte) { m.Socket.Send(mdnsGroup, message) }
+
+func (m *membership) SendTo(message []byte, to netip.AddrPort) { m.Socket.Send(to, message) }
+
+func (m *membership) Close() error {
+	m.Socket.Close()
+	return nil
 }
