@@ -411,6 +411,11 @@ func TestRestartICE(t *testing.T) {
 				if after := a.SCTP().Transport().ICETransport().GetLocalParameters(); *after == *before {
 					t.Error("the credentials are the former ones")
 				}
+				for _, pc := range []*PeerConnection{a, b} { // those of the former generation are told again
+					if sdp := pc.LocalDescription().SDP; !strings.Contains(sdp, "a=candidate:") || !strings.Contains(sdp, "a=end-of-candidates") {
+						t.Errorf("a description has no candidates of its generation:\n%s", sdp)
+					}
+				}
 				if n, m := await(w, sent, "sending"), await(w, count, "receiving"); n != m {
 					t.Errorf("%d of %d messages came", m, n)
 				}
