@@ -120,6 +120,9 @@ type Room struct {
 	arrived  chan struct{} // holds 1 when there are events
 	err      error         // why the room ended
 
+	negotiations map[string]*Negotiation // by peer
+	newcomers    map[string]bool         // peers that came later than we
+
 	pollUntil time.Time // WebSockets did not work
 	short     int       // how many WebSockets in a row broke soon
 }

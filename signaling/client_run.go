@@ -208,6 +208,7 @@ func (r *Room) begin(w *Welcome) error {
 	r.sequence = sequence{}
 	r.session, r.attempt, r.welcome = w.Session, 0, w
 	r.peers = slices.Clone(w.Peers)
+	r.newcomers = map[string]bool{}
 	if !again {
 		return nil // Dial tells
 	}
@@ -224,10 +225,12 @@ func (r *Room) apply(f Frame) error {
 	case *Joined:
 		if find(f.Peer.ID) < 0 {
 			r.peers = append(r.peers, f.Peer)
+			r.newcomers[f.Peer.ID] = true
 		}
 	case *Left:
 		if i := find(f.Peer); i >= 0 {
 			r.peers = slices.Delete(slices.Clone(r.peers), i, i+1)
+			delete(r.newcomers, f.Peer)
 		}
 	case *Presence:
 		if i := find(f.From); i >= 0 {
@@ -237,6 +240,7 @@ func (r *Room) apply(f Frame) error {
 		r.welcome.Token = f.Token
 	case *ICEServers:
 		r.welcome.ICEServers = f.ICEServers
+		return r.emit(renewed{})
 	}
 	if e, ok := f.(Event); ok {
 		return r.emit(e)
@@ -245,6 +249,10 @@ func (r *Room) apply(f Frame) error {
 }
 
 func (r *Room) emit(e Event) error {
+	taken, err := r.inform(e)
+	if _, ours := e.(renewed); taken || ours || err != nil {
+		return err
+	}
 	if len(r.events) >= maxEvents {
 		return ErrSlowReceiver
 	}

@@ -3,7 +3,8 @@
 // (RFC 6455) or over HTTP long-poll, with the same frames, between which a client may change at any moment.
 //
 // A [Hub] is the server's side, an [net/http.Handler]. It has rooms, peers, limits and tokens; it does not listen, and does not know what a session
-// description means. [Dial] is the client's side: it joins a [Room] and keeps the connection, whatever happens to network and server.
+// description means. [Dial] is the client's side: it joins a [Room] and keeps the connection, whatever happens to network and server. [Negotiate] sets up
+// and keeps a webrtc.PeerConnection to a peer of the room.
 //
-// Out of scope: negotiating (who offers, when to restart), and messages between peers that are not about setting up a connection.
+// Out of scope: messages between peers that are not about setting up a connection.
 package signaling

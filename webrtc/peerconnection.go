@@ -430,6 +430,9 @@ func (pc *PeerConnection) Close() error {
 	return nil
 }
 
+// Done is closed when the connection was closed and nothing of it runs any more.
+func (pc *PeerConnection) Done() <-chan struct{} { return pc.gone }
+
 // OnNegotiationNeeded sets the handler of negotiationneeded: an offer is to be made. As with every event, those that came
 // before the first handler was set are delivered to it; nil removes it.
 func (pc *PeerConnection) OnNegotiationNeeded(f func()) {
