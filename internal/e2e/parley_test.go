@@ -23,6 +23,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if o := os.Getenv(robotVariable); o != "" {
+		os.Exit(robotMain(o))
+	}
 	code := m.Run()
 	if shared.stop != nil {
 		shared.stop()
