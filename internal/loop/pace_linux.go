@@ -12,7 +12,7 @@ import (
 // sends that follow are batches too, and going to sleep and being woken costs as much as either.
 const (
 	// napTotal is how long a nap takes, with what the system adds to what it was asked for.
-	napTotal = 300 * time.Microsecond
+	napTotal = 350 * time.Microsecond
 	// napFor is how many datagrams must be expected to come during a nap, and must then have come; and so must napGain
 	// times as many as a turn brings by itself.
 	napFor  = 2

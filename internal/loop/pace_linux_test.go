@@ -116,7 +116,7 @@ func TestNapsAreAskedForByTheirEnd(t *testing.T) {
 		}
 	}
 	var p pace
-	p.slept(napTotal, 3*napTotal)
+	p.slept(napTotal, 2*napTotal)
 	if got := p.asked(); got != napTotal/2 {
 		t.Errorf("a system that adds more than a nap is asked for %v, want half of %v", got, napTotal)
 	}
