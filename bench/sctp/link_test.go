@@ -14,6 +14,8 @@ type cell struct {
 	Mbit int
 	RTT  time.Duration
 	Loss float64 // of what is sent with the data
+
+	fit bool // the window fits the link and half of its queue
 }
 
 func (c cell) rate() int64 { return int64(c.Mbit) * 1e6 }
@@ -23,15 +25,20 @@ func (c cell) queue() int { return max(64<<10, int(c.rate()/8*int64(c.RTT)/int64
 
 // window is how much the receiver takes that was not read.
 func (c cell) window() int {
+	if c.fit {
+		return max(2*messageSize, int(c.rate()/8*int64(c.RTT)/int64(time.Second))+c.queue()/2)
+	}
 	if c.Mbit >= 1000 && c.RTT >= 300*time.Millisecond {
 		return 64 << 20
 	}
 	return 16 << 20
 }
 
-// measured is how long is measured, after warmUp. Where nothing is lost it may be short.
+// measured is how long is measured, after warmUp: less where the packets are very many.
 func (c cell) measured() time.Duration {
 	switch {
+	case c.Loss > 0 && c.Mbit >= 1000 && c.RTT <= time.Millisecond:
+		return 5 * time.Second
 	case c.Loss > 0:
 		return 20 * time.Second
 	case c.Mbit >= 1000:

@@ -96,6 +96,12 @@ func pump(ctx context.Context, out *pion.Stream, message []byte, mark uint64) {
 	}
 }
 
+// pionsFitted is pions with a window that fits the link.
+func pionsFitted(t *testing.T, c cell) result {
+	c.fit = true
+	return pions(t, c)
+}
+
 // pions runs a cell with two of Pion's associations.
 func pions(t *testing.T, c cell) (r result) {
 	synctest.Test(t, func(t *testing.T) {

@@ -238,7 +238,9 @@ func FuzzAssociation(f *testing.F) {
 	seed(2, one(forward(3, [2]int{2, 1}, [2]int{4, 1})), one(resetRequest(0, 3, 2)), one(resetResponse(fuzzTSN, performed)))
 	seed(2, one(appendChunk(nil, typeHeartbeat, 0, []byte{0, 1, 0, 4}), appendChunk(nil, typeError, 0, nil)), one(appendChunk(nil, typeAbort, 0, nil)))
 	seed(3, one(appendChunk(nil, typeShutdown, 0, []byte{0, 0, 0, 1})), one(appendChunk(nil, typeShutdownAck, 0, nil)), one(appendChunk(nil, typeShutdownComplete, 0, nil)))
+	seed(2, one(data(2, 2, 0, 0, "c"), data(0, 2, 0, flagBegin, "a"), data(3, 2, 0, flagEnd, "d")), one(data(1, 2, 0, 0, "b")), one(data(5, 2, 1, 0, "f")), one(forward(4, [2]int{2, 1})))
 	const interleaved = 4
+	seed(interleaved+2, one(iData(0, 2, 0, 2, 0, "c"), iData(1, 2, 0, 0, flagBegin, "a"), iData(2, 2, 1, 0, flagBegin, "x")), one(iData(3, 2, 0, 3, flagEnd, "d")), one(iData(4, 2, 0, 1, 0, "b")), one(iForward(5, [3]int{2, 0, 1})))
 	seed(interleaved+2, one(iData(0, 2, 0, 0, flagBegin, "a"), iData(1, 4, 0, 0, flagBegin|flagUnordered, "b")), one(iData(2, 2, 0, 1, flagEnd, "c")), one(iForward(3, [3]int{4, 1, 0})), one())
 	seed(interleaved+2, one(ack(0)), one(ack(1, [2]int{2, 3})), one(ack(1, [2]int{2, 4})), one(), one(), one())
 	seed(interleaved+3, one(iData(0, 9, 7, 3, 0, "x")), one(reconfig(asks(paramIncomingReset, 0, 2, 4))), one(reconfig(asks(paramAddOutgoing, 1, 9, 0), asks(paramAddIncoming, 2, 9, 0))))
