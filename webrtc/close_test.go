@@ -114,7 +114,7 @@ func TestAClosedConnection(t *testing.T) {
 			t.Errorf("Receive returned %v", err)
 		}
 		// The peer is told by an ABORT: "error" and then "close".
-		if e := await(w, gone, "the peer learning of it"); e.Name != OperationError || e.Detail != SCTPFailure {
+		if e := await(w, gone, "the peer learning of it"); e.Name != OperationError || e.Detail != SCTPFailure || e.SCTPCauseCode != 12 { // User-Initiated Abort
 			t.Errorf("the peer's channel got %+v", e)
 		}
 		if one, two := <-events, await(w, events, "the peer's close"); one != "error" || two != "close" || y.ReadyState() != DataChannelStateClosed {

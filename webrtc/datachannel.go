@@ -322,7 +322,7 @@ func channelError(err error) *Error {
 	}
 	e := &Error{Name: OperationError, Message: err.Error(), Detail: SCTPFailure}
 	if s, ok := errors.AsType[*sctp.Error](err); ok {
-		e.Message = s.Reason
+		e.Message, e.SCTPCauseCode = s.Reason, int(s.Cause)
 	}
 	return e
 }

@@ -51,6 +51,8 @@ type Event struct {
 type Error struct {
 	// Remote says whether the peer ended it; else it was this end, or the path.
 	Remote bool
+	// Cause is the code in the peer's ABORT (RFC 9260 section 3.3.10); 0: there was none.
+	Cause uint16
 	// Reason is a sentence without its end; if it quotes the peer, the peer's words are in quotes.
 	Reason string
 }

@@ -147,13 +147,14 @@ func (a *Association) handleShutdownAck() {
 }
 
 func (a *Association) handleAbort(c chunk) {
-	reason := "the peer aborted"
+	reason, cause := "the peer aborted", uint16(0)
 	r := wire.NewReader(c.value)
 	for {
 		p, ok := nextParam(&r)
 		if !ok {
 			break
 		}
+		cause = uint16(p.kind)
 		switch causeCode(p.kind) {
 		case causeUserAbort:
 			reason = fmt.Sprintf("the peer aborted: %q", p.value[:min(len(p.value), 256)])
@@ -163,7 +164,7 @@ func (a *Association) handleAbort(c chunk) {
 			reason = fmt.Sprintf("the peer aborted with cause %d", p.kind)
 		}
 	}
-	a.finish(&Error{Remote: true, Reason: reason})
+	a.finish(&Error{Remote: true, Cause: cause, Reason: reason})
 }
 
 // handleError takes note of what concerns the handshake; all else is for information.
