@@ -11,10 +11,10 @@ import (
 
 	"github.com/parley-rtc/parley/internal/gather"
 	"github.com/parley-rtc/parley/internal/loop"
+	"github.com/parley-rtc/parley/internal/peer"
 	"github.com/parley-rtc/parley/protocol/ice"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
-	"github.com/parley-rtc/parley/protocol/stun"
 )
 
 // NetworkConfig says how connections of a [Network] reach the world. The zero value is that of [NewPeerConnection].
@@ -82,7 +82,7 @@ type Network struct {
 
 // shared is what the connections of one loop share; it belongs to the loop's goroutine.
 type shared struct {
-	hasher  *stun.Hasher
+	engines *peer.Scratch
 	scratch *pkt.Batch // of connections that send over relays
 	slab    []byte     // room for short messages
 	port    *port      // nil: connections have sockets of their own
@@ -207,7 +207,7 @@ func (n *Network) start() (*loop.Loop, error) {
 			return nil, err
 		}
 		n.loop = l
-		n.shared = shared{hasher: stun.NewHasher()}
+		n.shared = shared{engines: peer.NewScratch()}
 	}
 	n.users++
 	return n.loop, nil

@@ -139,7 +139,7 @@ func (n *Network) NewPeerConnection(cfg Configuration) (*PeerConnection, error) 
 		DTLS:    &dtls.Config{Entropy: rand.Reader, Certificate: certificate.dtls, SRTPProfiles: dtls.DefaultSRTPProfiles(), KeyLog: n.cfg.KeyLog},
 		SCTP:    data,
 		Entropy: rand.Reader, RelayOnly: v.ICETransportPolicy == ICETransportPolicyRelay,
-		Hasher: n.hasher, Lite: n.cfg.Lite,
+		Scratch: n.engines, Lite: n.cfg.Lite,
 	})
 	if err != nil {
 		n.leave(pc)

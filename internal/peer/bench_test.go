@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parley-rtc/parley/internal/peer"
 	"github.com/parley-rtc/parley/internal/simnet"
 	"github.com/parley-rtc/parley/protocol/dtls"
 )
@@ -15,8 +16,9 @@ func BenchmarkIdlePeer(b *testing.B) {
 	const pairs = 200
 	for b.Loop() {
 		worlds := make([]*world, pairs)
+		o := options{peer: peer.Config{Scratch: peer.NewScratch()}}
 		for i := range worlds {
-			worlds[i] = newWorld(b, uint64(i), simnet.Path{}, options{}, options{})
+			worlds[i] = newWorld(b, uint64(i), simnet.Path{}, o, o)
 			worlds[i].connect()
 			worlds[i].Run(2 * time.Minute)
 		}

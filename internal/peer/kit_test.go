@@ -43,7 +43,7 @@ func newEnd(t testing.TB, role dtls.Role, seed uint64, version dtls.Version) *en
 	s, err := peer.NewSecure(role, &dtls.Config{
 		Entropy: random, Certificate: cert, MinVersion: version, MaxVersion: version,
 		Groups: []dtls.Group{dtls.X25519}, // whose handshake is the same for the same entropy
-	})
+	}, peer.NewScratch())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
 	"github.com/parley-rtc/parley/protocol/sctp"
-	"github.com/parley-rtc/parley/protocol/stun"
 )
 
 // Config is what a Peer is made with. DTLS and Entropy are required.
@@ -29,8 +28,8 @@ type Config struct {
 	// Lite, RelayOnly and Accept are those of [ice.Config].
 	Lite, RelayOnly bool
 	Accept          func(local bool, c *ice.Candidate) bool
-	// Hasher is scratch space that peers of one goroutine may share; nil: each agent makes its own.
-	Hasher *stun.Hasher
+	// Scratch may be shared by the peers of one goroutine; nil: this one has its own.
+	Scratch *Scratch
 }
 
 // Validate says what is wrong with a Config.
@@ -74,6 +73,9 @@ func New(cfg Config) (*Peer, error) {
 	}
 	if cfg.SCTP.Rand == nil {
 		cfg.SCTP.Rand = cfg.Entropy
+	}
+	if cfg.Scratch == nil {
+		cfg.Scratch = NewScratch()
 	}
 	return &Peer{cfg: cfg}, nil
 }

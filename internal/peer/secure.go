@@ -8,6 +8,7 @@ import (
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
 	"github.com/parley-rtc/parley/protocol/sctp"
+	"github.com/parley-rtc/parley/protocol/stun"
 )
 
 // Bounds of a run: datagrams of one size that leave in one transmit (see [pkt.Transmit]).
@@ -36,9 +37,10 @@ type Secure struct {
 	closing      bool // the association has a last word, and then DTLS
 
 	association *sctp.Association
-	handed      bool   // another Secure sends for it; what still comes this way is its all the same
-	scratch     []byte // a packet before it is sealed
-	held        []byte // one that found no room in the batch; it lies in scratch
+	handed      bool // another Secure sends for it; what still comes this way is its all the same
+	scratch     *Scratch
+	held        []byte // the next packet, before it is sealed; in scratch, and in kept from one call to the next
+	kept        []byte // memory for a packet that found no room in the batch; nil until there was one
 	whole       bool   // ... and must not be fragmented
 
 	paused  bool // there is no path, so the clock of SCTP stands still
@@ -49,8 +51,8 @@ type Secure struct {
 	dropped uint64
 }
 
-// NewSecure makes one end. cfg is shared and must not change; dtls.Config says what is in it.
-func NewSecure(role dtls.Role, cfg *dtls.Config) (*Secure, error) {
+// NewSecure makes one end. cfg is shared and must not change; dtls.Config says what is in it. scratch may be shared too.
+func NewSecure(role dtls.Role, cfg *dtls.Config, scratch *Scratch) (*Secure, error) {
 	conn, err := dtls.New(role, cfg)
 	if err != nil {
 		return nil, err
@@ -59,7 +61,7 @@ func NewSecure(role dtls.Role, cfg *dtls.Config) (*Secure, error) {
 	if mtu == 0 {
 		mtu = dtls.DefaultMTU
 	}
-	return &Secure{conn: conn, role: role, mtu: mtu, told: DTLSNew}, nil
+	return &Secure{conn: conn, role: role, mtu: mtu, told: DTLSNew, scratch: scratch}, nil
 }
 
 // SetFingerprints says what the peer's description promised. It may come before, during or after the handshake; a
@@ -104,9 +106,7 @@ func (s *Secure) Associate(now mono.Time, cfg sctp.Config) error {
 	}
 	s.association = a
 	a.SetRTT(s.rtt)
-	if s.held == nil { // the last word of another is not in it
-		s.scratch = make([]byte, 0, cfg.MaxPacket)
-	}
+	s.scratch.grow(cfg.MaxPacket)
 	if s.connected {
 		a.Connect(now)
 	}
@@ -119,8 +119,24 @@ func (s *Secure) Dissociate(now mono.Time) {
 	s.association.Abort("the data section is closed")
 	if s.connected && !s.ended {
 		s.hold(now)
+		s.keep()
 	}
 	s.association = nil
+}
+
+// Scratch is memory that those share whose engines run in one goroutine.
+type Scratch struct {
+	hasher *stun.Hasher
+	packet []byte // before it is sealed
+}
+
+// NewScratch makes it.
+func NewScratch() *Scratch { return &Scratch{hasher: stun.NewHasher()} }
+
+func (c *Scratch) grow(size int) {
+	if cap(c.packet) < size {
+		c.packet = make([]byte, 0, size)
+	}
 }
 
 // recordOverhead is what a record of either version adds at most, without connection IDs: 13 bytes of header and 8 of
@@ -147,8 +163,8 @@ func (s *Secure) HandOver(now mono.Time, to *Secure) {
 	if !s.carries() || to.association != nil {
 		return
 	}
-	to.association, to.scratch, to.held, to.whole = s.association, s.scratch, s.held, s.whole
-	s.handed, s.scratch, s.held = true, nil, nil
+	to.association, to.held, to.kept, to.whole = s.association, s.held, s.kept, s.whole
+	s.handed, s.held, s.kept = true, nil, nil
 	if to.connected {
 		to.association.Connect(now)
 	}
@@ -350,6 +366,7 @@ func (s *Secure) appendPackets(now mono.Time, path pkt.Path, b *pkt.Batch) (more
 		segment := len(s.held) + s.conn.Overhead()
 		run := s.reserveRun(b, segment)
 		if run == nil {
+			s.keep()
 			return true
 		}
 		for full := false; s.held != nil && !full && s.whole == t.Unfragmented && cap(run)-len(run) >= segment; {
@@ -383,10 +400,18 @@ func (s *Secure) hold(now mono.Time) {
 	if !s.carries() {
 		return
 	}
-	if s.held = s.association.AppendPacket(s.scratch[:0], now); len(s.held) == 0 {
+	if s.held = s.association.AppendPacket(s.scratch.packet[:0], now); len(s.held) == 0 {
 		s.held = nil
 	}
 	s.whole = s.association.Unfragmented()
+}
+
+// keep moves the packet that waits out of the scratch, which is others' after the call.
+func (s *Secure) keep() {
+	if s.held != nil {
+		s.kept = append(s.kept[:0], s.held...)
+		s.held = s.kept
+	}
 }
 
 // reserveRun returns room for as many records of one size as the batch and a run hold, or nil if not even for one.

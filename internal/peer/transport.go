@@ -58,7 +58,7 @@ type Transport struct {
 func newTransport(p *Peer, t *jsep.Transport) (*Transport, error) {
 	agent, err := ice.New(ice.Config{
 		Role: roleOf(t), Lite: p.cfg.Lite, RelayOnly: p.cfg.RelayOnly, Credentials: credentialsOf(t.Local),
-		Accept: p.cfg.Accept, Entropy: p.cfg.Entropy, Hasher: p.cfg.Hasher,
+		Accept: p.cfg.Accept, Entropy: p.cfg.Entropy, Hasher: p.cfg.Scratch.hasher,
 	})
 	if err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func (x *Transport) applyDTLS(now mono.Time, t *jsep.Transport) error {
 	if x.number != 0 || s == nil || s.Role() != role || s.ended {
 		// Not the handshake that a ClientHello began before the answer.
 		var err error
-		if s, err = NewSecure(role, x.peer.cfg.DTLS); err != nil {
+		if s, err = NewSecure(role, x.peer.cfg.DTLS, x.peer.cfg.Scratch); err != nil {
 			return err
 		}
 	}
@@ -237,7 +237,7 @@ func (x *Transport) handleDTLS(now mono.Time, d *pkt.Datagram) {
 			x.peer.dropped.Early++
 			return
 		}
-		s, err := NewSecure(dtls.Server, x.peer.cfg.DTLS)
+		s, err := NewSecure(dtls.Server, x.peer.cfg.DTLS, x.peer.cfg.Scratch)
 		if err != nil { // entropy failed: the peer repeats its ClientHello
 			x.peer.dropped.Early++
 			return
