@@ -26,7 +26,7 @@ const (
 	nextFamily = 150 * time.Millisecond
 	// proxyAfter is how long a direct connection has before the proxy is asked: behind one, most things but the proxy are
 	// silence.
-	proxyAfter = 500 * time.Millisecond
+	proxyAfter = 100 * time.Millisecond
 	// proxyHeader is the longest answer of a proxy.
 	proxyHeader = 16 << 10
 )
