@@ -36,8 +36,9 @@ type Config struct {
 	// SendBuffer is how many bytes may be buffered that were not sent yet, over all channels. A message counts at least
 	// 256 bytes, which is what it takes. Default 16 MiB.
 	SendBuffer int
-	// ReceiveBuffer is how many bytes the peer may have sent that were not consumed yet. Default 16 MiB, and always
-	// at least MaxMessageSize and 1 MiB, so that one message never closes the window for itself.
+	// ReceiveBuffer is how many bytes the peer may have sent that were not consumed yet, once the window has grown to it:
+	// it begins with 1 MiB, and grows as a program keeps up with a fast peer. Default 16 MiB, and always at least
+	// MaxMessageSize and 1 MiB, so that one message never closes the window for itself.
 	ReceiveBuffer int
 	// MaxChannels is how many channels there may be at a time. Default 2048, at most 65535.
 	MaxChannels int

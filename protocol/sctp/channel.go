@@ -449,6 +449,7 @@ func (a *Association) deliver(now mono.Time, ch *channel, m inMessage) {
 	}
 	ch.waitsForAck = false // RFC 8832 section 6: data is as good as an acknowledgement
 	a.stats.MessagesReceived++
+	a.receive.unread += cost(len(m.data))
 	a.events.push(e)
 }
 

@@ -22,6 +22,7 @@ func (a *Association) inconsistency(unread int) string {
 		}
 		return ""
 	}
+	told := unread
 	outstanding, lost, held := 0, 0, 0
 	buffered, begun, padding := 0, 0, 0
 	for tsn := s.acked + 1; tsn < s.next; tsn++ {
@@ -125,8 +126,12 @@ func (a *Association) inconsistency(unread int) string {
 	}
 	for _, e := range a.events.events[a.events.head:] {
 		if e.kind == Message {
+			told += cost(len(e.data))
 			unread += cost(len(e.data))
 		}
+	}
+	if told != rx.unread {
+		return fmt.Sprintf("%d bytes are unread, not %d", told, rx.unread)
 	}
 	if unread != rx.held {
 		return fmt.Sprintf("%d is held, not %d", unread, rx.held)

@@ -40,7 +40,7 @@ func (a *Association) sendInit(now mono.Time) {
 func (a *Association) offer() *initChunk {
 	c := &initChunk{
 		tag: a.myTag, tsn: a.myTSN,
-		window:   uint32(a.cfg.ReceiveBuffer),
+		window:   initialWindow,
 		outgoing: maxStreams, incoming: maxStreams,
 	}
 	if a.cfg.ZeroChecksum {

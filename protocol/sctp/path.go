@@ -80,6 +80,10 @@ func (a *Association) heartbeatTimeout(now mono.Time) {
 	if a.send.empty() && a.receive.held == 0 {
 		a.trim()
 	}
+	a.sendHeartbeat(now)
+}
+
+func (a *Association) sendHeartbeat(now mono.Time) {
 	a.heartbeat = uint64(a.random32())<<32 | uint64(a.random32()) | 1
 	a.due |= dueHeartbeat
 	a.timer[timerHeartbeat] = now.Add(a.path.rto)

@@ -15,6 +15,8 @@ type receiver struct {
 	packets    int  // with data, since the last SACK
 	first      bool // no data has come yet
 	held       int  // bytes that were received and not consumed, with overhead
+	unread     int  // those of them that the program was told of
+	tuning     tuning
 	shut       bool // the last SACK offered less than a packet
 	assembler
 }
@@ -121,7 +123,7 @@ func (a *Association) handleData(now mono.Time, c chunk) bool {
 		return true
 	}
 	// What fills a gap is let in even if the window is shut, because it lets what is held go.
-	full := rx.held >= a.cfg.ReceiveBuffer || a.events.told > a.maxTold()
+	full := rx.held >= a.cfg.ReceiveBuffer || rx.shut && a.window() == 0 || a.events.told > a.maxTold()
 	if tsn > rx.cumulative+maxAhead || full && (len(rx.gaps) == 0 || tsn > rx.gaps[len(rx.gaps)-1].to) || !rx.add(tsn) {
 		a.stats.DroppedWindow++
 		a.due |= dueSack
@@ -154,6 +156,7 @@ func (a *Association) afterData(now mono.Time) {
 		a.due |= dueSack
 	}
 	rx.first = false
+	a.tuneWindow(now)
 	if a.state == stateShutdownSent { // section 9.2
 		a.due |= dueShutdown
 		a.timer[timerShutdown] = now.Add(a.path.rto)
@@ -161,22 +164,6 @@ func (a *Association) afterData(now mono.Time) {
 	}
 	if a.due&dueSack == 0 && a.timer[timerSack] == mono.Never {
 		a.timer[timerSack] = now.Add(sackDelay)
-	}
-}
-
-// window returns what the peer may still send, in bytes.
-func (a *Association) window() int { return max(0, a.cfg.ReceiveBuffer-a.receive.held) }
-
-// Consume says that a message of n bytes needs no room any more, because a program has read it; it is called once for
-// each Message. The window that the peer is given grows with it: who never calls it receives no more than
-// Config.ReceiveBuffer.
-func (a *Association) Consume(n int) {
-	rx := &a.receive
-	rx.held = max(0, rx.held-cost(n))
-	if rx.shut && a.state >= stateEstablished && a.state != stateDone && a.window() >= a.cfg.ReceiveBuffer/2 {
-		rx.shut = false
-		a.sackPending = true
-		a.due |= dueSack
 	}
 }
 

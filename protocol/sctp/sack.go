@@ -33,6 +33,7 @@ func (a *Association) handleSack(now mono.Time, c chunk) {
 	}
 	s.cc.passed(s.earliest() - 1) // not the cumulative TSN: that may wait for FORWARD TSNs
 	s.peerWindow = max(0, int(in.window)-s.outstanding)
+	s.mayBegin = max(s.mayBegin, int(in.window)/2)
 	if advanced || fresh > 0 || in.window == 0 {
 		a.alive() // a closed window is a sign of life too (section 6.1, rule A)
 	}

@@ -262,9 +262,9 @@ func TestPeerVanishes(t *testing.T) {
 func TestAReaderThatDoesNotReadClosesTheWindow(t *testing.T) {
 	t.Parallel()
 	d := newDuo(t, simnet.Path{Delay: 10 * time.Millisecond, Loss: 0.02}, func(cfg *Config) {
-		cfg.MaxMessageSize, cfg.ReceiveBuffer, cfg.SendBuffer = 64<<10, 1<<20, 8<<20
+		cfg.MaxMessageSize, cfg.SendBuffer = 64<<10, 8<<20
 	}).connect()
-	window := d.b.cfg.ReceiveBuffer
+	const window = initialWindow
 	d.b.unread, d.b.hash = true, true
 	id := d.a.opens(ChannelConfig{})
 	f := &feed{id: id, size: func(int) int { return 10_000 }, left: 400}
@@ -273,7 +273,10 @@ func TestAReaderThatDoesNotReadClosesTheWindow(t *testing.T) {
 	d.net.Run(5 * time.Minute)
 	held := d.b.receive.held
 	if held < window-20_000 || held > window+2*d.b.cfg.MaxPacket {
-		t.Errorf("b holds %d bytes, its buffer is %d", held, window)
+		t.Errorf("b holds %d bytes, its window is %d", held, window)
+	}
+	if d.b.space() != window {
+		t.Errorf("the window has grown to %d, though nobody reads", d.b.space())
 	}
 	if d.a.state != stateEstablished {
 		t.Fatal("the association died of a reader that is slow")
