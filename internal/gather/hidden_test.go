@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/parley-rtc/parley/internal/gather"
@@ -50,6 +51,7 @@ func TestHiddenHosts(t *testing.T) {
 				o.Resolve(now, name, func(_ mono.Time, ip netip.Addr, err error) { got = &answer{ip, err} })
 			})
 			time.Sleep(10 * time.Second)
+			synctest.Wait()
 			if got == nil {
 				t.Fatalf("%s: no answer", name)
 			}
