@@ -158,8 +158,15 @@ func (p *Packet) AppendHeader(dst []byte) []byte {
 	return dst
 }
 
-// Sources are the contributing sources of a packet, at most 15, as they stand on the wire. The zero value is none.
+// Sources are the contributing sources of a packet, as they stand on the wire: at most 15 of them, but as many as it likes in
+// an RTCP packet. The zero value is none.
 type Sources struct{ raw []byte }
+
+// SourcesOf reads sources off the wire, where they stay; bytes that make no whole one are left out.
+func SourcesOf(b []byte) Sources {
+	n := len(b) &^ 3
+	return Sources{b[:n:n]}
+}
 
 // Len returns how many there are.
 func (s Sources) Len() int { return len(s.raw) / 4 }
@@ -169,7 +176,7 @@ func (s Sources) At(i int) SSRC { return SSRC(binary.BigEndian.Uint32(s.raw[4*i:
 
 // Add adds a source. It returns false if there are 15.
 func (s *Sources) Add(source SSRC) bool {
-	if s.Len() == maxSources {
+	if s.Len() >= maxSources {
 		return false
 	}
 	s.raw = binary.BigEndian.AppendUint32(s.raw, uint32(source))

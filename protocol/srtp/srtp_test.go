@@ -435,10 +435,9 @@ func BenchmarkRTP(b *testing.B) {
 	p := rtp.Packet{PayloadType: 96, SSRC: 7, Payload: make([]byte, 1200-12)}
 	packet := p.Append(nil)
 	for _, profile := range profiles {
-		out, in := pair(b, configOf(profile))
-		buf := make([]byte, 0, 1300)
-		seq := uint16(0)
 		b.Run(fmt.Sprintf("%v/protect", profile), func(b *testing.B) {
+			out, _ := pair(b, configOf(profile))
+			buf, seq := make([]byte, 0, 1300), uint16(0)
 			b.ReportAllocs()
 			b.SetBytes(1200)
 			for b.Loop() {
@@ -449,7 +448,8 @@ func BenchmarkRTP(b *testing.B) {
 		})
 		b.Run(fmt.Sprintf("%v/decrypt", profile), func(b *testing.B) {
 			const batch = 1024
-			protected, left := make([][]byte, batch), 0
+			out, in := pair(b, configOf(profile))
+			protected, left, seq := make([][]byte, batch), 0, uint16(0)
 			b.ReportAllocs()
 			b.SetBytes(1200)
 			for b.Loop() {
