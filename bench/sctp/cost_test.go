@@ -100,7 +100,8 @@ func parleyInMemory(b *testing.B, size, count int) {
 // pionInMemory lets two of Pion's associations talk over a pair of queues.
 func pionInMemory(b *testing.B, size, count int) {
 	ca, cb := memory()
-	out, in, stop := pionPair(b, ca, cb, 16<<20)
+	client, server, stop := pionPair(b, ca, cb, 16<<20)
+	out, in := pionStream(b, client, server, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	b.ResetTimer()
 	go pump(ctx, out, make([]byte, size), 4<<20)

@@ -15,13 +15,19 @@ type cell struct {
 	RTT  time.Duration
 	Loss float64 // of what is sent with the data
 
-	fit bool // the window fits the link and half of its queue
+	fit    bool // the window fits the link and half of its queue
+	buffer int  // what may wait before the link; 0: what fits into a round trip, and at least 64 KiB
 }
 
 func (c cell) rate() int64 { return int64(c.Mbit) * 1e6 }
 
-// queue is what may wait before the link: what fits into a round trip, and at least 64 KiB.
-func (c cell) queue() int { return max(64<<10, int(c.rate()/8*int64(c.RTT)/int64(time.Second))) }
+// queue is what may wait before the link.
+func (c cell) queue() int {
+	if c.buffer > 0 {
+		return c.buffer
+	}
+	return max(64<<10, int(c.rate()/8*int64(c.RTT)/int64(time.Second)))
+}
 
 // window is how much the receiver takes that was not read.
 func (c cell) window() int {
@@ -42,7 +48,7 @@ func (c cell) measured() time.Duration {
 	case c.Loss > 0:
 		return 20 * time.Second
 	case c.Mbit >= 1000:
-		return 3 * time.Second
+		return 2 * time.Second
 	}
 	return 10 * time.Second
 }
@@ -66,14 +72,14 @@ func (c cell) response() float64 {
 var addrs = [2]netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:9"), netip.MustParseAddrPort("192.0.2.2:9")}
 
 // hosts makes the two ends of the link; the first one sends.
-func (c cell) hosts() (n *simnet.Network, a, b *simnet.Host) {
+func (c cell) hosts() (n *simnet.Network, hosts [2]*simnet.Host) {
 	n = simnet.New(1)
 	p := simnet.Path{Delay: c.RTT / 2, Rate: c.rate(), Queue: c.queue()}
-	a = n.Internet().Host("a", p, addrs[0].Addr().String())
-	b = n.Internet().Host("b", simnet.Path{}, addrs[1].Addr().String())
+	hosts[0] = n.Internet().Host("a", p, addrs[0].Addr().String())
+	hosts[1] = n.Internet().Host("b", simnet.Path{}, addrs[1].Addr().String())
 	p.Loss = c.Loss
-	a.Link().SetUp(p)
-	return n, a, b
+	hosts[0].Link().SetUp(p)
+	return n, hosts
 }
 
 // result is what came of a cell.

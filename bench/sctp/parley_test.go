@@ -14,8 +14,9 @@ import (
 // end is one of Parley's associations on a host.
 type end struct {
 	*sctp.Association
-	cfg  sctp.Config
-	peer int
+	driver  *simnet.Driver
+	peer    int
+	onEvent func(now mono.Time, e sctp.Event)
 }
 
 func (e *end) HandleDatagram(now mono.Time, d *pkt.Datagram) { e.HandlePacket(now, d.Payload) }
@@ -34,66 +35,120 @@ func (e *end) AppendTransmit(now mono.Time, b *pkt.Batch) (more bool) {
 	}
 }
 
-// parley runs a cell with two of Parley's associations.
-func parley(t *testing.T, c cell) result {
-	n, ha, hb := c.hosts()
+// read is the program: it takes all events.
+func (e *end) read(now mono.Time) (changed bool) {
+	for ev, ok := e.NextEvent(); ok; ev, ok = e.NextEvent() {
+		e.onEvent(now, ev)
+		if ev.Kind == sctp.Message {
+			e.Consume(len(ev.Data))
+		}
+		changed = true
+	}
+	return changed
+}
+
+// parleyPair makes two of Parley's associations that stand.
+func parleyPair(t *testing.T, n *simnet.Network, hosts [2]*simnet.Host, cfg sctp.Config) (a, b *end) {
+	t.Helper()
 	var ends [2]*end
-	var drivers [2]*simnet.Driver
-	for i, h := range []*simnet.Host{ha, hb} {
-		cfg := sctp.Config{Rand: crand.Reader, Server: i == 1, MaxPacket: packet, SendBuffer: 4 << 20, ReceiveBuffer: c.window()}
-		a, err := sctp.New(cfg)
+	established := false
+	for i, h := range hosts {
+		cfg.Rand, cfg.Server, cfg.MaxPacket = crand.Reader, i == 1, packet
+		association, err := sctp.New(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
-		ends[i] = &end{a, cfg, 1 - i}
-		if drivers[i], err = h.Run(ends[i], addrs[i]); err != nil {
+		e := &end{Association: association, peer: 1 - i, onEvent: func(_ mono.Time, ev sctp.Event) {
+			established = established || ev.Kind == sctp.Established
+		}}
+		if e.driver, err = h.Run(e, addrs[i]); err != nil {
 			t.Fatal(err)
 		}
+		e.driver.After = e.read
+		ends[i] = e
 	}
-	a, b := ends[0], ends[1]
-	m := &meter{cell: c}
+	ends[0].Connect(n.Now())
+	ends[0].driver.Poll()
+	if !n.RunUntil(func() bool { return established }, time.Minute) {
+		t.Fatal("the ends do not find each other")
+	}
+	return ends[0], ends[1]
+}
+
+// opens opens a channel.
+func (e *end) opens(t *testing.T, now mono.Time, cfg sctp.ChannelConfig) sctp.StreamID {
+	t.Helper()
+	id, err := e.Open(now, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// parley runs a cell with two of Parley's associations.
+func parley(t *testing.T, c cell) result {
+	n, hosts := c.hosts()
+	a, b := parleyPair(t, n, hosts, sctp.Config{SendBuffer: 4 << 20, ReceiveBuffer: c.window()})
+	m := &meter{cell: c, began: time.Duration(n.Now())}
+	id := a.opens(t, n.Now(), sctp.ChannelConfig{})
+	a.SetBufferedAmountLow(id, 2<<20)
 	message := make([]byte, messageSize)
-	var id sctp.StreamID
 	pump := func(now mono.Time) {
 		for a.Send(now, id, false, message) == nil {
 		}
 	}
-	established := false
-	drivers[0].After = func(now mono.Time) (changed bool) {
-		for e, ok := a.NextEvent(); ok; e, ok = a.NextEvent() {
-			switch e.Kind {
-			case sctp.Established:
-				established = true
-			case sctp.BufferedAmountLow:
-				pump(now)
-			}
-			changed = true
+	a.onEvent = func(now mono.Time, e sctp.Event) {
+		if e.Kind == sctp.BufferedAmountLow {
+			pump(now)
 		}
-		return changed
 	}
-	drivers[1].After = func(now mono.Time) (changed bool) {
-		for e, ok := b.NextEvent(); ok; e, ok = b.NextEvent() {
-			if e.Kind == sctp.Message {
-				m.took(time.Duration(now), len(e.Data))
-				b.Consume(len(e.Data))
-			}
-			changed = true
+	b.onEvent = func(now mono.Time, e sctp.Event) {
+		if e.Kind == sctp.Message {
+			m.took(time.Duration(now), len(e.Data))
 		}
-		return changed
 	}
-	a.Connect(n.Now())
-	drivers[0].Poll()
-	if !n.RunUntil(func() bool { return established }, time.Minute) {
-		t.Fatal("the ends do not find each other")
-	}
-	var err error
-	if id, err = a.Open(n.Now(), sctp.ChannelConfig{}); err != nil {
-		t.Fatal(err)
-	}
-	a.SetBufferedAmountLow(id, 2<<20)
-	m.began = time.Duration(n.Now())
 	pump(n.Now())
-	drivers[0].Poll()
+	a.driver.Poll()
 	n.Run(warmUp + c.measured())
 	return m.result("Parley")
+}
+
+// parleyLatency measures the latency of small messages of high priority beside a bulk of normal priority.
+func parleyLatency(t *testing.T, interleaved bool) *latencies {
+	l := &latencies{}
+	n, hosts := loaded.hosts()
+	a, b := parleyPair(t, n, hosts, sctp.Config{SendBuffer: 1 << 20, NoInterleaving: !interleaved})
+	bulk := a.opens(t, n.Now(), sctp.ChannelConfig{})
+	small := a.opens(t, n.Now(), sctp.ChannelConfig{Priority: 1024})
+	message := make([]byte, bulkSize)
+	pump := func(now mono.Time) {
+		for a.BufferedAmount(bulk) < 512<<10 && a.Send(now, bulk, false, message) == nil {
+		}
+	}
+	a.SetBufferedAmountLow(bulk, 256<<10)
+	a.onEvent = func(now mono.Time, e sctp.Event) {
+		if e.Kind == sctp.BufferedAmountLow && e.Stream == bulk {
+			pump(now)
+		}
+	}
+	b.onEvent = func(now mono.Time, e sctp.Event) {
+		if e.Kind == sctp.Message {
+			l.took(time.Duration(now), e.Data)
+		}
+	}
+	pump(n.Now())
+	a.driver.Poll()
+	n.Run(warmUp)
+	began := n.Now()
+	l.begin()
+	for i := range smallCount {
+		if err := a.Send(n.Now(), small, false, l.next(time.Duration(n.Now()))); err != nil {
+			t.Fatal(err)
+		}
+		a.driver.Poll()
+		n.Run(pause(i))
+	}
+	l.end(n.Now().Sub(began))
+	n.Run(time.Second)
+	return l
 }
