@@ -23,6 +23,14 @@ var moves = map[bool]map[Type]map[SignalingState]SignalingState{
 	},
 }
 
+// valid refuses what is no value of the enumeration, as bindings of the W3C's interfaces do.
+func (t Type) valid() error {
+	if moves[false][t] == nil {
+		return fail(TypeError, "%q is not a type of description", string(t))
+	}
+	return nil
+}
+
 // SetLocal applies a local description (setLocalDescription). With an empty type it is the offer or answer that the state
 // asks for; with empty text the last created one, made anew if something has changed since.
 func (s *Session) SetLocal(d Description) (Changes, error) {
@@ -36,6 +44,9 @@ func (s *Session) SetLocal(d Description) (Changes, error) {
 		if s.state == Stable || s.state == HaveLocalOffer || s.state == HaveRemotePranswer {
 			d.Type = Offer
 		}
+	}
+	if err := d.Type.valid(); err != nil {
+		return Changes{}, err
 	}
 	last, create := &s.lastAnswer, s.CreateAnswer
 	if d.Type == Offer {
@@ -101,11 +112,11 @@ func (s *Session) parse(d Description) (*sdp.Description, error) {
 // set is "set a session description".
 func (s *Session) set(d Description, remote bool) (Changes, error) {
 	c := Changes{Before: s.state}
+	if err := d.Type.valid(); err != nil {
+		return c, err
+	}
 	next, ok := moves[remote][d.Type][s.state]
 	if !ok {
-		if d.Type != Offer && d.Type != Answer && d.Type != Pranswer && d.Type != Rollback {
-			return c, fail(TypeError, "%q is not a type of description", d.Type)
-		}
 		return c, fail(InvalidStateError, "a description of type %s cannot be set in the state %s", d.Type, s.state)
 	}
 	if d.Type == Rollback {
