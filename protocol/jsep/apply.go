@@ -187,15 +187,20 @@ func (s *Session) conclude(c *Changes) {
 // rollback is step 4.5.11 of "set a session description".
 func (s *Session) rollback(c *Changes) {
 	before := slices.Clone(s.transports)
-	tracks := map[*Transceiver]sdp.Direction{}
-	for _, t := range s.transceivers {
-		tracks[t] = t.fired
+	all, fired := slices.Clone(s.transceivers), []sdp.Direction(nil)
+	for _, t := range all {
+		fired = append(fired, t.fired)
 	}
 	// A transceiver that the description created stays only if addTrack has attached a track to it since; those that were
 	// added otherwise lose their mid.
 	c.Removed = s.restore(s.stable, func(t *Transceiver) bool { return !t.remote || t.hasTrack })
-	for t, fired := range tracks {
-		if fired.Receives() && !t.fired.Receives() {
+	for _, t := range s.transceivers {
+		if t.remote && t.index < 0 {
+			t.remote, t.fromTrack = false, true // addTrack has made it ours: the next offer may have it
+		}
+	}
+	for i, t := range all {
+		if fired[i].Receives() && (!t.fired.Receives() || slices.Contains(c.Removed, t)) {
 			c.Tracks = append(c.Tracks, TrackChange{Transceiver: t})
 		}
 	}
@@ -568,7 +573,8 @@ func (s *Session) negotiate(sec *section, i int, local, theirs *sdp.Media, remot
 		s.track(t, sdp.DirectionOf(mine.Sends(), false), nil, c)
 	}
 	t.fired = t.current
-	if rids := t.RIDs(); len(rids) > 1 {
+	// RFC 8829 section 3.7: "any established simulcast streams will continue to work upon receipt of an incoming re-offer"
+	if rids := t.RIDs(); len(rids) > 1 && (remote || answer.Has("simulcast")) {
 		t.sends = accepted(rids, answer, remote)
 	}
 	return nil
