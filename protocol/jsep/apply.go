@@ -246,6 +246,8 @@ func (s *Session) applyLocalOffer() {
 				s.transports = append(s.transports, &t)
 			}
 			sec.transport.Restart = x.restart
+		} else if x.fresh {
+			sec.transport = x.transport
 		}
 		if tagged == nil && !x.rejected {
 			tagged = sec.transport

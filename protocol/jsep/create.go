@@ -17,10 +17,11 @@ type slot struct {
 	rejected    bool
 	own         bool       // carries the attributes of a transport
 	bundleOnly  bool       // offers only
-	transport   *transport // answers, and sections that have one already
+	transport   *transport // what is to carry it, where that exists already
 	made        transport  // offers: the credentials and tls-id of the transport that applying makes
 	restart     Credentials
 	setup       sdp.Setup
+	tlsID       bool // RFC 8842 section 5.3: no tls-id in the answer to an offer without
 	codecs      []Codec
 	extensions  []sdp.ExtMap
 }
@@ -91,22 +92,30 @@ func (s *Session) offerSlots(restart bool) []slot {
 }
 
 func (s *Session) offerTransports(slots []slot, restart bool) {
-	established := slices.ContainsFunc(s.sections, func(x section) bool { return x.bundled && !x.rejected })
+	var group *transport // of the BUNDLE group, as far as it stands after this offer
+	for i, x := range s.sections {
+		if x.bundled && !x.rejected && !slots[i].rejected && group == nil {
+			group = x.transport
+		}
+	}
 	kinds, used, first := map[string]bool{}, map[*transport]bool{}, true
 	for i := range slots {
 		x := &slots[i]
 		if x.rejected {
 			continue
 		}
+		x.tlsID = true
 		x.setup = sdp.ActPass // RFC 8829 section 5.2.1: MUST be actpass, RFC 8842 section 5.5: also in later offers
 		switch {
 		case x.transport != nil && !x.fresh:
 			x.own = !used[x.transport]
 			used[x.transport] = true
 			x.bundleOnly = !x.own && !s.sections[i].negotiated
-		case established && !first:
-			// the group stands: a new section is carried on its transport (RFC 9143 section 7.1.3)
-			x.transport = nil
+		case group != nil:
+			// a new section, the first one too, is carried on the transport of the group (RFC 9143 section 7.5.1)
+			x.transport = group
+			x.own = !used[group]
+			used[group] = true
 		default:
 			// RFC 8829 section 5.2.1: which sections are bundle-only
 			x.bundleOnly = s.cfg.Bundle == MaxBundle && !first || s.cfg.Bundle == Balanced && kinds[x.kind]
@@ -219,7 +228,7 @@ func (s *Session) write(x *slot, index int, offered *sdp.Media) *sdp.Media {
 		m.Add("bundle-only", "")
 	}
 	if x.own {
-		s.writeTransport(m, x, offered)
+		s.writeTransport(m, x)
 	}
 	if data {
 		s.writeData(m, offered)
@@ -233,7 +242,7 @@ func (s *Session) write(x *slot, index int, offered *sdp.Media) *sdp.Media {
 	return m
 }
 
-func (s *Session) writeTransport(m *sdp.Media, x *slot, offered *sdp.Media) {
+func (s *Session) writeTransport(m *sdp.Media, x *slot) {
 	t := &x.made
 	if x.transport != nil {
 		t = x.transport
@@ -248,8 +257,7 @@ func (s *Session) writeTransport(m *sdp.Media, x *slot, offered *sdp.Media) {
 		m.Add("fingerprint", f.String())
 	}
 	m.Add("setup", string(x.setup))
-	// RFC 8842 section 5.3: no tls-id in the answer to an offer without
-	if offered == nil || offered.Has("tls-id") {
+	if x.tlsID {
 		m.Add("tls-id", t.LocalTLSID)
 	}
 }
@@ -433,7 +441,9 @@ func (s *Session) answerSlots(offer *sdp.Description) ([]slot, sdp.Group) {
 			}
 			x.restart = x.transport.Restart
 		}
-		x.setup = s.answerSetup(x.transport, attribute(offer, i, "setup"), media)
+		at := source(offer, i) // the offer's tagged section may be one that we reject
+		x.setup = s.answerSetup(x.transport, attribute(offer, at, "setup"), media)
+		x.tlsID = attribute(offer, at, "tls-id") != ""
 	}
 	return slots, group
 }

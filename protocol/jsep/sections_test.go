@@ -98,8 +98,12 @@ func TestRecycledSections(t *testing.T) {
 		if list := other.Transceivers(); len(list) != 1 || list[0].Kind() != "audio" || list[0].MID() != mid || list[0].CurrentDirection() != sdp.RecvOnly {
 			t.Errorf("same %v: the other side has %d transceivers", same, len(list))
 		}
-		if len(who.Transports()) != 1 || !slices.Contains(who.Transports()[0].MIDs, mid) {
-			t.Errorf("same %v: carried on %+v", same, who.Transports())
+		// the first section is the group's tagged one now, and the transport, DTLS and SCTP are those there were
+		for s, before := range map[*Session]Transport{a: mine.Transports[0], b: theirs.Transports[0]} {
+			x := s.Transports()
+			if len(x) != 1 || x[0].ID != before.ID || x[0].Local != before.Local || x[0].Association != 1 || x[0].MID != mid || !slices.Equal(x[0].MIDs, []string{mid, "1"}) {
+				t.Errorf("same %v: carried on %+v after %+v", same, x, before)
+			}
 		}
 		// a further one does not fit and is appended
 		add(t, other, "video", TransceiverInit{})
