@@ -90,6 +90,38 @@ func TestHandshakeRunsBeforeTheAnswer(t *testing.T) {
 	}
 }
 
+// Descriptions may be carried by people: the answer comes five minutes later, and the channel opens at once.
+func TestAnswerTakesItsTime(t *testing.T) {
+	for _, v := range versions {
+		w := newWorld(t, 24, simnet.Path{}, options{dtls: dtls.Config{MinVersion: v, MaxVersion: v}}, options{})
+		answer := w.b.answer(w.a.offer())
+		w.b.open("patience")
+		w.Run(5 * time.Minute)
+		w.a.setRemote(answer)
+		w.until("an open channel", 200*time.Millisecond, func() bool { return w.a.openedAt > 0 && w.b.openedAt > 0 })
+	}
+}
+
+// A handshake that comes to nothing before the answer decides nothing: its end is told when the answer has come.
+func TestHandshakeFailsBeforeTheAnswer(t *testing.T) {
+	w := newWorld(t, 25, simnet.Path{}, options{dtls: dtls.Config{Groups: []dtls.Group{dtls.P256}}}, options{dtls: dtls.Config{Groups: []dtls.Group{dtls.X25519}}})
+	answer := w.b.answer(w.a.offer())
+	w.Run(10 * time.Second)
+	if got := w.a.dtlsStates(1); slices.Contains(got, peer.DTLSFailed) {
+		t.Errorf("before the answer DTLS was %v", got)
+	}
+	if got := w.b.dtlsStates(1); got[len(got)-1] != peer.DTLSFailed {
+		t.Errorf("the client was not told: %v", got)
+	}
+	w.a.setRemote(answer)
+	w.Run(time.Minute)
+	w.a.Close(w.Now())
+	w.a.poll()
+	if got := w.a.events[len(w.a.events)-1]; got.Kind != peer.Closed {
+		t.Errorf("the last event is %v", got)
+	}
+}
+
 // RFC 8122 section 6.2: "If the fingerprints do not match, then ... MUST tear down the media session".
 func TestWrongFingerprintFailsTheTransport(t *testing.T) {
 	forge := func(s *side, d jsep.Description) jsep.Description {

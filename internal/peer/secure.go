@@ -85,16 +85,16 @@ func (s *Secure) judge(now mono.Time) {
 	}
 }
 
-// Associate makes the association, which connects as soon as DTLS has. Of cfg, Server, ZeroChecksum and BasePacket are set
-// here: an association's role is that of DTLS (RFC 8832 section 6), DTLS protects better than a checksum (RFC 9653), and
-// what fits into a record of dtls.Config.MTU is where the search for the path's MTU begins. There is no search unless
+// Associate makes the association, which connects as soon as DTLS has. Of cfg, Server, ZeroChecksum, Patient and BasePacket
+// are set here: an association's role is that of DTLS (RFC 8832 section 6), DTLS protects better than a checksum (RFC 9653),
+// a peer that waits for our answer may not read data yet while ICE knows that it is alive, and what fits into a record of dtls.Config.MTU is where the search for the path's MTU begins. There is no search unless
 // MaxPacket is set to where it ends: then pkt.Transmit.Unfragmented must have an effect.
 func (s *Secure) Associate(now mono.Time, cfg sctp.Config) error {
 	if s.association != nil || s.ended || s.closing {
 		return ErrAssociation
 	}
 	cfg.Server = s.role == dtls.Server
-	cfg.ZeroChecksum = true
+	cfg.ZeroChecksum, cfg.Patient = true, true
 	cfg.BasePacket = s.mtu - recordOverhead
 	if cfg.MaxPacket != 0 {
 		cfg.BasePacket = min(cfg.BasePacket, cfg.MaxPacket)

@@ -304,7 +304,7 @@ func (x *Transport) settle(now mono.Time) {
 			x.secure, x.next = n, nil
 		}
 	}
-	if s := x.secure; s != nil && s.ended {
+	if s := x.secure; s != nil && s.ended && x.number != 0 {
 		x.fail(now, s.err)
 		if s.carries() {
 			s.association.Abort("DTLS is closed") // nothing carries it any more
@@ -370,6 +370,9 @@ func (x *Transport) appendTransmit(now mono.Time, b *pkt.Batch) (more bool) {
 	if x.former != nil && x.former.ended {
 		x.former, x.formerUntil = nil, mono.Never
 	}
+	if x.secure != nil && x.secure.ended && x.number == 0 {
+		x.secure = nil // a handshake before the answer came to nothing: only the answer's counts
+	}
 	if x.closing && !x.gone {
 		x.gone = true
 		for _, s := range x.secures() {
@@ -407,10 +410,12 @@ func (x *Transport) DTLSState() DTLSState {
 	switch {
 	case x.err != nil:
 		return DTLSFailed
-	case x.secure != nil:
+	case x.secure != nil && (x.number != 0 || !x.secure.ended):
 		return x.secure.State()
 	case x.gone:
 		return DTLSClosed
+	case x.toldDTLS == DTLSConnecting: // before the answer, which may have better luck
+		return DTLSConnecting
 	}
 	return DTLSNew
 }

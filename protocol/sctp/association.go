@@ -49,6 +49,9 @@ type Config struct {
 	// NewInit has made it. If both are set, there is no handshake: the association stands with Connect. The draft wants
 	// both or none: who has sent an INIT chunk and got none back leaves RemoteInit empty.
 	LocalInit, RemoteInit []byte
+	// Patient says that the handshake is not given up, where the layers below know whether the peer is alive: it may not
+	// be allowed to answer yet.
+	Patient bool
 	// ZeroChecksum says that DTLS is below, so that checksums need not be computed if the peer agrees (RFC 9653).
 	ZeroChecksum bool
 }

@@ -55,7 +55,7 @@ func (a *Association) offer() *initChunk {
 // initTimeout is T1: INIT or COOKIE ECHO again, until it has been enough.
 func (a *Association) initTimeout(now mono.Time) {
 	a.initTries++
-	if a.initTries > maxInitRetransmits {
+	if a.initTries > maxInitRetransmits && !a.cfg.Patient {
 		a.finish(&Error{Reason: "the peer did not answer"})
 		return
 	}
