@@ -73,7 +73,8 @@ func TestLargeCertificate(t *testing.T) {
 	}
 }
 
-// RFC 8831 section 5: the least MTU of IPv6 must do.
+// RFC 8831 section 5: "The initial Path MTU at the IP layer SHOULD NOT exceed 1200 bytes for IPv4 and 1280 bytes for IPv6."
+// Of DTLS it is 1200 bytes within UDP, as elsewhere, which IPv6 carries everywhere.
 func TestSmallMTU(t *testing.T) {
 	for _, v := range versions {
 		o := options{dtls: dtls.Config{MinVersion: v, MaxVersion: v}}
@@ -87,8 +88,8 @@ func TestSmallMTU(t *testing.T) {
 	}
 }
 
-// RFC 8261 section 5: "Path MTU discovery SHOULD be performed by SCTP". Packets grow to what the path carries, and begin
-// anew where the path changes.
+// RFC 8261 section 4: "The path MTU discovery is performed by SCTP when SCTP over DTLS is used for data channels". Section
+// 6.1: "If the SCTP layer is notified about a path change by its lower layers, SCTP SHOULD retest the path MTU".
 func TestPathMTU(t *testing.T) {
 	for _, mtu := range []int{1280, 1400, 1500} {
 		o := options{sctp: sctp.Config{MaxPacket: 1412}}

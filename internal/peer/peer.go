@@ -125,7 +125,7 @@ func (p *Peer) applyData(now mono.Time, data *jsep.Data) error {
 		return nil
 	}
 	x := p.Transport(data.Transport)
-	if x == nil || x.newest() == nil {
+	if x == nil || x.secure == nil {
 		return fmt.Errorf("peer: the data section is on transport %d, which has no DTLS", data.Transport)
 	}
 	if x.err != nil {
@@ -135,7 +135,7 @@ func (p *Peer) applyData(now mono.Time, data *jsep.Data) error {
 	if was != nil {
 		if from := p.Transport(was.Transport); from != nil && from != x {
 			if s := from.carrier(); s != nil { // the answer has bundled it
-				s.HandOver(now, x.bearer())
+				s.HandOver(now, x.secure)
 			}
 		}
 		p.data = &kept
@@ -148,7 +148,7 @@ func (p *Peer) applyData(now mono.Time, data *jsep.Data) error {
 	if cfg.LocalInit != nil && data.RemoteInit != "" {
 		cfg.RemoteInit, _ = base64.StdEncoding.DecodeString(data.RemoteInit)
 	}
-	s := x.bearer()
+	s := x.secure
 	err := s.Associate(now, cfg)
 	if errors.Is(err, sctp.ErrInit) {
 		cfg.LocalInit, cfg.RemoteInit = nil, nil // with a handshake then

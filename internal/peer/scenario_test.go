@@ -67,7 +67,9 @@ func (w *world) chat(steps func()) {
 	}
 }
 
-// RFC 8842 section 5.2: "the offerer MUST be prepared to receive a DTLS ClientHello before it receives the answer".
+// RFC 8842 section 5.2: "the offerer MUST be prepared to receive a DTLS ClientHello message from the answerer ... before
+// the offerer receives the SDP answer." "Any data received on the DTLS association before the fingerprint MUST be
+// considered to be coming from an unverified source."
 func TestHandshakeRunsBeforeTheAnswer(t *testing.T) {
 	for _, v := range versions {
 		w := newWorld(t, 2, simnet.Path{}, options{dtls: dtls.Config{MinVersion: v, MaxVersion: v}}, options{})
@@ -122,7 +124,8 @@ func TestHandshakeFailsBeforeTheAnswer(t *testing.T) {
 	}
 }
 
-// RFC 8122 section 6.2: "If the fingerprints do not match, then ... MUST tear down the media session".
+// RFC 8122 section 6.2: "If the fingerprint, once it arrives, does not match the client's certificate, the server endpoint
+// MUST terminate the media connection with a bad_certificate error".
 func TestWrongFingerprintFailsTheTransport(t *testing.T) {
 	forge := func(s *side, d jsep.Description) jsep.Description {
 		f := s.cert.Fingerprint().Value
@@ -261,6 +264,9 @@ func (s *side) renew(number int, role jsep.Role) {
 	s.poll()
 }
 
+// RFC 8842 section 5.5: "When a new DTLS association is being established, each endpoint needs to be prepared to receive
+// data on both the new and old DTLS associations as long as both are alive." RFC 8841 section 10.5: "the state of the SCTP
+// association is not affected."
 func TestNewDTLSAssociation(t *testing.T) {
 	for _, v := range versions {
 		for _, swapped := range []bool{false, true} {
@@ -335,7 +341,7 @@ func TestSilenceAndConsent(t *testing.T) {
 	w.until("disconnected", 15*time.Second, func() bool { return slices.Contains(w.a.iceStates(1), ice.StateDisconnected) })
 	w.a.say("into the void")
 	w.Run(31 * time.Second)
-	// "The agent MUST cease transmission on that 5-tuple" (RFC 7675 section 5.1): STUN included, but for new checks.
+	// "The endpoint MUST cease transmission on that 5-tuple" (RFC 7675 section 5.1).
 	sent := w.a.Transport(1).Stats().PacketsSent
 	w.a.say("and again")
 	w.Run(5 * time.Minute)
@@ -355,7 +361,7 @@ func TestSilenceAndConsent(t *testing.T) {
 	}
 }
 
-// RFC 8838 section 11.3: candidates of a generation that is not in force yet are kept.
+// Candidates of a generation that is not in force yet are kept (RFC 8838 section 11), within a bound.
 func TestCandidatesBeforeTheirDescription(t *testing.T) {
 	w := newWorld(t, 10, simnet.Path{}, options{}, options{})
 	offer := w.a.offer()

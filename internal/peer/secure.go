@@ -143,7 +143,7 @@ func (c *Scratch) grow(size int) {
 // nonce in DTLS 1.2, and 16 of tag. The rest rounds up.
 const recordOverhead = 40
 
-// maxRecord bounds packets: "The length MUST NOT exceed 2^14 bytes" (RFC 9147 section 4).
+// maxRecord bounds packets: "The length MUST NOT exceed 2^14 bytes" (RFC 8446 section 5.1).
 const maxRecord = 1 << 14
 
 // Association returns the association, for its calls; nil before Associate. What it has to say comes by NextEvent.

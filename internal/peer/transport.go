@@ -211,9 +211,6 @@ func (x *Transport) newest() *Secure {
 	return x.secure
 }
 
-// bearer is what data are sent by.
-func (x *Transport) bearer() *Secure { return x.secure }
-
 // carrier is what the association is on; nil if it is not on this transport.
 func (x *Transport) carrier() *Secure {
 	for _, s := range x.secures() {
@@ -231,8 +228,8 @@ func (x *Transport) handleDTLS(now mono.Time, d *pkt.Datagram) {
 		return
 	}
 	if x.secure == nil {
-		// An offerer "MUST be prepared to receive a DTLS ClientHello before the answer" (RFC 8842 section 5.2): the peer's
-		// answer makes it the client.
+		// "The offerer MUST be prepared to receive a DTLS ClientHello message from the answerer ... before the offerer
+		// receives the SDP answer" (RFC 8842 section 5.2).
 		if x.told.Answered || !isClientHello(d.Payload) {
 			x.peer.dropped.Early++
 			return
