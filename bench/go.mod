@@ -6,7 +6,10 @@ require (
 	github.com/parley-rtc/parley v0.0.0
 	github.com/pion/dtls/v3 v3.1.15
 	github.com/pion/logging v0.2.4
+	github.com/pion/rtcp v1.2.20
+	github.com/pion/rtp v1.10.6
 	github.com/pion/sctp v1.12.1
+	github.com/pion/srtp/v3 v3.1.3
 )
 
 require (
