@@ -1,5 +1,6 @@
 // Package rtp is the RTP packet (RFC 3550 section 5): bytes to struct and back, in place and without allocation, with
-// header extensions of both forms (RFC 8285) and the values of those that WebRTC uses.
+// header extensions of both forms (RFC 8285) and the values of those that WebRTC uses, layers of video and their dependencies
+// included.
 //
 // [Parse] reads a packet whose parts stay in the caller's memory; [Packet.Append] writes one. There is no state here:
 // sequence numbers are unwrapped by whoever has an edge for that, streams belong to the session, protection to package
