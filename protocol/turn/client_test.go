@@ -439,7 +439,7 @@ func TestRefusedPeer(t *testing.T) {
 	sc := newScene(t)
 	local := ap("10.1.2.3:99")
 	s, _ := sc.client(sc.host("5.9.0.7"), alice, local)
-	sc.n.Run(2 * time.Second)
+	sc.n.Run(2 * refusalTime)
 	if len(s.events) != 2 || s.events[1] != (turn.PeerRefused{Peer: local.Addr(), Code: stun.CodeForbidden}) {
 		t.Errorf("events %+v", s.events)
 	}

@@ -102,8 +102,10 @@ func (s *Server) handleCreatePermission(now mono.Time, d *pkt.Datagram, m *stun.
 	if worst != 0 {
 		if worst == stun.CodeForbidden {
 			s.drop(DropDenied)
+			s.holdRefusal(now, d, m, a)
+		} else {
+			s.refuse(d, m, worst)
 		}
-		s.refuse(d, m, worst)
 		return
 	}
 	for t, value := range m.Attributes() {

@@ -210,6 +210,9 @@ func (r *rig) fromPeer(relayed, peer netip.AddrPort, payload []byte) {
 	r.deliver(pkt.Path{Socket: n, Local: relayed, Remote: peer}, payload)
 }
 
+// refusalTime is how long the refusal of a permission takes.
+const refusalTime = 5 * time.Second
+
 // client is a TURN client on one 5-tuple.
 type client struct {
 	*rig
@@ -265,11 +268,19 @@ func (c *client) build(m stun.Method, attributes func(b *stun.Builder)) []byte {
 	return raw
 }
 
-// exchange sends a request and returns the one response, as it is.
+// exchange sends a request and returns the one response, as it is: the refusal of a permission takes a while.
 func (c *client) exchange(raw []byte) stun.Message {
 	c.t.Helper()
 	c.deliver(c.path, raw)
-	t := c.one()
+	out := c.take()
+	if len(out) == 0 {
+		c.wait(refusalTime)
+		out = c.take()
+	}
+	if len(out) != 1 {
+		c.t.Fatalf("%d datagrams were sent, want one response", len(out))
+	}
+	t := out[0]
 	if t.Path != c.path {
 		c.t.Fatalf("the response goes along %v, the request came along %v", t.Path, c.path)
 	}

@@ -80,6 +80,7 @@ type Server struct {
 	lastRequest  uint32
 	serial       uint64
 	timers       timerq.Queue[timed]
+	refusals     refusals
 
 	events  []Event
 	told    int        // events that NextEvent has passed on
@@ -130,6 +131,7 @@ func New(cfg Config) (*Server, error) {
 		addresses:    map[netip.Addr]int{},
 		out:          pkt.NewBatch(outboxBytes, outboxTransmits),
 	}
+	s.refusals.timer.Owner = &s.refusals
 	s.policy.allow = slices.Clone(cfg.Allow)
 	var seed [16]byte
 	if _, err := io.ReadFull(cfg.Entropy, s.nonceKey[:]); err != nil {

@@ -428,11 +428,12 @@ func waitFor(r *relay.Relay, right func(relay.Stats) bool) (s relay.Stats) {
 func TestALoopbackPeerIsRefusedUnlessAllowed(t *testing.T) {
 	c := dial(t, start(t, func(cfg *relay.Config) { cfg.Turn.Own = []netip.Addr{loopback} }), "eve")
 	c.allocate()
-	_, err := c.request(stun.CreatePermission, func(b *stun.Builder) {
+	_, err := c.request(stun.ChannelBind, func(b *stun.Builder) {
+		b.Uint32(stun.AttrChannelNumber, 0x4000<<16)
 		b.XORAddress(stun.AttrXORPeerAddress, netip.MustParseAddrPort("127.0.0.2:80"))
 	})
 	if err == nil || err.Error() != stun.CodeForbidden.String() {
-		t.Errorf("a permission for loopback: %v, want %v", err, stun.CodeForbidden)
+		t.Errorf("a channel to loopback: %v, want %v", err, stun.CodeForbidden)
 	}
 }
 
