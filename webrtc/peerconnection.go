@@ -3,6 +3,7 @@ package webrtc
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -119,40 +120,50 @@ func (n *Network) NewPeerConnection(cfg Configuration) (*PeerConnection, error) 
 	}
 	pc.states.Store(&states{SignalingStateStable, ICEGatheringStateNew, ICEConnectionStateNew, PeerConnectionStateNew, nil})
 	pc.config.Store(&v)
-	certificate := v.Certificates[0]
-	pc.session, err = jsep.New(jsep.Config{Entropy: rand.Reader, Fingerprints: []sdp.Fingerprint{certificate.fingerprint()},
-		Bundle: v.BundlePolicy.jsep(), MaxMessageSize: maxReceived, Lite: n.cfg.Lite, Audio: audioCodecs, Video: videoCodecs})
-	if err != nil {
-		return nil, exception(err)
-	}
 	if err := n.enter(pc); err != nil {
 		if _, ok := err.(*Error); !ok {
 			err = fail(OperationError, "%v", err)
 		}
 		return nil, err
 	}
-	data := sctp.Config{MaxMessageSize: maxReceived}
+	err = pc.makeEngines(&v)
+	if err == nil {
+		err = pc.loop.Do(func(now mono.Time) {
+			pc.lease = pc.loop.Attach((*tenant)(pc))
+			pc.fillPool(now, int(v.ICECandidatePoolSize))
+		})
+	}
+	if err != nil {
+		n.leave(pc)
+		return nil, exception(err)
+	}
+	return pc, nil
+}
+
+// makeEngines makes what the connection consists of.
+func (pc *PeerConnection) makeEngines(v *validated) error {
+	cfg, certificate := &pc.network.cfg, v.Certificates[0]
+	data := sctp.Config{Rand: rand.Reader, MaxMessageSize: maxReceived, ZeroChecksum: true}
 	if udp.Probe().MMsg { // the portable form of sockets cannot set DF, and without it no path MTU is found
 		data.MaxPacket = sctp.DefaultMaxPacket
 	}
-	pc.peer, err = peer.New(peer.Config{
-		DTLS:    &dtls.Config{Entropy: rand.Reader, Certificate: certificate.dtls, SRTPProfiles: dtls.DefaultSRTPProfiles(), KeyLog: n.cfg.KeyLog},
-		SCTP:    data,
-		Entropy: rand.Reader, RelayOnly: v.ICETransportPolicy == ICETransportPolicyRelay,
-		Scratch: n.engines, Lite: n.cfg.Lite,
+	// In the descriptions, so that peers which know of it need no handshake (draft-hancke-tsvwg-snap).
+	var err error
+	if data.LocalInit, err = sctp.NewInit(data); err != nil {
+		return err
+	}
+	pc.session, err = jsep.New(jsep.Config{
+		Entropy: rand.Reader, Fingerprints: []sdp.Fingerprint{certificate.fingerprint()}, Bundle: v.BundlePolicy.jsep(), Lite: cfg.Lite,
+		Audio: audioCodecs, Video: videoCodecs, MaxMessageSize: maxReceived, SCTPInit: base64.StdEncoding.EncodeToString(data.LocalInit),
 	})
 	if err != nil {
-		n.leave(pc)
-		return nil, fail(OperationError, "%v", err)
+		return err
 	}
-	if err := pc.loop.Do(func(now mono.Time) {
-		pc.lease = pc.loop.Attach((*tenant)(pc))
-		pc.fillPool(now, int(v.ICECandidatePoolSize))
-	}); err != nil {
-		n.leave(pc)
-		return nil, fail(OperationError, "%v", err)
-	}
-	return pc, nil
+	pc.peer, err = peer.New(peer.Config{
+		DTLS: &dtls.Config{Entropy: rand.Reader, Certificate: certificate.dtls, SRTPProfiles: dtls.DefaultSRTPProfiles(), KeyLog: cfg.KeyLog},
+		SCTP: data, Entropy: rand.Reader, RelayOnly: v.ICETransportPolicy == ICETransportPolicyRelay, Scratch: pc.network.engines, Lite: cfg.Lite,
+	})
+	return err
 }
 
 // What sections of media are answered with; connections share it, and nobody changes it.

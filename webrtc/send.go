@@ -185,6 +185,9 @@ func (pc *PeerConnection) flush(now mono.Time) {
 		} // else the channel is closed, and BufferedAmount keeps what was never sent
 		out.mu.Lock()
 		out.cost -= l.cost()
+		if err == nil {
+			out.beyond += len(l.data)
+		}
 		out.mu.Unlock()
 		if l.last != nil {
 			l.last.n = 0

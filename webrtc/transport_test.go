@@ -305,3 +305,34 @@ func TestMaxMessageSize(t *testing.T) {
 		})
 	}
 }
+
+// How long it takes from the moment that both sides have both descriptions until a channel is open on both, where each host
+// is 10 ms from the middle: 250 ms at most directly, 350 ms over a relay.
+func TestTimeToOpen(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		url   string
+		limit time.Duration
+	}{
+		{"direct", "", 250 * time.Millisecond},
+		{"relayed over udp", "turn:" + turnAddress, 350 * time.Millisecond},
+		{"relayed over tls", "turns:" + turnAddress, 400 * time.Millisecond},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				cfg, trust := Configuration{}, w.turnServer()
+				if c.url != "" {
+					cfg = Configuration{ICETransportPolicy: ICETransportPolicyRelay, ICEServers: []ICEServer{{URLs: []string{c.url}, Username: "alice", Credential: "wonderland"}}}
+				}
+				w.a, w.b = w.network(w.a, NetworkConfig{TLS: trust, Proxy: "none"}), w.network(w.b, NetworkConfig{TLS: trust, Proxy: "none"})
+				start := time.Now() // no virtual time passes while descriptions are exchanged
+				w.connect(cfg, nil)
+				took := time.Since(start)
+				t.Logf("open on both sides after %v", took)
+				if took > c.limit {
+					t.Errorf("it took %v", took)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,6 @@
+package main
+
+func Example() {
+	main()
+	// Output: b received: hello from a
+}
