@@ -3,6 +3,7 @@ package webrtc
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/parley-rtc/parley/internal/gather"
 	"github.com/parley-rtc/parley/protocol/ice"
@@ -164,6 +165,11 @@ func (pc *PeerConnection) startGathering(now mono.Time) {
 		} else {
 			t.gatherer.Restart(now)
 		}
+		named := t.named
+		t.named = nil
+		for _, target := range named {
+			pc.addRemote(now, target)
+		}
 	}
 }
 
@@ -270,12 +276,38 @@ func (pc *PeerConnection) gatheringDone(now mono.Time, x *DTLSTransport) {
 	}
 }
 
-// addRemote hands a remote candidate to ICE.
+// maxNamed is how many remote candidates with names wait for a gatherer: what ICE takes of one generation.
+const maxNamed = 64
+
+// addRemote hands a remote candidate to ICE. One behind a name of multicast DNS is resolved first.
 func (pc *PeerConnection) addRemote(now mono.Time, t jsep.Target) {
-	pc.peer.AddRemote(now, t)
-	if ip, err := netip.ParseAddr(t.Candidate.Address); err == nil && pc.relays {
-		if x := pc.transport(t.Transport); x != nil && x.ice.gatherer != nil {
-			x.ice.gatherer.Permit(now, ip.Unmap()) // so that the peer's checks get through before ours
-		}
+	x := pc.transport(t.Transport)
+	if x == nil {
+		return
 	}
+	g := x.ice.gatherer
+	if isName(t.Candidate.Address) {
+		if g == nil { // an answerer has none before its answer
+			if len(x.ice.named) < maxNamed {
+				x.ice.named = append(x.ice.named, t)
+			}
+			return
+		}
+		g.Resolve(now, t.Candidate.Address, func(now mono.Time, ip netip.Addr, err error) {
+			if err == nil && !pc.shut {
+				t.Candidate.Address = ip.String()
+				pc.addRemote(now, t)
+			}
+		})
+		return
+	}
+	pc.peer.AddRemote(now, t)
+	if ip, err := netip.ParseAddr(t.Candidate.Address); err == nil && pc.relays && g != nil {
+		g.Permit(now, ip.Unmap()) // so that the peer's checks get through before ours
+	}
+}
+
+// isName reports whether a candidate has a name in the place of an address.
+func isName(address string) bool {
+	return strings.HasSuffix(strings.ToLower(strings.TrimSuffix(address, ".")), ".local")
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parley-rtc/parley/internal/simnet"
+	"github.com/parley-rtc/parley/internal/simnet/simloop"
 	"github.com/parley-rtc/parley/protocol/mono"
 )
 
@@ -191,6 +193,26 @@ func TestPcap(t *testing.T) {
 		}
 		if len(rest) != 0 || count != sent+received || sent < 80 || received < 10 || binary.BigEndian.Uint32(file.Bytes()) != 0xa1b23c4d {
 			t.Errorf("%d packets in the file, %d sent and %d received, %d bytes left", count, sent, received, len(rest))
+		}
+	})
+}
+
+// HideAddresses: the peer is told names, which connections on the same local network resolve.
+func TestHideAddresses(t *testing.T) {
+	inWorld(t, func(w *world) {
+		lan := w.net.Internet().NAT("home", simnet.Path{Delay: 9 * time.Millisecond}, simnet.NAT{}, "198.51.100.50")
+		near := simnet.Path{Delay: time.Millisecond}
+		w.a = w.network(onHost(simloop.New(lan.Host("ada", near, "192.168.1.2"))), NetworkConfig{HideAddresses: true})
+		w.b = w.network(onHost(simloop.New(lan.Host("bob", near, "192.168.1.3"))), NetworkConfig{HideAddresses: true})
+		a, b, x, y := w.connect(Configuration{}, nil)
+		for _, pc := range []*PeerConnection{a, b} {
+			if sdp := pc.LocalDescription().SDP; strings.Contains(sdp, "192.168.1.") || !strings.Contains(sdp, ".local ") {
+				t.Errorf("the description is\n%s", sdp)
+			}
+		}
+		w.check(x.SendText("hello"))
+		if m, err := y.Receive(context.Background()); err != nil || m.Text() != "hello" {
+			t.Errorf("%q came: %v", m.Text(), err)
 		}
 	})
 }
