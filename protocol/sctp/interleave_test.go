@@ -400,10 +400,12 @@ func TestSmallMessagesOvertakeLargeOnes(t *testing.T) {
 
 // The scenarios of every kind of path, without interleaving; the others have it.
 func TestScenariosWithoutInterleaving(t *testing.T) {
-	d := newDuo(t, simnet.Path{
+	t.Parallel()
+	p := simnet.Path{
 		Delay: 25 * time.Millisecond, Jitter: 10 * time.Millisecond, Loss: 0.05,
 		Reorder: 0.1, ReorderBy: 30 * time.Millisecond, Duplicate: 0.1,
-	}, func(cfg *Config) { cfg.NoInterleaving = true }).connect()
-	exchange(t, d, 60, func(i int) int { return i * i * 20 })
+	}
+	d := newDuo(t, p, func(cfg *Config) { cfg.NoInterleaving = true }).connect()
+	exchange(t, d, 60, func(i int) int { return 16 + i*i*20 }, longest(p))
 	over(t, d)
 }

@@ -37,7 +37,7 @@ type end struct {
 	hashed  map[StreamID][][32]byte // of messages, if hash is set
 	hash    bool
 	unread  bool                 // messages are not consumed
-	at      map[string]mono.Time // when a message came
+	at      map[string]mono.Time // when a message came, by its data or their hash
 	onEvent func(now mono.Time, e Event)
 	mangle  func(packet []byte) []byte // sees what is sent; nil drops it
 }
@@ -82,7 +82,9 @@ func (e *end) read(now mono.Time) (changed bool) {
 		changed = true
 		if ev.Kind == Message {
 			if e.hash {
-				e.hashed[ev.Stream] = append(e.hashed[ev.Stream], sha256.Sum256(ev.Data))
+				sum := sha256.Sum256(ev.Data)
+				e.hashed[ev.Stream] = append(e.hashed[ev.Stream], sum)
+				e.at[string(sum[:])] = now
 			} else {
 				e.got[ev.Stream] = append(e.got[ev.Stream], string(ev.Data))
 				if _, twice := e.at[string(ev.Data)]; !twice {

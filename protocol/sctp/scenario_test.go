@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/parley-rtc/parley/internal/simnet"
+	"github.com/parley-rtc/parley/internal/wire"
 	"github.com/parley-rtc/parley/protocol/mono"
 )
 
@@ -26,38 +27,105 @@ func noise(seed uint64, n int) []byte {
 // feed sends messages as the buffer takes them.
 type feed struct {
 	id   StreamID
-	text bool
+	cfg  ChannelConfig
 	size func(i int) int
 	left int
 	next int
 	sent [][32]byte
+	at   []mono.Time
 }
 
 func (f *feed) pump(e *end, now mono.Time) {
 	for f.left > 0 {
 		data := noise(uint64(f.id)<<32|uint64(f.next), f.size(f.next))
-		switch err := e.Send(now, f.id, f.text, data); {
+		switch err := e.Send(now, f.id, false, data); {
 		case errors.Is(err, ErrBufferFull):
 			return
 		case err != nil:
 			e.t.Fatal(err)
 		}
 		f.sent = append(f.sent, sha256.Sum256(data))
+		f.at = append(f.at, now)
 		f.next++
 		f.left--
 	}
 }
 
-// exchange has both ends send and checks that all comes, once, and in order where that was promised.
-func exchange(t *testing.T, d *duo, messages int, size func(i int) int) {
+// check looks at what has come of f and returns how much that is. Nothing comes twice, nor out of order if that was promised,
+// and what is reliable comes. What has a life of its own is not late: within it, and the time that a packet needs.
+func (f *feed) check(e *end, packet time.Duration) int {
+	e.t.Helper()
+	got := e.hashed[f.id]
+	next, known := 0, map[[32]byte]int{}
+	for i, h := range f.sent {
+		known[h] = i
+	}
+	for n, h := range got {
+		i, ok := known[h]
+		switch {
+		case !ok:
+			e.t.Errorf("channel %d: message %d of those that came was never sent, or came before", f.id, n)
+			return n
+		case i < next && !f.cfg.Unordered:
+			e.t.Errorf("channel %d: message %d came after %d", f.id, i, next-1)
+		}
+		next = i + 1
+		delete(known, h)
+		if f.cfg.Reliability == MaxLifetime && f.cfg.Unordered {
+			limit := time.Duration(f.cfg.Limit)*time.Millisecond + packet
+			if took := e.at[string(h[:])].Sub(f.at[i]); took > limit {
+				e.t.Errorf("channel %d: message %d took %v", f.id, i, took)
+			}
+		}
+	}
+	if f.cfg.Reliability == Reliable && len(got) != len(f.sent) {
+		e.t.Errorf("channel %d: %d messages came, %d were sent", f.id, len(got), len(f.sent))
+	}
+	return len(got)
+}
+
+// repeats counts how often each chunk of data leaves an end; none of a channel may leave more often than its promise says.
+func repeats(e *end, feeds []*feed) {
+	times := map[uint32]uint32{}
+	e.mangle = func(p []byte) []byte {
+		r := wire.NewReader(p[headerSize:])
+		for c, ok := nextChunk(&r); ok; c, ok = nextChunk(&r) {
+			if c.kind != typeData && c.kind != typeIData {
+				continue
+			}
+			d, _ := parseData(c)
+			times[d.tsn]++
+			for _, f := range feeds {
+				if f.id == d.stream && f.cfg.Reliability == MaxRetransmits && d.number > 0 && times[d.tsn] > f.cfg.Limit+1 {
+					e.t.Errorf("channel %d: a chunk was sent %d times", f.id, times[d.tsn])
+				}
+			}
+		}
+		return p
+	}
+}
+
+// kinds of channels that a scenario has in both directions.
+var promises = []ChannelConfig{
+	{},
+	{Unordered: true},
+	{Reliability: MaxRetransmits},
+	{Unordered: true, Reliability: MaxRetransmits, Limit: 2},
+	{Unordered: true, Reliability: MaxLifetime, Limit: 300},
+}
+
+// exchange has both ends send on channels of all kinds and checks that every promise is kept. packet is the longest time that
+// a packet is on its way.
+func exchange(t *testing.T, d *duo, messages int, size func(i int) int, packet time.Duration) {
 	t.Helper()
 	var feeds [2][]*feed
 	for i, e := range []*end{d.a, d.b} {
 		e.hash = true
-		for k := range 2 {
-			id := e.opens(ChannelConfig{Label: fmt.Sprint("channel ", k), Unordered: k == 1})
-			feeds[i] = append(feeds[i], &feed{id: id, size: size, left: messages})
+		for k, cfg := range promises {
+			cfg.Label = fmt.Sprint("channel ", k)
+			feeds[i] = append(feeds[i], &feed{id: e.opens(cfg), cfg: cfg, size: size, left: messages})
 		}
+		repeats(e, feeds[i])
 		e.onEvent = func(now mono.Time, ev Event) {
 			if ev.Kind == BufferedAmountLow {
 				for _, f := range feeds[i] {
@@ -70,25 +138,50 @@ func exchange(t *testing.T, d *duo, messages int, size func(i int) int) {
 		}
 		e.driver.Poll()
 	}
-	for i, other := range []*end{d.b, d.a} {
-		for k, f := range feeds[i] {
-			d.until("delivered", func() bool { return len(other.hashed[f.id]) >= messages })
-			got := other.hashed[f.id]
-			if k == 1 { // order was not promised
-				byHash := func(a, b [32]byte) int { return strings.Compare(string(a[:]), string(b[:])) }
-				slices.SortFunc(got, byHash)
-				slices.SortFunc(f.sent, byHash)
+	for i, e := range []*end{d.a, d.b} {
+		other := []*end{d.b, d.a}[i]
+		d.until("sent", func() bool {
+			for _, f := range feeds[i] {
+				if f.left > 0 || f.cfg.Reliability == Reliable && len(other.hashed[f.id]) < messages {
+					return false
+				}
 			}
-			if !slices.Equal(got, f.sent) {
-				t.Errorf("what came on channel %d is not what was sent", f.id)
+			return e.send.empty()
+		})
+	}
+	d.net.Run(time.Second)
+	for i, e := range []*end{d.a, d.b} {
+		other := []*end{d.b, d.a}[i]
+		partly, came := 0, 0
+		for _, f := range feeds[i] {
+			n := f.check(other, packet)
+			if f.cfg.Reliability != Reliable {
+				partly, came = partly+messages, came+n
 			}
 		}
+		if abandoned := int(e.Stats().MessagesAbandoned); came+abandoned < partly {
+			t.Errorf("%d of %d messages came that may be given up, and %d were", came, partly, abandoned)
+		}
+		if other.receive.held != 0 || other.inconsistency(0) != "" {
+			t.Errorf("%d bytes are held; %s", other.receive.held, other.inconsistency(0))
+		}
+		e.hash, e.mangle, e.onEvent = false, nil, nil
 	}
-	d.a.hash, d.b.hash = false, false
+}
+
+// sizes returns sizes of messages, most of them small, the largest 64 KiB.
+func sizes() func(i int) int {
+	chance := rand.New(rand.NewPCG(1, 2))
+	var drawn []int
+	return func(i int) int {
+		for len(drawn) <= i {
+			drawn = append(drawn, 16+chance.IntN(1<<chance.IntN(17))) // no two are the same
+		}
+		return drawn[i]
+	}
 }
 
 func TestScenarios(t *testing.T) {
-	t.Parallel()
 	const ms = time.Millisecond
 	for name, p := range map[string]simnet.Path{
 		"1 ms":           {Delay: ms / 2},
@@ -105,15 +198,64 @@ func TestScenarios(t *testing.T) {
 		"a narrow link":  {Delay: 25 * ms, Rate: 2e6, Queue: 20_000},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d := newDuo(t, p, func(cfg *Config) { cfg.SendBuffer = 256 << 10 }).connect()
-			sizes := rand.New(rand.NewPCG(1, 2))
-			var drawn []int
-			exchange(t, d, 60, func(i int) int {
-				for len(drawn) <= i {
-					drawn = append(drawn, sizes.IntN(1<<sizes.IntN(17)))
-				}
-				return drawn[i]
+			exchange(t, d, 40, sizes(), longest(p))
+			over(t, d)
+		})
+	}
+}
+
+// longest returns how long a packet is on its way at most.
+func longest(p simnet.Path) time.Duration {
+	took := p.Delay + p.Jitter + p.ReorderBy
+	if p.Rate > 0 {
+		took += time.Duration(float64(p.Queue+1500) * 8 / float64(p.Rate) * float64(time.Second))
+	}
+	return took
+}
+
+// The path changes while both ends send, for good or not; every packet that comes has gone one of the two ways.
+func TestScenariosOfChange(t *testing.T) {
+	const ms = time.Millisecond
+	usual := simnet.Path{Delay: 25 * ms, Rate: 5e6, Queue: 60_000, MTU: 1500, Fragments: true}
+	with := func(change func(p *simnet.Path)) simnet.Path {
+		p := usual
+		change(&p)
+		return p
+	}
+	dark := with(func(p *simnet.Path) { p.Loss = 1 })
+	for name, c := range map[string]struct {
+		up, down simnet.Path   // instead of the usual
+		lasts    time.Duration // 0: for good
+	}{
+		"one way is dark":  {dark, usual, 5 * time.Second},
+		"other way dark":   {usual, dark, 5 * time.Second},
+		"both ways dark":   {dark, dark, 5 * time.Second},
+		"slower":           {with(func(p *simnet.Path) { p.Rate = 500e3 }), with(func(p *simnet.Path) { p.Rate = 500e3 }), 0},
+		"slower one way":   {with(func(p *simnet.Path) { p.Rate = 300e3 }), usual, 3 * time.Second},
+		"faster":           {with(func(p *simnet.Path) { p.Rate = 100e6 }), with(func(p *simnet.Path) { p.Rate = 100e6 }), 0},
+		"farther":          {with(func(p *simnet.Path) { p.Delay = 200 * ms }), with(func(p *simnet.Path) { p.Delay = 200 * ms }), 0},
+		"nearer":           {with(func(p *simnet.Path) { p.Delay = ms }), with(func(p *simnet.Path) { p.Delay = ms }), 0},
+		"lesser MTU":       {with(func(p *simnet.Path) { p.MTU = 1280 }), with(func(p *simnet.Path) { p.MTU = 1280 }), 0},
+		"least MTU":        {with(func(p *simnet.Path) { p.MTU = 576 }), with(func(p *simnet.Path) { p.MTU = 576 }), 0},
+		"lesser MTU, once": {with(func(p *simnet.Path) { p.MTU = 1280 }), usual, 2 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDuo(t, usual, func(cfg *Config) { cfg.SendBuffer = 256 << 10 }).connect()
+			d.net.After(500*ms, func(mono.Time) {
+				d.link.SetUp(c.up)
+				d.link.SetDown(c.down)
 			})
+			if c.lasts > 0 {
+				d.net.After(500*ms+c.lasts, func(mono.Time) { d.link.Set(usual) })
+			}
+			began := d.net.Now()
+			exchange(t, d, 60, sizes(), max(longest(usual), longest(c.up), longest(c.down)))
+			if took := d.net.Now().Sub(began); took < 2*time.Second {
+				t.Errorf("all was over before the change, after %v", took)
+			}
 			over(t, d)
 		})
 	}
@@ -162,25 +304,44 @@ func TestBlackOut(t *testing.T) {
 	}
 }
 
-func TestRateChangeAndThousandChannels(t *testing.T) {
+// A thousand channels that both ends have opened carry messages in order, while the path loses some and becomes slow.
+func TestThousandChannels(t *testing.T) {
 	t.Parallel()
-	d := newDuo(t, simnet.Path{Delay: 10 * time.Millisecond, Rate: 20e6}).connect()
+	path := simnet.Path{Delay: 10 * time.Millisecond, Rate: 20e6, Loss: 0.01}
+	d := newDuo(t, path).connect()
 	const channels = 1000
-	for i := range channels {
-		id := d.a.opens(ChannelConfig{Label: fmt.Sprint(i)})
-		d.a.sends(id, fmt.Sprint("to ", id))
+	var want []string
+	for i := range 3 {
+		want = append(want, fmt.Sprint("message ", i), strings.Repeat("x", 200*i+1))
 	}
-	d.net.After(50*time.Millisecond, func(mono.Time) { d.link.Set(simnet.Path{Delay: 40 * time.Millisecond, Rate: 500e3}) })
-	d.until("delivered", func() bool { return len(d.b.got) == channels })
-	for id, got := range d.b.got {
-		if len(got) != 1 || got[0] != fmt.Sprint("to ", id) {
-			t.Errorf("channel %d got %q", id, got)
+	for i := range channels {
+		e := []*end{d.a, d.b}[i%2]
+		id := e.opens(ChannelConfig{Label: fmt.Sprint(i)})
+		for _, m := range want {
+			e.sends(id, m)
 		}
 	}
-	for id := range d.b.got {
-		d.b.Close(d.b.now(), id)
+	d.net.After(50*time.Millisecond, func(mono.Time) {
+		path.Delay, path.Rate = 40*time.Millisecond, 2e6
+		d.link.Set(path)
+	})
+	for _, e := range []*end{d.a, d.b} {
+		d.until("delivered", func() bool {
+			for _, got := range e.got {
+				if len(got) < len(want) {
+					return false
+				}
+			}
+			return len(e.got) == channels/2
+		})
+		for id, got := range e.got {
+			if !slices.Equal(got, want) {
+				t.Errorf("channel %d got %q", id, got)
+			}
+			e.Close(e.now(), id)
+		}
+		e.driver.Poll()
 	}
-	d.b.driver.Poll()
 	d.until("closed", func() bool { return len(d.a.channels)+len(d.b.channels) == 0 })
 	over(t, d)
 }
@@ -233,7 +394,7 @@ func TestRestartOfThePeer(t *testing.T) {
 	if err := d.a.Send(d.a.now(), id, false, nil); !errors.Is(err, ErrNoChannel) {
 		t.Errorf("the channel of before is there: %v", err)
 	}
-	exchange(t, d, 5, func(i int) int { return 1000 * i })
+	exchange(t, d, 5, sizes(), 25*time.Millisecond)
 	over(t, d)
 }
 

@@ -50,7 +50,7 @@ func TestSNAP(t *testing.T) {
 	if !d.a.send.interleave || !d.b.send.interleave || d.a.outStreams != maxStreams {
 		t.Error("the extensions were not taken over")
 	}
-	exchange(t, d, 10, func(i int) int { return 3000 * i })
+	exchange(t, d, 10, sizes(), 40*time.Millisecond)
 	over(t, d)
 }
 
@@ -63,7 +63,7 @@ func TestSNAPOfOneEnd(t *testing.T) {
 	if d.a.myTag != tag || d.b.peerTag != tag {
 		t.Errorf("the tag is %x, and was %x", d.a.myTag, tag)
 	}
-	exchange(t, d, 5, func(i int) int { return 3000 * i })
+	exchange(t, d, 5, sizes(), 40*time.Millisecond)
 	over(t, d)
 }
 
@@ -78,7 +78,7 @@ func TestSNAPAndRestart(t *testing.T) {
 	d.b.Connect(d.b.now())
 	d.b.driver.Poll()
 	d.until("restarted", func() bool { return d.b.state == stateEstablished && strings.Contains(d.a.kinds(), "Restarted") })
-	exchange(t, d, 5, func(i int) int { return 3000 * i })
+	exchange(t, d, 5, sizes(), 40*time.Millisecond)
 }
 
 func TestBadDescribedInit(t *testing.T) {
