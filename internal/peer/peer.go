@@ -131,19 +131,20 @@ func (p *Peer) applyData(now mono.Time, data *jsep.Data) error {
 	if x.err != nil {
 		return nil // DTLS has failed, and its event tells so
 	}
-	kept := *data
+	kept, largest := *data, int(min(data.MaxMessageSize, 1<<30))
 	if was != nil {
 		if from := p.Transport(was.Transport); from != nil && from != x {
 			if s := from.carrier(); s != nil { // the answer has bundled it
 				s.HandOver(now, x.secure)
 			}
 		}
+		p.association.SetPeerMaxMessageSize(largest)
 		p.data = &kept
 		return nil
 	}
 	cfg := p.cfg.SCTP
 	cfg.LocalPort, cfg.RemotePort = data.LocalPort, data.RemotePort
-	cfg.PeerMaxMessageSize = int(min(data.MaxMessageSize, 1<<30))
+	cfg.PeerMaxMessageSize = largest
 	cfg.RemoteInit = nil
 	if cfg.LocalInit != nil && data.RemoteInit != "" {
 		cfg.RemoteInit, _ = base64.StdEncoding.DecodeString(data.RemoteInit)
@@ -203,8 +204,9 @@ func (p *Peer) AddLocalCandidate(now mono.Time, transport int, c ice.Candidate) 
 	if x == nil {
 		return c, false
 	}
-	x.addSocket(c.Socket)
-	added, ok = x.agent.AddLocalCandidate(now, c)
+	if added, ok = x.agent.AddLocalCandidate(now, c); ok {
+		x.addSocket(c.Socket)
+	}
 	x.settle(now)
 	return added, ok
 }

@@ -2,6 +2,7 @@ package peer_test
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -552,5 +553,28 @@ func TestNewSCTPPort(t *testing.T) {
 		if s.events = slices.DeleteFunc(s.events, func(e peer.Event) bool { return !closed(e) }); len(s.events) != 2 {
 			t.Errorf("the end of the second was not told: %v", s)
 		}
+	}
+}
+
+// The peer's largest message is that of its last description.
+func TestPeerTakesLargerMessages(t *testing.T) {
+	w := newWorld(t, 26, simnet.Path{}, options{}, options{jsep: jsep.Config{MaxMessageSize: 1000}})
+	w.connect()
+	send := func(n int) error {
+		return w.a.Association().Send(w.Now(), w.a.stream, false, make([]byte, n))
+	}
+	if err := send(1000); err != nil {
+		t.Error(err)
+	}
+	if err := send(1001); !errors.Is(err, sctp.ErrTooLarge) {
+		t.Errorf("a byte too many: %v", err)
+	}
+	d, _ := w.a.session.Data()
+	d.MaxMessageSize = 2000
+	if err := w.a.Apply(w.Now(), w.a.session.Transports(), &d); err != nil {
+		t.Fatal(err)
+	}
+	if err := send(2000); err != nil {
+		t.Error(err)
 	}
 }

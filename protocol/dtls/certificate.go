@@ -193,6 +193,8 @@ type Fingerprint struct {
 
 func (f Fingerprint) String() string { return f.Algorithm + " " + f.Value }
 
+const upperHex = "0123456789ABCDEF"
+
 // FingerprintOf returns the fingerprint of a certificate in DER. The error says which algorithms there are.
 func FingerprintOf(algorithm string, der []byte) (Fingerprint, error) {
 	var sum []byte
@@ -209,14 +211,11 @@ func FingerprintOf(algorithm string, der []byte) (Fingerprint, error) {
 	default:
 		return Fingerprint{}, fmt.Errorf("dtls: fingerprints by %q are not supported: use sha-256, sha-384 or sha-512", algorithm)
 	}
-	var value strings.Builder
-	for i, b := range sum {
-		if i > 0 {
-			value.WriteByte(':')
-		}
-		fmt.Fprintf(&value, "%02X", b)
+	value := make([]byte, 0, 3*len(sum))
+	for _, b := range sum {
+		value = append(value, upperHex[b>>4], upperHex[b&15], ':')
 	}
-	return Fingerprint{strings.ToLower(algorithm), value.String()}, nil
+	return Fingerprint{strings.ToLower(algorithm), string(value[:len(value)-1])}, nil
 }
 
 // Fingerprint returns the SHA-256 fingerprint of the leaf, which goes into our description.

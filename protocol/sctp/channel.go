@@ -246,6 +246,10 @@ func (a *Association) channelIDs() []StreamID {
 	return ids
 }
 
+// SetPeerMaxMessageSize says what Config.PeerMaxMessageSize said, when the peer has told another limit: for what is sent
+// from now on.
+func (a *Association) SetPeerMaxMessageSize(n int) { a.cfg.PeerMaxMessageSize = max(n, 0) }
+
 // Send sends a message on a channel: a string if text, else binary. It never waits; the data is copied.
 func (a *Association) Send(now mono.Time, id StreamID, text bool, data []byte) error {
 	if a.state > stateEstablished {
