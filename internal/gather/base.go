@@ -19,6 +19,7 @@ type base struct {
 	Address
 	socket pkt.Socket
 	local  netip.AddrPort
+	told   bool   // its host candidates
 	name   string // that is told instead of the address, if it is hidden
 }
 
@@ -82,20 +83,23 @@ func hasHardwareAddress(ip netip.Addr) bool {
 	return b[11] == 0xFF && b[12] == 0xFE
 }
 
-// update compares the machine's addresses with those in use.
-func (g *Gatherer) update(now mono.Time) {
+// update compares the machine's addresses with those in use, and returns the bases that are new.
+func (g *Gatherer) update(now mono.Time) (added []*base) {
 	g.changed = false
+	add := func(b *base) {
+		g.bases, added = append(g.bases, b), append(added, b)
+		g.tellHost(now, b)
+	}
 	if len(g.cfg.Sockets) > 0 {
-		if len(g.bases) == 0 {
-			for _, s := range g.cfg.Sockets {
-				g.addBase(now, &base{Address: s.Local, socket: s.Name, local: netip.AddrPortFrom(s.Local.IP, s.Port)})
-			}
+		for i := len(g.bases); i < len(g.cfg.Sockets); i++ {
+			s := &g.cfg.Sockets[i]
+			add(&base{Address: s.Local, socket: s.Name, local: netip.AddrPortFrom(s.Local.IP, s.Port)})
 		}
-		return
+		return added
 	}
 	all, err := g.cfg.Host.Addresses()
 	if err != nil {
-		return // of a moment: what there is stays
+		return nil // of a moment: what there is stays
 	}
 	for _, b := range slices.Clone(g.bases) {
 		if !slices.ContainsFunc(all, func(a Address) bool { return a.IP == b.IP }) {
@@ -103,20 +107,15 @@ func (g *Gatherer) update(now mono.Time) {
 		}
 	}
 	for _, a := range choose(all, &g.cfg) {
-		if len(g.bases) < maxBases && !slices.ContainsFunc(g.bases, func(b *base) bool { return b.IP == a.IP }) {
-			g.openBase(now, a)
+		if len(g.bases) == maxBases || slices.ContainsFunc(g.bases, func(b *base) bool { return b.IP == a.IP }) {
+			continue
+		}
+		// A socket that cannot be had, as that of an address not yet known to be unique, may work at the next change.
+		if socket, local, err := g.openSocket(a.IP); err == nil {
+			add(&base{Address: a, socket: socket, local: local})
 		}
 	}
-}
-
-// openBase opens a socket for an address. One that cannot be had, as that of an address which is not yet known to be
-// unique, may work at the next change.
-func (g *Gatherer) openBase(now mono.Time, a Address) {
-	socket, local, err := g.openSocket(a.IP)
-	if err != nil {
-		return
-	}
-	g.addBase(now, &base{Address: a, socket: socket, local: local})
+	return added
 }
 
 var errNoPort = errors.New("gather: every port of the range is taken")
@@ -138,28 +137,16 @@ func (g *Gatherer) openSocket(ip netip.Addr) (pkt.Socket, netip.AddrPort, error)
 	return 0, netip.AddrPort{}, errNoPort
 }
 
-// addBase tells the host candidates of a base and asks the servers from it.
-func (g *Gatherer) addBase(now mono.Time, b *base) {
-	g.bases = append(g.bases, b)
-	g.tellHost(now, b)
-	for _, s := range g.servers {
-		g.askFrom(now, s, b)
-	}
-	if g.complete && slices.ContainsFunc(g.servers, (*server).busy) {
-		g.complete = false
-	}
-}
-
-// tellHost tells the host candidates of a base.
+// tellHost tells the host candidates of a base, once.
 func (g *Gatherer) tellHost(now mono.Time, b *base) {
-	if g.cfg.Policy == Relay || g.cfg.HideHosts && !g.hide(b) {
+	if b.told || g.cfg.Policy == Relay || g.cfg.HideHosts && !g.hide(b) {
 		return
 	}
+	b.told = true
 	c := Candidate{Candidate: ice.Candidate{
 		Type: ice.Host, Name: b.name, Address: netip.AddrPortFrom(b.IP.WithZone(""), b.local.Port()), Base: b.local,
 		Socket: b.socket, Preference: b.preference(),
 	}}
-	replaced := false
 	for _, m := range g.cfg.Mappings {
 		if m.Internal.IsValid() && m.Internal != b.IP || m.External.Is4() != b.IP.Is4() {
 			continue
@@ -168,18 +155,14 @@ func (g *Gatherer) tellHost(now mono.Time, b *base) {
 		mapped.Name = "" // it is meant to be told
 		mapped.Address = netip.AddrPortFrom(m.External, b.local.Port())
 		if m.Replace {
-			replaced = true
-		} else {
-			mapped.Type = ice.ServerReflexive
-			mapped.Related = g.related(b)
+			c = mapped
+			continue
 		}
+		mapped.Type, mapped.Related = ice.ServerReflexive, g.related(b)
 		defer g.tell(mapped)
 	}
-	if replaced {
-		return
-	}
 	g.tell(c)
-	g.tellTCP(now, b)
+	g.tellTCP(now, b, &c.Candidate)
 }
 
 // related returns the base of a reflexive candidate as it may be told: invalid if the address is hidden.

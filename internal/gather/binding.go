@@ -37,7 +37,9 @@ func (b *binding) waiting() bool { return !b.mapped.IsValid() }
 
 // bind asks a STUN server for the mapping of a base.
 func (g *Gatherer) bind(now mono.Time, s *server, from *base, remote netip.AddrPort) {
-	if slices.ContainsFunc(g.bindings, func(b *binding) bool { return b.server == s && b.base == from }) {
+	if slices.ContainsFunc(g.bindings, func(b *binding) bool {
+		return b.server == s && b.base == from && (!b.waiting() || b.path.Remote == remote)
+	}) {
 		return
 	}
 	b := &binding{server: s, base: from, path: pkt.Path{Socket: from.socket, Local: from.local, Remote: remote}, refresh: mono.Never}
@@ -121,6 +123,11 @@ func (g *Gatherer) bindingDone(now mono.Time, b *binding) {
 		g.tellReflexive(b.base, mapped, b.path.Remote, b.server.url())
 		if first {
 			g.ended(now, b.server, b.base.local, nil)
+			for _, o := range slices.Clone(g.bindings) { // at other addresses of the server
+				if o != b && o.server == b.server && o.base == b.base {
+					g.endBinding(now, o, nil)
+				}
+			}
 		}
 	}
 }

@@ -293,3 +293,73 @@ func TestValidate(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A machine that has no network when it begins has everything once there is one, names of servers included.
+func TestNetworkComesLater(t *testing.T) {
+	inScene(t, func(s *scene) {
+		h := s.at(s.net.Internet().NAT("home", near, home, "5.9.0.1"), "ada", "192.168.1.2")
+		h.Lose("192.168.1.2")
+		o := s.owner(h, gather.Config{Servers: servers(t, "stun:later.test", "turn:later.test", "turn:later.test?transport=tcp")})
+		time.Sleep(time.Minute)
+		wantCandidates(t, o)
+		if e, _ := seen[gather.ServerError](o); len(e) != 3 {
+			t.Errorf("errors: %+v, want one of each server", e)
+		}
+		if done, _ := seen[gather.Complete](o); len(done) != 1 {
+			t.Errorf("complete %d times", len(done))
+		}
+		s.net.Name("later.test", server4)
+		h.Regain("192.168.1.2")
+		time.Sleep(time.Second)
+		wantCandidates(t, o, "host udp 192.168.1.2:49152", "srflx udp 5.9.0.1:49152 from 192.168.1.2:49152",
+			"relay/udp 198.41.0.9 from 5.9.0.1:49152", "relay/udp 2620:fe::9", "relay/tcp 198.41.0.9 from 5.9.0.1:49153", "relay/tcp 2620:fe::9")
+		if done, _ := seen[gather.Complete](o); len(done) != 2 {
+			t.Errorf("complete %d times", len(done))
+		}
+	})
+}
+
+// Of a server's addresses those that do not answer cost a second, not the server.
+func TestNextAddressOfServer(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.net.Name("pool.test", "198.41.0.77", "198.41.0.78", server4)
+		h := s.at(s.net.Internet().NAT("home", near, home, "5.9.0.1"), "ada", "192.168.1.2")
+		o := s.owner(h, gather.Config{Servers: servers(t, "stun:pool.test", "turn:pool.test", "turn:pool.test?transport=tcp")})
+		time.Sleep(3 * time.Second)
+		kinds := strings.Join(o.candidates(), "\n")
+		for _, want := range []string{"srflx udp 5.9.0.1:49152", "relay/udp 198.41.0.9", "relay/tcp 198.41.0.9"} {
+			if !strings.Contains(kinds, want) {
+				t.Errorf("no %s: %q", want, kinds)
+			}
+		}
+		time.Sleep(time.Minute)
+		if e, _ := seen[gather.ServerError](o); len(e) != 0 {
+			t.Errorf("errors: %+v", e)
+		}
+		if done, when := seen[gather.Complete](o); len(done) != 1 || when > 11*time.Second {
+			t.Errorf("complete %d times, after %v", len(done), when)
+		}
+		var n turn.Counters
+		_ = s.server.Do(func(_ mono.Time, e *turn.Server) { n = e.Counters() })
+		if n.Allocations != 2 {
+			t.Errorf("%d allocations, want one over each transport", n.Allocations)
+		}
+	})
+}
+
+// A policy that becomes "all" tells at the next restart what was kept back.
+func TestPolicyOpens(t *testing.T) {
+	inScene(t, func(s *scene) {
+		h := s.at(s.net.Internet().NAT("home", near, home, "5.9.0.1"), "ada", "192.168.1.2")
+		o := s.owner(h, gather.Config{Policy: gather.Relay, Servers: servers(t, "stun:turn.test", "turn:turn.test?transport=tcp")})
+		time.Sleep(time.Second)
+		wantCandidates(t, o, "relay/tcp 198.41.0.9", "relay/tcp 2620:fe::9")
+		o.do(func(now mono.Time) {
+			o.events = nil
+			o.SetPolicy(gather.All)
+			o.Restart(now)
+		})
+		time.Sleep(time.Second)
+		wantCandidates(t, o, "host udp 192.168.1.2:49152", "srflx udp 5.9.0.1:49152 from 192.168.1.2:49152", "relay/tcp 198.41.0.9", "relay/tcp 2620:fe::9")
+	})
+}

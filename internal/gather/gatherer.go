@@ -175,7 +175,7 @@ func (g *Gatherer) takeServers() {
 			g.servers = slices.Delete(g.servers, i, i+1)
 			continue
 		}
-		servers = append(servers, &server{Server: c, deadline: mono.Never, retryAt: mono.Never})
+		servers = append(servers, &server{Server: c, deadline: mono.Never, retryAt: mono.Never, nextAt: mono.Never})
 	}
 	g.retired = append(g.retired, g.servers...)
 	g.servers, g.next = servers, nil
@@ -198,6 +198,9 @@ func (g *Gatherer) Restart(now mono.Time) {
 		if g.stands(&c) {
 			g.tell(c)
 		}
+	}
+	for _, b := range g.bases {
+		g.tellHost(now, b) // if the policy was another one
 	}
 	g.update(now)
 	for _, s := range g.servers {
@@ -347,7 +350,7 @@ func (g *Gatherer) NextTimeout() mono.Time {
 		return next
 	}
 	for _, s := range g.servers {
-		next = mono.Min(next, mono.Min(s.deadline, s.retryAt))
+		next = mono.Min(next, mono.Min(s.nextAt, mono.Min(s.deadline, s.retryAt)))
 	}
 	for _, s := range g.retired {
 		next = mono.Min(next, s.deadline)
@@ -358,7 +361,7 @@ func (g *Gatherer) NextTimeout() mono.Time {
 // AppendTransmit writes what is for servers.
 func (g *Gatherer) AppendTransmit(now mono.Time, b *pkt.Batch) (more bool) {
 	if g.changed && !g.closed && len(g.events)-g.told < enoughEvents {
-		g.update(now)
+		g.askWhatCame(now, g.update(now))
 		g.settle(now)
 	}
 	for _, x := range g.bindings {
@@ -385,6 +388,10 @@ func (g *Gatherer) Handle(now mono.Time, d *pkt.Datagram) (mine bool) {
 				return true
 			}
 		}
+	}
+	if d.Remote.Addr().Zone() != "" {
+		// A candidate has no zone (RFC 8839 section 5.1), and the socket of a link-local address needs none.
+		d.Remote = netip.AddrPortFrom(d.Remote.Addr().WithZone(""), d.Remote.Port())
 	}
 	for _, r := range g.relays {
 		if r != nil && r.path.Socket == d.Socket && r.path.Remote == d.Remote && r.connected {

@@ -300,7 +300,7 @@ func (g *Gatherer) askFor6(now mono.Time, r *relay) {
 func (g *Gatherer) redundant(r *relay) bool {
 	return slices.ContainsFunc(g.relays, func(o *relay) bool {
 		return o != nil && o != r && o.ready && !o.retiring && o.server == r.server && r.base != nil && o.base != nil &&
-			o.base != r.base && o.base.Interface == r.base.Interface &&
+			o.base.Interface == r.base.Interface &&
 			(o.relayed[0].IsValid() || !r.relayed[0].IsValid()) && (o.relayed[1].IsValid() || !r.relayed[1].IsValid())
 	})
 }
@@ -429,7 +429,7 @@ func (g *Gatherer) Wrap(now mono.Time, t pkt.Transmit, b *pkt.Batch) (ok bool) {
 			}
 		}
 		if len(buf) > 0 {
-			out := pkt.Transmit{Path: r.path, ECN: t.ECN, DSCP: t.DSCP, Payload: buf}
+			out := pkt.Transmit{Path: r.path, ECN: t.ECN, DSCP: t.DSCP, Unfragmented: t.Unfragmented, Payload: buf}
 			if len(buf) > first {
 				out.SegmentSize = uint16(first)
 			}

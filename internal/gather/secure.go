@@ -197,7 +197,7 @@ func (g *Gatherer) secureTransmit(now mono.Time, r *relay, b *pkt.Batch) (more b
 func (s *secure) seal(b *pkt.Batch, t *pkt.Transmit, plain []byte) {
 	out, err := s.conn.AppendRecord(b.Reserve(len(plain)+s.conn.Overhead()), plain)
 	if err == nil && len(out) > 0 {
-		b.Commit(pkt.Transmit{Path: t.Path, ECN: t.ECN, DSCP: t.DSCP, Payload: out})
+		b.Commit(pkt.Transmit{Path: t.Path, ECN: t.ECN, DSCP: t.DSCP, Unfragmented: t.Unfragmented, Payload: out})
 	}
 }
 
@@ -209,7 +209,7 @@ func (g *Gatherer) wrapSecure(now mono.Time, r *relay, t *pkt.Transmit, size int
 	if bytes, transmits := b.Room(); bytes < len(t.Payload)+segments*each || transmits < segments {
 		return false
 	}
-	out := pkt.Transmit{Path: r.path, ECN: t.ECN, DSCP: t.DSCP}
+	out := pkt.Transmit{Path: r.path, ECN: t.ECN, DSCP: t.DSCP, Unfragmented: t.Unfragmented}
 	for rest := t.Payload; ; {
 		n := min(len(rest), size)
 		s.plain = r.client.AppendData(s.plain[:0], now, t.Remote, rest[:n])

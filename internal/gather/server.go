@@ -18,8 +18,8 @@ var (
 	errStreamClosed = errors.New("the server closed the connection")
 	errNoAnswer     = errors.New("the server did not answer in time: is its address right, and does a firewall let it pass?")
 	errNoAddress    = errors.New("this machine has no address of a family that the server has")
+	errStreamOnly   = errors.New("a stuns server tells nothing of UDP: use stun, or turns")
 	errTooMany      = errors.New("there are too many relays already")
-	errRedundant    = errors.New("another allocation has the same")
 )
 
 // A server is what is known of a Server.
@@ -27,8 +27,10 @@ type server struct {
 	Server
 	addrs    []netip.Addr // of its host; nil if not known
 	resolves bool
-	attempts int  // under way
-	answered bool // gave a candidate, or an error with a code, in this generation
+	attempts int       // under way
+	tried    int       // addresses of each family that were tried in vain, for datagrams
+	nextAt   mono.Time // when the next is tried too
+	answered bool      // gave a candidate, or an error with a code, in this generation
 	why      error
 	told     bool      // 701, in this generation
 	deadline mono.Time // of what is under way; of a retired server: of all
@@ -48,9 +50,9 @@ func (g *Gatherer) ask(now mono.Time, s *server) {
 	if s.busy() {
 		return
 	}
-	s.answered, s.why, s.retryAt = false, nil, mono.Never
-	s.deadline = now.Add(serverPatience)
-	if s.addrs != nil {
+	s.answered, s.why, s.retryAt, s.tried = false, nil, mono.Never, 0
+	s.deadline, s.nextAt = now.Add(serverPatience), now.Add(nextAddress)
+	if s.addrs != nil && (g.hasRelay(s, nil) || g.hasBinding(s)) {
 		g.askAll(now, s)
 		return
 	}
@@ -59,7 +61,7 @@ func (g *Gatherer) ask(now mono.Time, s *server) {
 		g.askAll(now, s)
 		return
 	}
-	s.resolves = true
+	s.resolves, s.addrs = true, nil // another network may have other names
 	host, name := g.cfg.Host, s.URI.Host
 	g.background(serverPatience, func(ctx context.Context) (func(mono.Time), func()) {
 		addrs, err := host.Lookup(ctx, name)
@@ -68,7 +70,7 @@ func (g *Gatherer) ask(now mono.Time, s *server) {
 			if err != nil || len(addrs) == 0 {
 				s.why = fmt.Errorf("the name %s was not resolved: %w", name, err)
 			} else {
-				s.addrs = addrs[:min(len(addrs), maxServerAddrs)]
+				s.addrs, s.nextAt = addrs[:min(len(addrs), maxServerAddrs)], now.Add(nextAddress)
 				g.askAll(now, s)
 			}
 			g.settleServer(now, s)
@@ -76,8 +78,12 @@ func (g *Gatherer) ask(now mono.Time, s *server) {
 	})
 }
 
-// maxServerAddrs is how many addresses of a server's name are used.
-const maxServerAddrs = 4
+const (
+	// maxServerAddrs is how many addresses of a server's name are used.
+	maxServerAddrs = 4
+	// nextAddress is how long a server's address has to answer before the next of its family is tried too.
+	nextAddress = time.Second
+)
 
 // askAll asks a server whose addresses are known.
 func (g *Gatherer) askAll(now mono.Time, s *server) {
@@ -101,19 +107,64 @@ func (g *Gatherer) askFrom(now mono.Time, s *server, b *base) {
 	if s.deadline == mono.Never {
 		s.deadline = now.Add(serverPatience)
 	}
-	// One address of each family: those of a name are one server, and the first is the one to use.
-	i := slices.IndexFunc(s.addrs, func(a netip.Addr) bool { return a.Is4() == b.IP.Is4() })
-	if i < 0 || b.IP.IsLinkLocalUnicast() && b.IP.Is6() || b.IP.IsLoopback() && !s.addrs[i].IsLoopback() {
+	ip, ok := s.address(b.IP.Is4())
+	if !ok || b.IP.IsLinkLocalUnicast() && b.IP.Is6() || b.IP.IsLoopback() && !ip.IsLoopback() {
 		return
 	}
-	remote := netip.AddrPortFrom(s.addrs[i], s.URI.Port)
-	if s.URI.TURN() {
-		if !g.hasRelay(s, b) && g.ranks(b) < relayBases {
-			g.allocate(now, s, relaySource{base: b, remote: remote})
+	remote := netip.AddrPortFrom(ip, s.URI.Port)
+	if !s.URI.TURN() {
+		g.bind(now, s, b, remote)
+	} else if g.ranks(b) < relayBases && !slices.ContainsFunc(g.relays, func(r *relay) bool {
+		return r != nil && r.server == s && !r.retiring && r.base == b && (r.ready || r.path.Remote == remote)
+	}) {
+		g.allocate(now, s, relaySource{base: b, remote: remote})
+	}
+}
+
+// address returns the address to ask: those of a name are one server, so the first of a family will do, and the next only if
+// that does not answer.
+func (s *server) address(is4 bool) (netip.Addr, bool) {
+	n := 0
+	for _, a := range s.addrs {
+		if a.Is4() == is4 {
+			if n == s.tried {
+				return a, true
+			}
+			n++
 		}
+	}
+	return netip.Addr{}, false
+}
+
+// askNext asks the next address of a server that has not answered.
+func (g *Gatherer) askNext(now mono.Time, s *server) {
+	s.nextAt = mono.Never
+	answered := slices.ContainsFunc(g.relays, func(r *relay) bool { return r != nil && r.server == s && r.ready }) ||
+		slices.ContainsFunc(g.bindings, func(b *binding) bool { return b.server == s && !b.waiting() })
+	if s.attempts == 0 || answered || !s.datagrams() || s.tried+1 >= len(s.addrs) {
 		return
 	}
-	g.bind(now, s, b, remote)
+	s.tried++
+	s.nextAt = now.Add(nextAddress)
+	for _, b := range g.bases {
+		g.askFrom(now, s, b)
+	}
+}
+
+// askWhatCame asks the servers from bases that are new, and those that could not be asked before.
+func (g *Gatherer) askWhatCame(now mono.Time, added []*base) {
+	for _, s := range g.servers {
+		if len(added) > 0 && !s.busy() {
+			g.ask(now, s)
+			continue
+		}
+		for _, b := range added {
+			g.askFrom(now, s, b)
+		}
+	}
+	if slices.ContainsFunc(g.servers, (*server).busy) {
+		g.complete = false
+	}
 }
 
 // relayBases is from how many addresses of a family relays are asked for: a machine has an address for each of its
@@ -175,7 +226,7 @@ func (g *Gatherer) settleServer(now mono.Time, s *server) {
 	if s.busy() || g.closed || s.deadline == mono.Never {
 		return
 	}
-	s.deadline = mono.Never
+	s.deadline, s.nextAt = mono.Never, mono.Never
 	if s.backoff > 0 && s.retryAt == mono.Never && !g.hasRelay(s, nil) {
 		s.lost(now)
 	}
@@ -184,6 +235,9 @@ func (g *Gatherer) settleServer(now mono.Time, s *server) {
 	}
 	if s.why == nil {
 		s.why = errNoAddress
+		if s.URI.Scheme == "stuns" {
+			s.why = errStreamOnly
+		}
 	}
 	// "the value 701 ... once per server URL" (RTCPeerConnectionIceErrorEvent.errorCode)
 	s.told = true
@@ -192,6 +246,9 @@ func (g *Gatherer) settleServer(now mono.Time, s *server) {
 
 // serverTimeout ends what takes too long and asks again a server that was lost.
 func (g *Gatherer) serverTimeout(now mono.Time, s *server) {
+	if now >= s.nextAt {
+		g.askNext(now, s)
+	}
 	if now >= s.deadline {
 		for _, b := range slices.Clone(g.bindings) {
 			if b.server == s && b.waiting() {
@@ -229,7 +286,7 @@ func (s *server) lost(now mono.Time) {
 
 // retire begins the last minutes of a server that is not configured any more.
 func (s *server) retire(now mono.Time) {
-	s.deadline, s.retryAt = mono.Min(s.deadline, now.Add(retiredLife)), mono.Never
+	s.deadline, s.retryAt, s.nextAt = mono.Min(s.deadline, now.Add(retiredLife)), mono.Never, mono.Never
 }
 
 // retiredTimeout gives back what a retired server has, and reports whether it can be forgotten.

@@ -28,12 +28,13 @@ type listener struct {
 	open int // connections
 }
 
-// tellTCP tells the TCP candidates of a base.
-func (g *Gatherer) tellTCP(_ mono.Time, b *base) {
-	c := Candidate{Candidate: ice.Candidate{Type: ice.Host, Name: b.name, Preference: b.preference()}}
+// tellTCP tells the TCP candidates of a base, at the address of its host candidate.
+func (g *Gatherer) tellTCP(_ mono.Time, b *base, host *ice.Candidate) {
+	c := Candidate{Candidate: *host}
 	if g.cfg.TCP {
 		// "the port ... MUST be set to 9" (RFC 6544 section 4.5)
-		c.Transport, c.Address, c.Base = ice.TCPActive, netip.AddrPortFrom(b.IP.WithZone(""), 9), netip.AddrPortFrom(b.IP, 9)
+		c.Transport, c.Address, c.Base = ice.TCPActive, netip.AddrPortFrom(host.Address.Addr(), 9), netip.AddrPortFrom(b.IP, 9)
+		c.Socket = 0
 		g.tell(c)
 	}
 	if !g.cfg.PassiveTCP || len(g.listeners) == maxListeners {
@@ -43,9 +44,9 @@ func (g *Gatherer) tellTCP(_ mono.Time, b *base) {
 	if err != nil {
 		return // without a port that can be bound there is no such candidate
 	}
-	local := addrPort(l.Addr())
+	port := addrPort(l.Addr()).Port()
 	c.Transport, c.Socket = ice.TCPPassive, l.name
-	c.Address, c.Base = netip.AddrPortFrom(b.IP.WithZone(""), local.Port()), netip.AddrPortFrom(b.IP, local.Port())
+	c.Address, c.Base = netip.AddrPortFrom(host.Address.Addr(), port), netip.AddrPortFrom(b.IP, port)
 	g.tell(c)
 }
 
