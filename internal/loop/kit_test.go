@@ -73,27 +73,7 @@ type simNetwork struct{ host *simnet.Host }
 func (n simNetwork) Now() mono.Time { return n.host.Network().Now() }
 
 func (n simNetwork) Open(_ pkt.Socket, cfg udp.Config, arrive func(*pkt.Datagram)) (NetworkSocket, error) {
-	s, err := n.host.Bind(cfg.Local, func(_ mono.Time, d *pkt.Datagram) { arrive(d) })
-	if err != nil {
-		return nil, err
-	}
-	return simSocket{s}, nil
-}
-
-type simSocket struct{ *simnet.Socket }
-
-func (s simSocket) LocalAddr() netip.AddrPort { return s.Local() }
-
-func (s simSocket) Send(ts []*pkt.Transmit, c *udp.Counters) {
-	for _, t := range ts {
-		s.Transmit(*t)
-		c.Sent += uint64(t.Segments())
-	}
-}
-
-func (s simSocket) Close() error {
-	s.Socket.Close()
-	return nil
+	return n.host.OpenEndpoint(cfg, arrive)
 }
 
 // start starts a loop that is closed when the test ends.

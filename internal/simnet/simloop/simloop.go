@@ -47,38 +47,26 @@ func (h *Host) Now() mono.Time { return h.Network().Now() }
 
 // Open binds a socket.
 func (h *Host) Open(_ pkt.Socket, cfg udp.Config, arrive func(*pkt.Datagram)) (loop.NetworkSocket, error) {
-	s, err := h.Bind(cfg.Local, func(_ mono.Time, d *pkt.Datagram) {
+	e, err := h.OpenEndpoint(cfg, func(d *pkt.Datagram) {
 		if !h.isGone(d.Local.Addr()) {
 			arrive(d)
 		}
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &socket{s, h}, nil
+	return endpoint{e, h}, err
 }
 
-type socket struct {
-	*simnet.Socket
+// endpoint is silent while its address is lost.
+type endpoint struct {
+	simnet.Endpoint
 	host *Host
 }
 
-func (s *socket) LocalAddr() netip.AddrPort { return s.Local() }
-
-func (s *socket) Send(ts []*pkt.Transmit, c *udp.Counters) {
-	if s.host.isGone(s.Local().Addr()) {
+func (e endpoint) Send(ts []*pkt.Transmit, c *udp.Counters) {
+	if e.host.isGone(e.Local().Addr()) {
 		c.SendError += uint64(len(ts))
 		return
 	}
-	for _, t := range ts {
-		s.Transmit(*t)
-		c.Sent += uint64(t.Segments())
-	}
-}
-
-func (s *socket) Close() error {
-	s.Socket.Close()
-	return nil
+	e.Endpoint.Send(ts, c)
 }
 
 // SetKind says what interface an address belongs to; otherwise it is wired.
