@@ -13,7 +13,7 @@ import (
 )
 
 // How a server is asked for a reflexive address: a call waits for the answer, so the first repetition is early, and a
-// server that has not answered five requests in four seconds is not there.
+// server that has not answered four requests in three seconds is not there.
 const (
 	bindingRTO     = 200 * time.Millisecond
 	bindingTries   = 4

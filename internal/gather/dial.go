@@ -68,7 +68,7 @@ func (g *Gatherer) connect(now mono.Time, s *server) { g.connectTo(now, s, relay
 
 // connectTo is connect, to one address if from names it.
 func (g *Gatherer) connectTo(_ mono.Time, s *server, from relaySource) {
-	d := dialer{host: g.cfg.Host, port: s.URI.Port, name: s.URI.Host, target: net.JoinHostPort(s.URI.Host, strconv.Itoa(int(s.URI.Port)))}
+	d := dialer{host: g.cfg.Host, port: s.URI.Port, name: s.URI.Host, target: s.target()}
 	if from.remote.IsValid() {
 		d.remotes, d.port, d.target = []netip.Addr{from.remote.Addr()}, from.remote.Port(), from.remote.String()
 	} else {

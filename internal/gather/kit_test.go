@@ -303,12 +303,18 @@ func (s *scene) serve(cfg turn.Config) {
 	}
 }
 
+// environment is a proxy that the environment names.
+const environment = "environment"
+
 // owner starts gathering on a host.
 func (s *scene) owner(h *simloop.Host, cfg gather.Config) *owner {
 	s.t.Helper()
 	cfg.Host, cfg.Entropy = h, seeded(byte(2+len(s.owners)))
-	if cfg.Proxy == "" {
+	switch cfg.Proxy {
+	case "":
 		cfg.Proxy = "none"
+	case environment:
+		cfg.Proxy = ""
 	}
 	if cfg.TLS == nil {
 		cfg.TLS = s.roots

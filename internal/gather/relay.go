@@ -270,7 +270,7 @@ func (g *Gatherer) relayReady(now mono.Time, r *relay, e *turn.Ready) {
 		}
 		c := Candidate{Candidate: ice.Candidate{
 			Type: ice.Relayed, Address: relayed, Base: relayed, Related: e.Mapped, Socket: r.name,
-			Server: r.path.Remote, RelayProtocol: r.protocol,
+			Server: r.serverAddr(), RelayProtocol: r.protocol,
 		}, URL: r.server.url()}
 		if r.base != nil {
 			c.Preference = r.base.preference()
@@ -285,6 +285,15 @@ func (g *Gatherer) relayReady(now mono.Time, r *relay, e *turn.Ready) {
 		g.askFor6(now, r)
 	}
 	g.ended(now, r.server, r.path.Local, nil)
+}
+
+// serverAddr returns the server's address, which a proxy may stand before.
+func (r *relay) serverAddr() netip.AddrPort {
+	s := r.server
+	if r.hops == 0 && len(s.addrs) > 0 && !slices.Contains(s.addrs, r.path.Remote.Addr()) {
+		return netip.AddrPortFrom(s.addrs[0], s.URI.Port)
+	}
+	return r.path.Remote
 }
 
 // askFor6 asks a server that knows one family an allocation for another one: it needs another 5-tuple.

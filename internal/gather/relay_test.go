@@ -1,13 +1,17 @@
 package gather_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/parley-rtc/parley/internal/gather"
 	"github.com/parley-rtc/parley/internal/simnet"
+	"github.com/parley-rtc/parley/internal/simnet/simloop"
 	"github.com/parley-rtc/parley/protocol/ice"
 	"github.com/parley-rtc/parley/protocol/mono"
 )
@@ -58,16 +62,19 @@ func TestRelayThroughWalls(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		out    func(*simnet.Packet) bool
-		proxy  bool
+		proxy  string
 		want   []string
 		within time.Duration
 		failed int
 	}{
-		{"no udp", simnet.NoUDP, false, []string{"host", "relay/tcp", "relay/tls"}, 200 * time.Millisecond, 2},
-		{"only https", simnet.OnlyTCPPorts(443), false, []string{"host", "relay/tls"}, 200 * time.Millisecond, 3},
-		{"only a proxy", simnet.OnlyTCPPorts(3128), true, []string{"host", "relay/tls"}, 1200 * time.Millisecond, 3},
+		{"no udp", simnet.NoUDP, "", []string{"host", "relay/tcp", "relay/tls"}, 200 * time.Millisecond, 2},
+		{"no udp, and a proxy that is not needed", simnet.NoUDP, environment, []string{"host", "relay/tcp", "relay/tls"}, 200 * time.Millisecond, 2},
+		{"only https", simnet.OnlyTCPPorts(443), "", []string{"host", "relay/tls"}, 200 * time.Millisecond, 3},
+		{"only a proxy", simnet.OnlyTCPPorts(3128), "http://eve:s3cret@proxy.test:3128", []string{"host", "relay/tls"}, 1200 * time.Millisecond, 3},
+		{"only a proxy, as the environment says", simnet.OnlyTCPPorts(3128), environment, []string{"host", "relay/tls"}, 1200 * time.Millisecond, 3},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Setenv("HTTPS_PROXY", "http://eve:s3cret@proxy.test:3128")
 			inScene(t, func(s *scene) {
 				proxy := &simnet.Proxy{
 					Allow:     func(target string) bool { return strings.HasSuffix(target, ":443") },
@@ -78,10 +85,7 @@ func TestRelayThroughWalls(t *testing.T) {
 				}
 				s.close = append(s.close, func() { proxy.Close() })
 				s.net.Name("proxy.test", "9.9.9.9")
-				cfg := gather.Config{Servers: servers(t, all...)}
-				if c.proxy {
-					cfg.Proxy = "http://eve:s3cret@proxy.test:3128"
-				}
+				cfg := gather.Config{Servers: servers(t, all...), Proxy: c.proxy}
 				o := s.owner(s.at(s.net.Internet().Firewall("office", near, c.out), "ada", "5.9.0.7"), cfg)
 				p := s.owner(s.at(s.net.Internet(), "peer", "8.8.4.4"), gather.Config{})
 				time.Sleep(30 * time.Second)
@@ -101,6 +105,9 @@ func TestRelayThroughWalls(t *testing.T) {
 					o.talk(got[0], p)
 				} else {
 					t.Error("no relay")
+				}
+				if needed := strings.HasPrefix(c.name, "only a proxy"); (proxy.Tunnels() > 0) != needed {
+					t.Errorf("%d tunnels through the proxy", proxy.Tunnels())
 				}
 				errs, _ := seen[gather.ServerError](o)
 				if len(errs) != c.failed {
@@ -128,4 +135,39 @@ func TestRelayThroughWalls(t *testing.T) {
 			})
 		})
 	}
+}
+
+// nameless is a host whose network resolves the proxy's name and no other.
+type nameless struct{ *simloop.Host }
+
+func (h nameless) Lookup(ctx context.Context, name string) ([]netip.Addr, error) {
+	if name == "proxy.test" {
+		return h.Host.Lookup(ctx, name)
+	}
+	return nil, errors.New("no such name")
+}
+
+// Where only the proxy resolves names, the server's goes to it as it is (RFC 9110 section 9.3.6).
+func TestProxyResolvesNames(t *testing.T) {
+	inScene(t, func(s *scene) {
+		proxy := &simnet.Proxy{}
+		if err := proxy.Serve(s.net.Internet().Host("proxy", near, "9.9.9.9"), ap("9.9.9.9:3128")); err != nil {
+			t.Fatal(err)
+		}
+		s.close = append(s.close, func() { proxy.Close() })
+		s.net.Name("proxy.test", "9.9.9.9")
+		h := s.at(s.net.Internet().Firewall("office", near, simnet.OnlyTCPPorts(3128)), "ada", "5.9.0.7")
+		o := newOwner(t, h.Poller(), gather.Config{
+			Host: nameless{h}, Entropy: seeded(2), TLS: s.roots, Servers: servers(t, "turns:turn.test:443", "turn:turn.test"),
+			Proxy: "http://proxy.test:3128",
+		}).start()
+		s.owners = append(s.owners, o)
+		time.Sleep(20 * time.Second)
+		if len(o.relays()) != 2 || o.relays()[0].RelayProtocol != ice.RelayTLS {
+			t.Errorf("candidates: %q", o.candidates())
+		}
+		if e, _ := seen[gather.ServerError](o); len(e) != 1 || e[0].URL != "turn:turn.test" {
+			t.Errorf("errors: %+v", e)
+		}
+	})
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/parley-rtc/parley/protocol/mono"
@@ -40,6 +42,9 @@ type server struct {
 
 func (s *server) url() string { return s.URI.String() }
 
+// target is the server's host and port.
+func (s *server) target() string { return net.JoinHostPort(s.URI.Host, strconv.Itoa(int(s.URI.Port))) }
+
 func (s *server) busy() bool { return s.resolves || s.attempts > 0 }
 
 // datagrams reports whether the server is spoken to from the sockets of bases.
@@ -67,7 +72,9 @@ func (g *Gatherer) ask(now mono.Time, s *server) {
 		addrs, err := host.Lookup(ctx, name)
 		return func(now mono.Time) {
 			s.resolves = false
-			if err != nil || len(addrs) == 0 {
+			if err != nil && g.proxyFor(s.target()) != nil && s.URI.TURN() && !s.datagrams() {
+				g.connect(now, s) // behind a proxy names may be the proxy's to resolve
+			} else if err != nil || len(addrs) == 0 {
 				s.why = fmt.Errorf("the name %s was not resolved: %w", name, err)
 			} else {
 				s.addrs, s.nextAt = addrs[:min(len(addrs), maxServerAddrs)], now.Add(nextAddress)
