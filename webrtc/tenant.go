@@ -65,15 +65,15 @@ func (t *tenant) AppendTransmit(now mono.Time, b *pkt.Batch) (more bool) {
 	if !pc.out.empty() {
 		pc.flush(now)
 	}
-	for _, x := range pc.transports {
+	if pc.relays {
+		more = pc.transmitRelayed(now, b)
+	} else {
+		more = pc.peer.AppendTransmit(now, b)
+	}
+	for _, x := range pc.transports { // after the peer, whose data may need a permission
 		if g := x.ice.gatherer; g != nil {
 			more = g.AppendTransmit(now, b) || more
 		}
-	}
-	if pc.relays {
-		more = pc.transmitRelayed(now, b) || more
-	} else {
-		more = pc.peer.AppendTransmit(now, b) || more
 	}
 	if p := pc.network.port; p != nil {
 		p.note(pc, b.Transmits()[before:])
