@@ -363,3 +363,50 @@ func TestPolicyOpens(t *testing.T) {
 		wantCandidates(t, o, "host udp 192.168.1.2:49152", "srflx udp 5.9.0.1:49152 from 192.168.1.2:49152", "relay/tcp 198.41.0.9", "relay/tcp 2620:fe::9")
 	})
 }
+
+// Servers that are taken away while they are asked leave nothing behind, and what is told of them is not told any more.
+func TestServersTakenAway(t *testing.T) {
+	inScene(t, func(s *scene) {
+		o := s.owner(s.at(s.net.Internet(), "ada", "5.9.0.7"), gather.Config{
+			Servers: servers(t, "turn:198.41.0.4:9", "stun:198.41.0.4:9", "turn:198.41.0.77?transport=tcp", "turn:turn.test", "turn:turn.test?transport=tcp"),
+		})
+		time.Sleep(time.Second)
+		if len(o.relays()) != 4 {
+			t.Errorf("candidates: %q", o.candidates())
+		}
+		o.do(func(now mono.Time) {
+			if err := o.SetServers(nil); err != nil {
+				t.Error(err)
+			}
+			o.events = nil
+			o.Restart(now)
+		})
+		if done, _ := seen[gather.Complete](o); len(done) != 1 {
+			t.Errorf("complete %d times", len(done))
+		}
+		var kept turn.Counters
+		time.Sleep(20 * time.Second) // the former pair may run through one
+		_ = s.server.Do(func(_ mono.Time, e *turn.Server) { kept = e.Counters() })
+		if kept.Allocations != 2 {
+			t.Errorf("%d allocations after 20 s", kept.Allocations)
+		}
+		time.Sleep(40 * time.Second)
+		wantCandidates(t, o, "host udp 5.9.0.7:49152")
+		if e, _ := seen[gather.ServerError](o); len(e) != 0 {
+			t.Errorf("errors: %+v", e)
+		}
+		o.do(func(mono.Time) {
+			if at := o.NextTimeout(); at != mono.Never {
+				t.Errorf("something is due at %v", at)
+			}
+		})
+		var n turn.Counters
+		_ = s.server.Do(func(_ mono.Time, e *turn.Server) { n = e.Counters() })
+		if n.Allocations != 0 {
+			t.Errorf("%d allocations are left", n.Allocations)
+		}
+		if c := o.loop.Counters(); c.Sockets != 1 {
+			t.Errorf("%d sockets are open", c.Sockets)
+		}
+	})
+}

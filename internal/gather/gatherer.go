@@ -175,7 +175,7 @@ func (g *Gatherer) takeServers() {
 			g.servers = slices.Delete(g.servers, i, i+1)
 			continue
 		}
-		servers = append(servers, &server{Server: c, deadline: mono.Never, retryAt: mono.Never, nextAt: mono.Never})
+		servers = append(servers, &server{Server: c, deadline: mono.Never, retryAt: mono.Never, nextAt: mono.Never, retireAt: mono.Never})
 	}
 	g.retired = append(g.retired, g.servers...)
 	g.servers, g.next = servers, nil
@@ -353,7 +353,7 @@ func (g *Gatherer) NextTimeout() mono.Time {
 		next = mono.Min(next, mono.Min(s.nextAt, mono.Min(s.deadline, s.retryAt)))
 	}
 	for _, s := range g.retired {
-		next = mono.Min(next, s.deadline)
+		next = mono.Min(next, s.retireAt)
 	}
 	return next
 }

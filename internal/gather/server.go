@@ -35,8 +35,9 @@ type server struct {
 	answered bool      // gave a candidate, or an error with a code, in this generation
 	why      error
 	told     bool      // 701, in this generation
-	deadline mono.Time // of what is under way; of a retired server: of all
+	deadline mono.Time // of what is under way
 	retryAt  mono.Time
+	retireAt mono.Time // when a server that is not configured any more is let go
 	backoff  time.Duration
 }
 
@@ -291,14 +292,15 @@ func (s *server) lost(now mono.Time) {
 	s.retryAt = now.Add(s.backoff)
 }
 
-// retire begins the last minutes of a server that is not configured any more.
+// retire begins the last half minute of a server that is not configured any more.
 func (s *server) retire(now mono.Time) {
-	s.deadline, s.retryAt, s.nextAt = mono.Min(s.deadline, now.Add(retiredLife)), mono.Never, mono.Never
+	s.deadline, s.retryAt, s.nextAt = mono.Never, mono.Never, mono.Never
+	s.retireAt = mono.Min(s.retireAt, now.Add(retiredLife))
 }
 
 // retiredTimeout gives back what a retired server has, and reports whether it can be forgotten.
 func (g *Gatherer) retiredTimeout(now mono.Time, s *server) bool {
-	if now < s.deadline {
+	if now < s.retireAt {
 		return false
 	}
 	for _, b := range slices.Clone(g.bindings) {
