@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/parley-rtc/parley/internal/gather"
@@ -249,4 +250,82 @@ func TestCloseReleases(t *testing.T) {
 		}
 		o.loop.Close()
 	})
+}
+
+// RFC 8656 section 7.2 knows ADDITIONAL-ADDRESS-FAMILY, RFC 6156 did not: a server that passes over it gives one family an
+// allocation, and the other is asked for from another port. One that has no other says 440 (section 7.4), which is no error
+// to be told: there is a relay.
+func TestServerOfOneFamilyAnAllocation(t *testing.T) {
+	for name, hasIPv6 := range map[string]bool{"two families": true, "one family": false} {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				hasher := stun.NewHasher()
+				key := hasher.AppendLongTermKey(nil, stun.MD5, []byte("alice"), []byte("old"), []byte("wonderland"))
+				asked := map[netip.AddrPort]int{}
+				var socket *simnet.Socket
+				socket, err := s.net.Internet().Host("old", near, "5.5.5.1").Bind(ap("5.5.5.1:3478"), func(_ mono.Time, d *pkt.Datagram) {
+					m, err := stun.Parse(d.Payload)
+					if err != nil || m.Class() != stun.Request {
+						return
+					}
+					fail := func(code stun.Code) stun.Builder {
+						b := stun.Respond(nil, stun.Error, &m)
+						b.Error(code, "")
+						b.Text(stun.AttrRealm, "old")
+						b.Text(stun.AttrNonce, "nonce")
+						return b
+					}
+					b := stun.Respond(nil, stun.Success, &m)
+					signed, _ := m.HasIntegrity()
+					family, one := m.Uint32(stun.AttrRequestedAddressFamily)
+					switch {
+					case !signed || !hasher.Verify(&m, key):
+						b = fail(stun.CodeUnauthenticated)
+					case m.Method() == stun.Allocate && one && family>>24 == stun.FamilyIPv6 && !hasIPv6:
+						b = fail(stun.CodeAddressFamilyNotSupported)
+						b.Integrity(hasher, key)
+					case m.Method() == stun.Allocate:
+						asked[d.Remote]++
+						relayed := netip.AddrPortFrom(netip.MustParseAddr(relay4), 50000)
+						if one {
+							relayed = netip.AddrPortFrom(netip.MustParseAddr(relay6), 50000)
+						}
+						b.XORAddress(stun.AttrXORRelayedAddress, relayed)
+						b.XORAddress(stun.AttrXORMappedAddress, d.Remote)
+						b.Uint32(stun.AttrLifetime, 600)
+						b.Integrity(hasher, key)
+					default:
+						b.Uint32(stun.AttrLifetime, 0)
+						b.Integrity(hasher, key)
+					}
+					raw, _ := b.Message()
+					socket.Send(d.Remote, raw)
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				o := s.owner(s.at(s.net.Internet().NAT("home", near, home, "5.9.0.1"), "ada", "192.168.1.2"), gather.Config{Servers: servers(t, "turn:5.5.5.1")})
+				time.Sleep(time.Second)
+				want := []string{"host udp 192.168.1.2:49152", "srflx udp 5.9.0.1:49152 from 192.168.1.2:49152", "relay/udp 198.41.0.9 from 5.9.0.1:49152"}
+				if hasIPv6 {
+					want = append(want, "relay/udp 2620:fe::9")
+				}
+				wantCandidates(t, o, want...)
+				if e, _ := seen[gather.ServerError](o); len(e) != 0 {
+					t.Errorf("errors: %+v", e)
+				}
+				if done, _ := seen[gather.Complete](o); len(done) != 1 {
+					t.Errorf("complete %d times", len(done))
+				}
+				synctest.Wait()
+				if len(asked) != len(want)-2 {
+					t.Errorf("allocations for %v", asked)
+				}
+				wantSockets := len(want) - 2 // that of the base, and one for the second allocation
+				if c := o.loop.Counters(); c.Sockets != wantSockets {
+					t.Errorf("%d sockets are open, want %d", c.Sockets, wantSockets)
+				}
+			})
+		})
+	}
 }
