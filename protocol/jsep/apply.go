@@ -228,6 +228,7 @@ func (s *Session) applyLocalOffer() {
 		}
 		sec := &s.sections[i]
 		if x.fresh {
+			s.nextMID = max(s.nextMID, x.nextMID)
 			if old := sec.transceiver; old != nil && old.index == i {
 				old.mid, old.index = "", -1
 			}
@@ -359,7 +360,7 @@ func (s *Session) receive(sec *section, i int, m *sdp.Media, rejected bool, c *C
 		}
 		sec.transceiver.index, sec.transceiver.mid = i, sec.mid
 		if sec.mid == "" { // RFC 8829 section 5.10: the peer knows no mids
-			sec.transceiver.mid = s.mid()
+			sec.transceiver.mid, s.nextMID = s.mid(s.nextMID)
 		}
 	}
 	t := sec.transceiver

@@ -2,6 +2,7 @@ package jsep
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/parley-rtc/parley/protocol/sdp"
@@ -225,6 +226,9 @@ func setDefault(m *sdp.Media, c sdp.Candidate) {
 		if l.Type == 'c' {
 			m.Lines[i].Value = sdp.Connection{NetType: "IN", AddrType: family, Address: addr.WithZone("").String()}.String()
 			m.Port = int(c.Port)
+			if m.Has("rtcp") { // multiplexed: the same
+				m.Set("rtcp", strconv.Itoa(m.Port)+" "+m.Lines[i].Value)
+			}
 			return
 		}
 	}

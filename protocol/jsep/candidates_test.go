@@ -156,6 +156,9 @@ func TestLocalCandidates(t *testing.T) {
 		if got := fmt.Sprint(d.Media[0].Port, " ", c); got != destination {
 			t.Errorf("after %s the destination is %s, want %s", text, got, destination)
 		}
+		if v, _ := d.Media[0].Attr("rtcp"); v != destination {
+			t.Errorf("after %s that of RTCP, which is multiplexed, is %s", text, v)
+		}
 	}
 	gathered("candidate:1 1 udp 9 1f47.local 4000 typ host", "9 IN IP4 0.0.0.0")
 	gathered("candidate:1 1 udp 9 192.0.2.1 4000 typ host", "4000 IN IP4 192.0.2.1")

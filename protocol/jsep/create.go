@@ -14,6 +14,7 @@ type slot struct {
 	mid, kind   string
 	transceiver *Transceiver
 	fresh       bool // new, or recycled
+	nextMID     int  // of a fresh one: the number after its mid, which no other will have once this is applied
 	rejected    bool
 	own         bool       // carries the attributes of a transport
 	bundleOnly  bool       // offers only
@@ -51,6 +52,7 @@ func (s *Session) CreateOffer(o OfferOptions) (Description, error) {
 		d.Media = append(d.Media, m)
 	}
 	s.finish(d, group, slots)
+	lipSync(d, slots, func(string) bool { return true })
 	if s.entropy != nil {
 		return Description{}, s.entropy
 	}
@@ -67,8 +69,11 @@ func (s *Session) offerSlots(restart bool) []slot {
 			slots[i].rejected = true
 		}
 	}
+	next := s.nextMID
 	place := func(x slot) {
-		x.fresh, x.mid = true, s.mid()
+		x.fresh = true
+		x.mid, next = s.mid(next)
+		x.nextMID = next
 		// RFC 8829 section 5.2.2: a section with a zero port in a current description is recycled.
 		for i, old := range s.sections {
 			if slots[i].rejected && !slots[i].fresh && old.rejected && old.negotiated {
@@ -197,6 +202,27 @@ func (s *Session) finish(d *sdp.Description, group sdp.Group, slots []slot) {
 	d.Add("msid-semantic", " WMS *")
 }
 
+// lipSync adds a group for each stream that more than one section sends (RFC 5888 section 7), of those that may be in it.
+func lipSync(d *sdp.Description, slots []slot, may func(mid string) bool) {
+	var order []string
+	by := map[string][]string{}
+	for _, x := range slots {
+		if t := x.transceiver; t != nil && !x.rejected && t.direction.Sends() && may(x.mid) {
+			for _, stream := range t.streams {
+				if by[stream] == nil {
+					order = append(order, stream)
+				}
+				by[stream] = append(by[stream], x.mid)
+			}
+		}
+	}
+	for _, stream := range order {
+		if len(by[stream]) > 1 {
+			d.Add("group", sdp.Group{Semantics: "LS", MIDs: by[stream]}.String())
+		}
+	}
+}
+
 // write writes one section; offered is the section that it answers, nil in an offer.
 func (s *Session) write(x *slot, index int, offered *sdp.Media) *sdp.Media {
 	m := &sdp.Media{Kind: x.kind, Port: 9, Proto: "UDP/TLS/RTP/SAVPF"}
@@ -234,7 +260,11 @@ func (s *Session) write(x *slot, index int, offered *sdp.Media) *sdp.Media {
 		s.writeData(m, offered)
 		return m
 	}
-	m.Add("rtcp-mux", "")
+	m.Add("rtcp-mux", "") // also in bundled sections: Chromium wants it in each
+	if offered == nil && x.own {
+		m.Add("rtcp-mux-only", "")
+		m.Add("rtcp", "9 IN IP4 0.0.0.0")
+	}
 	if offered == nil || offered.Has("rtcp-rsize") {
 		m.Add("rtcp-rsize", "")
 	}
@@ -371,6 +401,12 @@ func (s *Session) CreateAnswer() (Description, error) {
 		d.Media = append(d.Media, s.write(&slots[i], i, offer.Media[i]))
 	}
 	s.finish(d, group, slots)
+	groups, _ := offer.Groups()
+	for _, g := range groups { // RFC 8829 section 5.3.1
+		if g.Semantics == "LS" {
+			lipSync(d, slots, func(mid string) bool { return slices.Contains(g.MIDs, mid) })
+		}
+	}
 	if s.entropy != nil {
 		return Description{}, s.entropy
 	}

@@ -405,12 +405,12 @@ func (s *Session) differs(t *Transceiver) bool {
 	return was != sdp.DirectionOf(remote.Sends() && t.direction.Sends(), remote.Receives() && t.direction.Receives())
 }
 
-func (s *Session) mid() string {
-	for {
-		mid := strconv.Itoa(s.nextMID)
-		s.nextMID++
+// mid returns the first number from n on that is no section's mid, and the number after it.
+func (s *Session) mid(n int) (mid string, next int) {
+	for ; ; n++ {
+		mid := strconv.Itoa(n)
 		if !slices.ContainsFunc(s.sections, func(x section) bool { return x.mid == mid }) {
-			return mid
+			return mid, n + 1
 		}
 	}
 }

@@ -265,30 +265,98 @@ func TestMedia(t *testing.T) {
 	}
 }
 
-func FuzzSetRemote(f *testing.F) {
-	for _, name := range captured(f, "*.sdp") {
-		f.Add(read(f, name), true)
+// distort changes a description line by line, so that most of what comes of it can be read: three bytes say what and where.
+func distort(text string, edits []byte) string {
+	lines := strings.Split(strings.TrimSuffix(text, "\r\n"), "\r\n")
+	for ; len(edits) >= 3 && len(lines) < 2000; edits = edits[3:] {
+		i, j := int(edits[1])*len(lines)/256, int(edits[2])*len(lines)/256
+		switch edits[0] % 8 {
+		case 0:
+			lines = slices.Delete(lines, i, i+1)
+		case 1:
+			lines = slices.Insert(lines, j, lines[i])
+		case 2:
+			lines[i], lines[j] = lines[j], lines[i]
+		case 3: // the value of another
+			name, _, _ := strings.Cut(lines[i], ":")
+			_, value, _ := strings.Cut(lines[j], ":")
+			lines[i] = name + ":" + value
+		case 4: // a digit
+			if at := strings.IndexAny(lines[i], "0123456789"); at >= 0 {
+				lines[i] = lines[i][:at] + string('0'+edits[2]%10) + lines[i][at+1:]
+			}
+		case 5: // a word
+			if words := strings.Fields(lines[i]); len(words) > 1 {
+				at := 1 + int(edits[2])%(len(words)-1)
+				lines[i] = strings.Join(slices.Delete(words, at, at+1), " ")
+			}
+		case 6: // rejected, or not
+			if head, rest, ok := strings.Cut(lines[i], " 9 "); ok && strings.HasPrefix(head, "m=") {
+				lines[i] = head + " 0 " + rest
+			}
+		case 7: // known to be meant for this
+			extra := []string{"a=bundle-only", "a=inactive", "a=rtcp-mux", "a=ice-lite", "a=setup:active", "a=mid:0", "a=sctp-port:5000", "a=simulcast:recv q;h", "a=rid:q recv", "a=group:BUNDLE 0 1"}
+			lines = slices.Insert(lines, i, extra[int(edits[2])%len(extra)])
+		}
+		if len(lines) == 0 {
+			return ""
+		}
 	}
-	f.Fuzz(func(t *testing.T, text string, offer bool) {
-		s := session(t, 4)
-		if !offer {
+	return strings.Join(lines, "\r\n") + "\r\n"
+}
+
+// FuzzSetRemote applies text as an offer or an answer to a session that is fresh, that has offered, or that has negotiated. What
+// is refused changes nothing; what is taken is answered, and ours can be read and offered again.
+func FuzzSetRemote(f *testing.F) {
+	for i, name := range captured(f, "*.sdp") {
+		f.Add(read(f, name), byte(i), []byte{})
+		f.Add(read(f, name), byte(3*i), []byte{byte(i), byte(7 * i), byte(3 * i), byte(i / 2), byte(40 + 3*i), byte(11 * i)})
+	}
+	f.Fuzz(func(t *testing.T, text string, how byte, edits []byte) {
+		text = distort(text, edits)
+		s, kind := session(t, 4), Offer
+		ok := must(t)
+		if how&1 != 0 { // with sections of its own
+			add(t, s, "audio", TransceiverInit{AddTrack: true})
+			add(t, s, "video", TransceiverInit{RIDs: []string{"q", "h", "f"}})
 			s.AddData()
-			must(t)(s.SetLocal(Description{}))
 		}
-		before := s.SignalingState()
-		kind := map[bool]Type{true: Offer, false: Answer}[offer]
+		switch how >> 1 & 3 {
+		case 1:
+			ok(s.SetLocal(Description{}))
+			kind = Answer
+		case 2:
+			ok(s.SetLocal(Description{}))
+			kind = Pranswer
+		case 3:
+			negotiate(t, s, session(t, 5))
+		}
+		if s.state == HaveLocalOffer && how&8 != 0 {
+			kind = Offer // which rolls ours back
+		}
+		before, local, remote, transports := s.SignalingState(), s.Local(), s.Remote(), len(s.Transports())
 		if _, err := s.SetRemote(Description{kind, text}); err != nil {
-			if s.SignalingState() != before {
-				t.Fatalf("refused (%v), and the state went from %s to %s", err, before, s.SignalingState())
+			if e := new(Error); !errors.As(err, &e) || e.Name == "" {
+				t.Fatalf("refused by %v", err)
 			}
-			return
+			rolled := kind == Offer && before == HaveLocalOffer && s.SignalingState() == Stable
+			if !rolled && (s.SignalingState() != before || s.Local() != local || s.Remote() != remote || len(s.Transports()) != transports) {
+				t.Fatalf("refused (%v), and something changed: %s is %s", err, before, s.SignalingState())
+			}
+		} else if s.SignalingState() == HaveRemoteOffer {
+			ok(s.SetLocal(Description{}))
 		}
-		if offer {
-			if _, err := s.SetLocal(Description{}); err != nil {
-				if e := new(Error); !errors.As(err, &e) {
-					t.Fatal(err)
-				}
+		if _, err := sdp.Parse(s.Local().SDP); err != nil && s.Local().SDP != "" {
+			t.Fatalf("ours cannot be read: %v", err)
+		}
+		for _, target := range s.RemoteCandidates() {
+			if !slices.ContainsFunc(s.Transports(), func(x Transport) bool { return x.ID == target.Transport }) {
+				t.Fatalf("a candidate is for transport %d", target.Transport)
 			}
+		}
+		if s.SignalingState() == Stable {
+			ok(s.SetLocal(Description{}))
+			ok(s.SetLocal(Description{Type: Rollback}))
 		}
 	})
 }
