@@ -1,6 +1,7 @@
 package dtls_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,6 +17,9 @@ import (
 	"time"
 
 	"github.com/parley-rtc/parley/protocol/dtls"
+	"github.com/parley-rtc/parley/protocol/rtcp"
+	"github.com/parley-rtc/parley/protocol/rtp"
+	"github.com/parley-rtc/parley/protocol/srtp"
 	"github.com/parley-rtc/parley/protocol/stun"
 )
 
@@ -229,13 +233,27 @@ func testBrowser(t *testing.T, browser string, open func(t *testing.T, url strin
 			if err != nil {
 				t.Fatal(err)
 			}
-			opened := 0
+			in, err := srtp.New(srtp.Config{Profile: srtp.Profile(st.SRTPProfile), Master: keys})
+			if err != nil {
+				t.Fatal(err)
+			}
+			packets, reports := 0, 0
 			s.media = func(b []byte) {
-				if opensSRTP(t, st.SRTPProfile, keys, b) {
-					opened++
+				b = bytes.Clone(b)
+				if rtp.IsRTCP(b) {
+					if b, err = in.DecryptRTCP(b); err == nil {
+						err = rtcp.Check(b, true)
+						reports++
+					}
+				} else if b, err = in.DecryptRTP(b); err == nil {
+					_, err = rtp.Parse(b)
+					packets++
+				}
+				if err != nil {
+					t.Error(err)
 				}
 			}
-			s.run("media that our SRTP keys open", func() bool { return opened >= 3 })
+			s.run("media and reports that our SRTP keys open", func() bool { return packets >= 20 && reports >= 1 })
 			if c.tls == "FEFC" {
 				if err := s.conn.UpdateKeys(true); err != nil {
 					t.Fatal(err)

@@ -47,60 +47,62 @@ func (x *Extensions) Form() Form {
 // Get returns the value of the first element with an identifier. It lies in the packet: writing to it changes the packet,
 // which is how a value is set once the packet is written.
 func (x *Extensions) Get(id uint8) (value []byte, ok bool) {
-	for rest := x.raw; ; {
-		var found uint8
-		if found, value, rest, ok = x.next(rest); !ok {
+	form := x.Form()
+	for at := 0; ; {
+		found, from, end := element(form, x.raw, at)
+		if end == 0 {
 			return nil, false
 		}
 		if found == id {
-			return value, true
+			return x.raw[from:end:end], true
 		}
+		at = end
 	}
 }
 
 // All goes through the elements in their order. Values lie in the packet.
 func (x *Extensions) All() iter.Seq2[uint8, []byte] {
 	return func(yield func(uint8, []byte) bool) {
-		for rest := x.raw; ; {
-			id, value, left, ok := x.next(rest)
-			if !ok || !yield(id, value) {
+		form := x.Form()
+		for at := 0; ; {
+			id, from, end := element(form, x.raw, at)
+			if end == 0 || !yield(id, x.raw[from:end:end]) {
 				return
 			}
-			rest = left
+			at = end
 		}
 	}
 }
 
-// next cuts the first element off. Of what is malformed the elements before it hold.
-func (x *Extensions) next(b []byte) (id uint8, value, rest []byte, ok bool) {
-	form := x.Form()
-	if form != OneByte && form != TwoByte {
-		return 0, nil, nil, false
+// element finds the next element, and where its value begins and ends; at zero if there is none. Of what is malformed the
+// elements before it hold.
+func element(form Form, b []byte, at int) (id uint8, from, end int) {
+	for at < len(b) && b[at] == 0 { // padding
+		at++
 	}
-	for len(b) > 0 && b[0] == 0 { // padding
-		b = b[1:]
+	if at >= len(b) {
+		return 0, 0, 0
 	}
-	if len(b) == 0 {
-		return 0, nil, nil, false
-	}
-	at, n := 1, 0
-	if form == OneByte {
-		id, n = b[0]>>4, int(b[0]&0x0f)+1
+	switch form {
+	case OneByte:
 		// Of both 0 with a length and 15: "its length field MUST be ignored, processing of the entire extension MUST terminate
 		// at that point" (RFC 8285 sections 4.1.2 and 4.2).
-		if id == 0 || id == 15 {
-			return 0, nil, nil, false
+		if id = b[at] >> 4; id == 0 || id == 15 {
+			return 0, 0, 0
 		}
-	} else {
-		if len(b) < 2 {
-			return 0, nil, nil, false
+		from = at + 1
+		end = from + int(b[at]&0x0f) + 1
+	case TwoByte:
+		if at+1 == len(b) {
+			return 0, 0, 0
 		}
-		id, n, at = b[0], int(b[1]), 2
+		id, from = b[at], at+2
+		end = from + int(b[at+1])
 	}
-	if len(b) < at+n {
-		return 0, nil, nil, false
+	if end > len(b) {
+		return 0, 0, 0
 	}
-	return id, b[at : at+n : at+n], b[at+n:], true
+	return id, from, end
 }
 
 // Reset makes x an extension without elements, of one of the forms OneByte, TwoByte and NoExtension, to be filled by Add. It

@@ -51,24 +51,11 @@ type Packet struct {
 	Padding uint8
 }
 
-// Parse reads a packet. Its CSRC, Extensions and Payload lie in b: writing to them changes b. Bytes that overlap nothing of
-// a packet are impossible, as a packet fills its datagram.
-func Parse(b []byte) (Packet, error) {
+// Parse reads a packet. Its CSRC, Extensions and Payload lie in b: writing to them changes b.
+func Parse(b []byte) (p Packet, err error) {
 	n, err := HeaderLen(b)
 	if err != nil {
-		return Packet{}, err
-	}
-	sources := fixedHeader + 4*int(b[0]&0x0f)
-	p := Packet{
-		Marker:         b[1]&0x80 != 0,
-		PayloadType:    PayloadType(b[1] & 0x7f),
-		SequenceNumber: binary.BigEndian.Uint16(b[2:]),
-		Timestamp:      binary.BigEndian.Uint32(b[4:]),
-		SSRC:           SSRC(binary.BigEndian.Uint32(b[8:])),
-		CSRC:           Sources{b[fixedHeader:sources:sources]},
-	}
-	if n > sources {
-		p.Extensions = Extensions{profile: binary.BigEndian.Uint16(b[sources:]), present: true, raw: b[sources+4 : n : n]}
+		return p, err
 	}
 	end := len(b)
 	if b[0]&0x20 != 0 {
@@ -77,7 +64,21 @@ func Parse(b []byte) (Packet, error) {
 			return Packet{}, ErrPadding
 		}
 	}
+	p.Marker = b[1]&0x80 != 0
+	p.PayloadType = PayloadType(b[1] & 0x7f)
+	p.SequenceNumber = binary.BigEndian.Uint16(b[2:])
+	p.Timestamp = binary.BigEndian.Uint32(b[4:])
+	p.SSRC = SSRC(binary.BigEndian.Uint32(b[8:]))
 	p.Payload = b[n:end:end]
+	if n == fixedHeader {
+		return p, nil
+	}
+	sources := fixedHeader + 4*int(b[0]&0x0f)
+	p.CSRC.raw = b[fixedHeader:sources:sources]
+	if n > sources {
+		p.Extensions.profile, p.Extensions.present = binary.BigEndian.Uint16(b[sources:]), true
+		p.Extensions.raw = b[sources+4 : n : n]
+	}
 	return p, nil
 }
 

@@ -36,7 +36,8 @@ import (
 	"github.com/parley-rtc/parley/protocol/rtp"
 )
 
-// Profile is a protection profile of DTLS-SRTP (RFC 5764 section 4.1.2, RFC 7714 section 14.2).
+// Profile is a protection profile of DTLS-SRTP (RFC 5764 section 4.1.2, RFC 7714 section 14.2): the number that dtls.SRTPProfile
+// has, too.
 type Profile uint16
 
 const (
