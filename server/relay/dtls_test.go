@@ -130,6 +130,7 @@ func (b *bench) settle() (sent []pkt.Transmit) {
 // wait lets time pass.
 func (b *bench) wait(d time.Duration) (sent []pkt.Transmit) {
 	b.t.Helper()
+	sent = b.settle()
 	end := b.now.Add(d)
 	for b.l.nextTimeout() <= end {
 		at := b.l.nextTimeout()
@@ -541,6 +542,69 @@ func TestRubbishOnTheDTLSPort(t *testing.T) {
 	if len(b.l.associations) != 0 || b.l.count.Dropped == 0 {
 		t.Errorf("%d associations, %+v", len(b.l.associations), b.l.count)
 	}
+}
+
+// Handshakes and data that are lost, repeated, changed and cut on their way, at any pace: nothing panics, and in the end nothing
+// is left of anybody.
+func FuzzDTLSLayer(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
+	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20})
+	f.Fuzz(func(t *testing.T, script []byte) {
+		b := newBench(t)
+		var callers []*caller
+		for i, v := range []dtls.Version{dtls.Version12, dtls.Version13, dtls.Version13} {
+			callers = append(callers, b.caller(fmt.Sprintf("5.9.0.%d:1000", i/2), version(v))) // two of them at one address
+		}
+		var before [][]byte
+		deliver := func(c *caller, raw []byte) {
+			d := &pkt.Datagram{Path: c.path, Payload: bytes.Clone(raw)}
+			if b.l.takes(d) {
+				b.l.handle(b.now, d)
+			}
+		}
+		for i, op := range script[:min(len(script), 200)] {
+			c := callers[int(op>>4)%len(callers)]
+			said := c.says()
+			if record, err := c.AppendRecord(nil, []byte("data")); err == nil {
+				said = append(said, record)
+			}
+			for _, raw := range said {
+				switch op % 8 {
+				case 0, 1, 2:
+					deliver(c, raw)
+				case 3: // lost
+				case 4:
+					deliver(c, raw)
+					deliver(c, raw)
+				case 5:
+					raw = bytes.Clone(raw)
+					raw[(i*31+int(op))%len(raw)] ^= 1 << (i % 8)
+					deliver(c, raw)
+				case 6:
+					deliver(c, raw[:len(raw)*int(op)/256])
+				case 7:
+					deliver(callers[0], raw) // in another's name
+				}
+				before = append(before, raw)
+			}
+			if op&8 != 0 && len(before) > 0 {
+				deliver(c, before[i%len(before)])
+			}
+			sent := b.wait(time.Duration(op) * 20 * time.Millisecond)
+			for _, c := range callers {
+				c.take(sent)
+				if op&4 != 0 {
+					c.HandleTimeout(b.now)
+				}
+			}
+			b.l.seal(b.now, []*pkt.Transmit{{Path: c.upper(), Payload: []byte("down")}})
+		}
+		b.wait(10 * time.Minute)
+		l := b.l
+		if len(l.associations) != 0 || b.admitted != 0 || l.underWay != 0 || len(l.bySource) != 0 || l.count.Associations != 0 || l.nextTimeout() != mono.Never || len(l.touched) != 0 {
+			t.Fatalf("%d associations, %d admitted, %d under way, %+v", len(l.associations), b.admitted, l.underWay, l.count)
+		}
+	})
 }
 
 // A relayed packet costs no allocation in either direction.
