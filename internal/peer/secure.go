@@ -207,8 +207,9 @@ func (s *Secure) JobDone(now mono.Time, j *dtls.Job) {
 	s.take(now)
 }
 
-// PathChanged says that what is sent takes another path from now on.
+// PathChanged says that what is sent takes another path from now on; its round-trip time follows by SetRTT.
 func (s *Secure) PathChanged(now mono.Time) {
+	s.rtt = 0
 	if s.carries() {
 		s.association.PathChanged(now)
 	}
