@@ -37,6 +37,9 @@ const (
 	unprovenTime = 2 * time.Second
 	// handshakeTime bounds the others.
 	handshakeTime = dtls.DefaultHandshakeTimeout
+	// maxAnswer bounds what a client gets before it has returned a cookie, unless it has sent more itself. The longest
+	// HelloRetryRequest has 160 bytes, and answers a hello of some 120 at least.
+	maxAnswer = 160
 	// dtlsIdle is how long an association without an allocation may be silent, as a stream may.
 	dtlsIdle = time.Minute
 
@@ -131,7 +134,7 @@ type handshake struct {
 	association *association
 	conn        *dtls.Conn
 	began       mono.Time
-	received    int  // bytes that came and were not answered: an answer is not longer
+	received    int  // bytes that came and were not answered
 	proven      bool // the client receives at its address
 	listed      bool // in unproven
 }
@@ -419,8 +422,8 @@ func (l *dtlsLayer) drain(now mono.Time, a *association, conn *dtls.Conn, h *han
 			break
 		}
 		if h != nil && !h.proven {
-			// Nobody is to get more than he sent, or many, because somebody else sent in his name.
-			if len(buf) > h.received || !l.up.mayAnswer(now, a.path.Remote.Addr()) {
+			// Nobody is to get more than little, or often, because somebody else sent in his name.
+			if len(buf) > max(h.received, maxAnswer) || !l.up.mayAnswer(now, a.path.Remote.Addr()) {
 				continue
 			}
 			h.received = 0

@@ -309,7 +309,7 @@ func TestOnlyDTLSOfClientsIsTaken(t *testing.T) {
 
 // RFC 7350 section 4.6: "A TURN server using DTLS MUST implement the denial-of-service countermeasure described in
 // Section 4.2.1 of [RFC6347]." Nothing is kept of a client that has sent no cookie, nor worked out for it, and the answer
-// is not longer than what it answers.
+// is short.
 func TestNothingIsKeptOfStrangers(t *testing.T) {
 	for _, v := range []dtls.Version{dtls.Version12, dtls.Version13} {
 		b := newBench(t)
@@ -318,7 +318,7 @@ func TestNothingIsKeptOfStrangers(t *testing.T) {
 			hello := c.says()
 			c.send(hello...)
 			sent := b.settle()
-			if len(sent) != 1 || sent[0].Path != c.path || len(sent[0].Payload) > len(hello[0]) {
+			if len(sent) != 1 || sent[0].Path != c.path || len(sent[0].Payload) > maxAnswer {
 				t.Fatalf("%v: %d datagrams answer %d bytes", v, len(sent), len(hello[0]))
 			}
 		}
@@ -332,6 +332,20 @@ func TestNothingIsKeptOfStrangers(t *testing.T) {
 			t.Errorf("%v: %d datagrams without leave", v, len(sent))
 		}
 	}
+}
+
+// A group for which the client has no share is asked for together with the cookie: the longest answer to a stranger.
+func TestAClientThatHasNoShareIsAsked(t *testing.T) {
+	b := newBench(t)
+	b.l.cfg.Groups = []dtls.Group{dtls.P384}
+	c := b.caller("5.9.0.1:1000", version(dtls.Version13), func(c *dtls.Config) { c.Groups = []dtls.Group{dtls.X25519, dtls.P384} })
+	c.send(c.says()...)
+	sent := b.settle()
+	if len(sent) != 1 || len(sent[0].Payload) != maxAnswer {
+		t.Fatalf("%d answers, the longest there is has %d bytes", len(sent), maxAnswer)
+	}
+	c.take(sent)
+	c.connect()
 }
 
 // A ClientHello in pieces has to be kept until it is whole: of few at a time and not for long, so that nobody is kept out
