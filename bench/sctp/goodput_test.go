@@ -136,15 +136,15 @@ but for the window. Both send packets of 1228 bytes, the headers of UDP and IP n
 "To 90 %" is how long after the first message 90 % of the link were filled for the first time, for 100 ms or one round trip;
 it is given where nothing is lost but by overflow.
 
-Where nothing is lost and Pion does not fill 90 % of the link, it is measured with a second window too ("fitted"): what the link holds for one round trip and half of
-the queue (at least 128 KiB), which no application knows in advance. The reason is what happens without it. Pion has no HyStart++
-and does not pace, so slow start ends when the queue overflows, and thousands of packets are lost in one round trip (with 100 Mbit/s
-and 300 ms about 6,000). What was lost still counts as outstanding in its view of the peer's window (rwnd), which is 0 for that
-reason; and what it sends again is bounded by the smaller of that and the congestion window (in v1.12.1
-Association.getDataPacketsToRetransmit), so that one packet is repaired for each round trip. This takes longer than is measured, and
-is what a share near nothing means; the sockets have dropped nothing. Where the window of 16 MiB is smaller than the link and the
-queue (1000 Mbit/s, 100 ms) nothing overflows. Pion's runs are not the same each time, because its goroutines are scheduled by
-Go's runtime; how much it recovers within ten seconds varies most.
+Where nothing is lost and Pion does not fill 90 % of the link, it is measured with a second window too ("fitted"): what the
+link holds for one round trip and half of the queue (at least 128 KiB), which no application knows in advance. The reason is
+what happens without it. Pion has no HyStart++ and does not pace, so slow start ends when the queue overflows, and thousands of
+packets are lost in one round trip (with 100 Mbit/s and 300 ms about 6,000). What was lost still counts as outstanding in its
+view of the peer's window (rwnd), which is 0 for that reason; and what it sends again is bounded by the smaller of that and the
+congestion window (in v1.12.1 Association.getDataPacketsToRetransmit), so that one packet is repaired for each round trip. This
+takes longer than is measured, and is what a share near nothing means; the sockets have dropped nothing. Where the window of 16
+MiB is smaller than the link and the queue (1000 Mbit/s, 100 ms) nothing overflows. Pion's runs are not the same each time,
+because its goroutines are scheduled by Go's runtime; how much it recovers within ten seconds varies most.
 
 | link | round trip | loss | Parley | Pion | Pion, fitted | expected | Parley to 90 % | Pion to 90 % | Pion, fitted, to 90 % | |
 |---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|
