@@ -22,6 +22,8 @@ type congestion struct {
 	inFast   bool   // fast recovery
 	timedOut bool   // recovery from a timeout
 	burst    bool   // one packet may go out regardless of the window
+	taken    int    // bytes that were acknowledged since fast recovery began
+	released int    // and sent
 	saved    growth // as it was before the last reduction
 	doubt    doubt
 }
@@ -56,6 +58,9 @@ func (c *congestion) init(packet int) {
 // acknowledged lets the window grow by what a SACK acknowledged for the first time. It does not grow unless it is full,
 // because then nothing was learnt.
 func (c *congestion) acknowledged(now mono.Time, rtt time.Duration, bytes int, full bool) {
+	if c.inFast {
+		c.taken += bytes
+	}
 	if c.inFast || bytes == 0 {
 		return
 	}
@@ -117,7 +122,15 @@ func (c *congestion) lost(last int64) (entered bool) {
 	c.cut()
 	c.window = c.threshold
 	c.inFast, c.burst, c.recovery = true, true, last
+	c.taken, c.released = 0, 0
 	return true
+}
+
+// replaces reports whether more may be sent in fast recovery although more is under way than the window says: for what
+// arrives so much goes out as brings one to the other within a round trip (proportional rate reduction, RFC 6937). What was
+// lost is repaired at once then, and also where gap blocks cannot tell of all that has arrived.
+func (c *congestion) replaces() bool {
+	return c.inFast && float64(c.released) < cubicBeta*float64(c.taken)
 }
 
 // timeout is the reaction to T3 (RFC 9260 section 6.3.3); last is the highest TSN sent.

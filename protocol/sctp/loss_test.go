@@ -231,6 +231,38 @@ func TestProbeOfNewData(t *testing.T) {
 	}
 }
 
+// Proportional rate reduction (RFC 6937): in fast recovery what arrives is replaced in the proportion of the new window to the
+// old one, from its beginning, instead of waiting until no more is under way than the new window holds.
+func TestRecoveryReplacesWhatArrives(t *testing.T) {
+	w := withRoundTrip(t)
+	w.send.cc.window, w.send.cc.threshold = 40_000, 40_000
+	for w.sends(80); w.timer[timerPace] != mono.Never; w.say() {
+		w.wait()
+	}
+	flight := int(w.send.next - w.send.acked - 1)
+	if flight != 40 {
+		t.Fatalf("%d chunks are under way", flight)
+	}
+	w.later()
+	sent := 0
+	for i := range 13 { // the first is missing, the others arrive
+		w.now = w.now.Add(5 * time.Millisecond)
+		w.hear(w.myTag, w.sack(0, [2]int{2, 2 + i}))
+		sent += len(w.sent(w.say()))
+		if !w.send.cc.inFast {
+			sent = 0
+			continue
+		}
+		if outstanding := w.send.outstanding; outstanding < w.send.cc.window {
+			t.Errorf("after %d reports %d bytes are under way, the window is %d", i+1, outstanding, w.send.cc.window)
+		}
+		// The first packet, which repairs the loss, goes out at once. What arrived until then counted for limited transmit.
+		if least, most := (i-2)*7/10, (i-2)*7/10+2; sent < least || sent > most {
+			t.Errorf("after %d reports %d chunks were sent, want %d to %d", i+1, sent, least, most)
+		}
+	}
+}
+
 // RFC 9438 section 4.9: once a spurious congestion event is detected, CUBIC SHOULD restore the original values of the
 // window, the threshold and its curve. Here a fast retransmission was in vain, which the peer's report of duplicates says
 // of every chunk that was sent again.

@@ -73,10 +73,7 @@ func (s *assembler) recycle(m *assembly) {
 func (a *Association) reassemble(now mono.Time, tsn int64, d *dataChunk) {
 	switch {
 	case d.flags&(flagBegin|flagEnd) == flagBegin|flagEnd:
-		if !a.send.interleave {
-			a.endBefore(tsn)
-			a.skipEarly(tsn + 1)
-		}
+		a.standsAlone(tsn)
 		a.receive.held += cost(len(d.payload))
 		a.complete(now, d.stream, d.flags&flagUnordered != 0, inMessage{d.number, d.ppid, a.pool.copyOf(d.payload)})
 	case a.send.interleave:
@@ -142,7 +139,15 @@ func (a *Association) join(now mono.Time, tsn int64, d *dataChunk) {
 	}
 }
 
-// endBefore throws away the message of DATA that was to go on with the TSN of another's beginning: the peer has given it up.
+// standsAlone throws away the parts of messages of DATA before and after a TSN that belongs to neither.
+func (a *Association) standsAlone(tsn int64) {
+	if !a.send.interleave {
+		a.endBefore(tsn)
+		a.skipEarly(tsn + 1)
+	}
+}
+
+// endBefore throws away the message of DATA that was to go on with a TSN that is not its own: the peer has given it up.
 func (a *Association) endBefore(tsn int64) {
 	if m := a.receive.expecting(tsn); m != nil {
 		a.receive.current = nil

@@ -82,6 +82,8 @@ func TestPartsOfMessagesGivenUp(t *testing.T) {
 		{"ended abruptly, known later", [][]byte{data(1, 4, 1, whole, "b"), data(0, 4, 0, flagBegin, "a")}},
 		{"goes on after its end", [][]byte{data(2, 4, 0, 0, "c"), data(3, 4, 0, flagEnd, "d"), data(0, 4, 0, flagBegin, "a"), data(1, 4, 0, flagEnd, "b")}},
 		{"goes on after a whole one", [][]byte{data(1, 4, 0, flagEnd, "b"), data(0, 4, 0, whole, "a")}},
+		{"goes on where there is no stream", [][]byte{data(0, 4, 0, flagBegin, "a"), data(1, maxStreams, 0, 0, "b")}},
+		{"goes on where there is no stream, known later", [][]byte{data(2, 4, 0, flagEnd, "c"), data(1, maxStreams, 0, 0, "b"), data(0, 4, 0, flagBegin, "a")}},
 		{"has no beginning", [][]byte{data(0, 4, 0, 0, "a"), data(1, 4, 0, 0, "b"), data(2, 4, 0, flagEnd, "c")}},
 		{"has no beginning, known later", [][]byte{data(1, 4, 0, 0, "b"), data(2, 4, 0, flagEnd, "c"), data(0, 4, 0, 0, "a")}},
 		{"beginning skipped", [][]byte{data(2, 4, 0, 0, "c"), data(3, 4, 0, flagEnd, "d"), forward(1)}},

@@ -26,7 +26,7 @@ type span struct{ from, to int64 }
 
 const (
 	maxAhead      = 1 << 16 // how far a TSN may be ahead of the cumulative one; gap blocks reach no further
-	maxGaps       = 1 << 10 // spans; a chunk that would make one more is dropped
+	maxGaps       = 1 << 13 // spans; a chunk that would make one more is dropped
 	maxDuplicates = 32      // reported in a SACK
 )
 
@@ -134,6 +134,7 @@ func (a *Association) handleData(now mono.Time, c chunk) bool {
 		a.due |= dueSack
 	}
 	if int(d.stream) >= a.inStreams { // section 6.5
+		a.standsAlone(tsn)
 		a.answer(appendChunk(nil, typeError, 0,
 			appendParam(nil, causeInvalidStream, append(wire.AppendUint16(nil, uint16(d.stream)), 0, 0))))
 		return true

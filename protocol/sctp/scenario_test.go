@@ -433,7 +433,7 @@ func TestAReaderThatDoesNotReadClosesTheWindow(t *testing.T) {
 	d.a.driver.Poll()
 	d.net.Run(5 * time.Minute)
 	held := d.b.receive.held
-	if held < window-20_000 || held > window+2*d.b.cfg.MaxPacket {
+	if held < window-20_000 || held > window+8*d.b.cfg.MaxPacket { // what fills gaps is let in
 		t.Errorf("b holds %d bytes, its window is %d", held, window)
 	}
 	if d.b.space() != window {

@@ -100,7 +100,9 @@ func (s *sender) chunkHeader() int {
 
 // mayGrowFlight reports whether the window of congestion lets size more bytes out. One chunk more than fits is allowed
 // (section 6.1, rule B).
-func (s *sender) mayGrowFlight() bool { return s.outstanding < s.cc.window || s.cc.burst }
+func (s *sender) mayGrowFlight() bool {
+	return s.outstanding < s.cc.window || s.cc.burst || s.cc.replaces()
+}
 
 // appendData appends what may be sent of what is missing, and then of what is new.
 func (a *Association) appendData(b []byte, limit int, now mono.Time) []byte {
@@ -132,7 +134,7 @@ func (a *Association) appendData(b []byte, limit int, now mono.Time) []byte {
 		}
 	}
 	for len(s.ready) > 0 {
-		if !s.cc.burst && (s.outstanding >= s.cc.window || a.held(now)) {
+		if !s.mayGrowFlight() || !s.cc.burst && a.held(now) {
 			s.cc.limited = s.next - 1
 			break
 		}
@@ -272,6 +274,7 @@ func (a *Association) appendChunkData(b []byte, tsn int64, c *outChunk, now mono
 	c.sentAt = now
 	a.send.launch(tsn)
 	a.paced(now, c.size)
+	a.send.cc.released += c.size
 	a.send.peerWindow = max(0, a.send.peerWindow-c.size)
 	a.stats.BytesSent += uint64(c.size)
 	a.lastSent = now
