@@ -12,6 +12,7 @@ import (
 	"github.com/parley-rtc/parley/internal/gather"
 	"github.com/parley-rtc/parley/internal/loop"
 	"github.com/parley-rtc/parley/internal/peer"
+	"github.com/parley-rtc/parley/protocol/dtls"
 	"github.com/parley-rtc/parley/protocol/ice"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
@@ -44,6 +45,10 @@ type NetworkConfig struct {
 	Proxy string
 	// TLS says how certificates of TURN servers are checked; nil: by the system's roots.
 	TLS *tls.Config
+	// Groups are the key agreements of DTLS that are offered and taken, best first, of tls.X25519MLKEM768, tls.X25519,
+	// tls.CurveP256 and tls.CurveP384; nil: all of these. Without the first, which costs half as much again, a quantum computer
+	// of tomorrow may read what is recorded today.
+	Groups []tls.CurveID
 	// MaxConnections is how many connections there may be at a time; 0: any number. One more is an OperationError.
 	MaxConnections int
 	// Logger is told what a program's maker wants to know, without secrets or addresses; nil: nobody.
@@ -76,6 +81,7 @@ type Network struct {
 	users  int // connections, and the Network itself until Close
 	live   map[*PeerConnection]struct{}
 	closed bool
+	groups []dtls.Group
 
 	shared
 }
@@ -101,6 +107,14 @@ func newNetwork(cfg NetworkConfig, host gather.Host, poller func() (loop.Poller,
 	check := n.gather(0, &validated{})
 	if err := check.Validate(); err != nil {
 		return nil, fail(TypeError, "%v", err)
+	}
+	for _, g := range cfg.Groups {
+		switch g {
+		case tls.X25519MLKEM768, tls.X25519, tls.CurveP256, tls.CurveP384:
+			n.groups = append(n.groups, dtls.Group(g)) // both are IANA's numbers
+		default:
+			return nil, fail(TypeError, "Groups: %v is not known here", g)
+		}
 	}
 	var local netip.AddrPort
 	if cfg.UDP != "" {

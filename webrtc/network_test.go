@@ -3,6 +3,7 @@ package webrtc
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -105,6 +106,7 @@ func TestNetworkConfigErrors(t *testing.T) {
 		"a range upside down": {MinPort: 2, MaxPort: 1},
 		"half a range":        {MinPort: 2},
 		"no proxy":            {Proxy: "ftp://x"},
+		"an unknown group":    {Groups: []tls.CurveID{tls.CurveP521}},
 		"two families":        {Mappings: []AddressMapping{{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"), false}}},
 	} {
 		_, err := NewNetwork(cfg)

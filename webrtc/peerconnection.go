@@ -160,7 +160,7 @@ func (pc *PeerConnection) makeEngines(v *validated) error {
 		return err
 	}
 	pc.peer, err = peer.New(peer.Config{
-		DTLS: &dtls.Config{Entropy: rand.Reader, Certificate: certificate.dtls, SRTPProfiles: dtls.DefaultSRTPProfiles(), KeyLog: cfg.KeyLog},
+		DTLS: &dtls.Config{Entropy: rand.Reader, Certificate: certificate.dtls, SRTPProfiles: dtls.DefaultSRTPProfiles(), Groups: pc.network.groups, KeyLog: cfg.KeyLog},
 		SCTP: data, Entropy: rand.Reader, RelayOnly: v.ICETransportPolicy == ICETransportPolicyRelay, Scratch: pc.network.engines, Lite: cfg.Lite,
 	})
 	return err
