@@ -26,8 +26,6 @@ const (
 	version     = 2
 	fixedHeader = 12
 	maxSources  = 15
-	// MaxHeader is more than any header has but for its extensions: 12 bytes, 15 sources of 4, and 4 of the extension's own.
-	MaxHeader = fixedHeader + 4*maxSources + 4
 )
 
 // Why bytes are no RTP packet.
