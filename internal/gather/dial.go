@@ -33,7 +33,7 @@ const (
 
 var (
 	errProxied = errors.New("a proxy is not needed")
-	errBusy    = errors.New("nothing was tried")
+	errUntried = errors.New("nothing was tried")
 )
 
 // parseProxy reads Config.Proxy; nil stands for the environment's, and "none" is a URL without host.
@@ -115,7 +115,7 @@ func (g *Gatherer) connectTo(_ mono.Time, s *server, from relaySource) {
 // hasUDP returns a function, for any goroutine, that says whether a relay over UDP has come.
 func (g *Gatherer) hasUDP() func() bool {
 	if g.udp == nil {
-		g.udp = new(flag)
+		g.udp = new(atomic.Bool)
 	}
 	return g.udp.Load
 }
@@ -290,7 +290,7 @@ func (d *dialer) dialProxy(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = errBusy
+	err = errUntried
 	for _, ip := range interleave(addrs) {
 		var conn net.Conn
 		if conn, err = d.host.Dial(ctx, netip.Addr{}, netip.AddrPortFrom(ip, uint16(port))); err == nil {
@@ -335,6 +335,3 @@ func (d *dialer) ask(conn net.Conn) error {
 	}
 	return nil
 }
-
-// flag is set on the loop and read by goroutines.
-type flag = atomic.Bool

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/parley-rtc/parley/internal/loop"
@@ -103,8 +104,8 @@ type Gatherer struct {
 	changed   bool     // the interfaces may be others
 	started   bool
 	concluded bool
-	complete  bool  // was told
-	udp       *flag // a relay over UDP stands; asked by goroutines
+	complete  bool         // was told
+	udp       *atomic.Bool // a relay over UDP stands; asked by goroutines
 	closed    bool
 	over      bool // Closed was told
 

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
@@ -18,8 +19,6 @@ import (
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
 	"github.com/parley-rtc/parley/protocol/turn"
-
-	"math/rand/v2"
 )
 
 func ap(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -152,13 +153,15 @@ func portableAddresses() ([]Address, error) {
 
 // kindOf guesses what an interface is by its name, as systems give them.
 func kindOf(name string) Kind {
+	if name == "lo" || name == "lo0" {
+		return Loopback
+	}
 	for _, k := range []struct {
 		kind     Kind
 		prefixes []string
 	}{
-		{Loopback, []string{"lo"}},
 		{Wifi, []string{"wl", "wifi", "Wi-Fi", "ath"}},
-		{Cellular, []string{"wwan", "wwp", "rmnet", "pdp_ip", "ppp"}},
+		{Cellular, []string{"wwan", "wwp", "rmnet", "pdp_ip"}},
 		{VPN, []string{"tun", "tap", "utun", "wg", "ipsec", "tailscale", "zt", "ppp", "nordlynx", "gif", "sit", "ip6tnl"}},
 		{Virtual, []string{"docker", "br-", "virbr", "veth", "vmnet", "vboxnet", "lxc", "lxdbr", "cni", "flannel", "cali", "podman", "vEthernet", "bridge", "awdl", "llw", "anpi"}},
 		{Wired, []string{"en", "eth", "Ethernet", "em", "igb", "ix", "re", "bge"}},
@@ -185,7 +188,7 @@ func poll(changed func()) (stop func()) {
 				return
 			case <-t.C:
 			}
-			if now, err := portableAddresses(); err == nil && !equal(now, last) {
+			if now, err := portableAddresses(); err == nil && !slices.Equal(now, last) {
 				last = now
 				changed()
 			}
@@ -196,15 +199,3 @@ func poll(changed func()) (stop func()) {
 
 // pollInterval is how late a change of the interfaces may be noticed.
 const pollInterval = 3 * time.Second
-
-func equal(a, b []Address) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
-}

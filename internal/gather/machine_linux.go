@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -158,7 +159,7 @@ func watchSystem(changed func()) (tells bool, stop func()) {
 			if err != nil && !isOverflow(err) {
 				return
 			}
-			if now, err := systemAddresses(); err == nil && !equal(now, last) {
+			if now, err := systemAddresses(); err == nil && !slices.Equal(now, last) {
 				last = now
 				changed()
 			}

@@ -323,6 +323,9 @@ func (g *Gatherer) endRelay(now mono.Time, r *relay, err error) {
 	g.relays[i] = nil
 	r.closeSocket(g)
 	r.client, r.secure = nil, nil
+	if g.udp != nil {
+		g.udp.Store(slices.ContainsFunc(g.relays, func(o *relay) bool { return o != nil && o.ready && !o.stream }))
+	}
 	s := r.server
 	if g.closed || r.retiring {
 		return
