@@ -83,11 +83,11 @@ func hasHardwareAddress(ip netip.Addr) bool {
 	return b[11] == 0xFF && b[12] == 0xFE
 }
 
-// update compares the machine's addresses with those in use, and returns the bases that are new.
-func (g *Gatherer) update(now mono.Time) (added []*base) {
+// update compares the machine's addresses with those in use, and reports whether there are more bases.
+func (g *Gatherer) update(now mono.Time) (more bool) {
 	g.changed = false
 	add := func(b *base) {
-		g.bases, added = append(g.bases, b), append(added, b)
+		g.bases, more = append(g.bases, b), true
 		g.tellHost(now, b)
 	}
 	if len(g.cfg.Sockets) > 0 {
@@ -95,11 +95,11 @@ func (g *Gatherer) update(now mono.Time) (added []*base) {
 			s := &g.cfg.Sockets[i]
 			add(&base{Address: s.Local, socket: s.Name, local: netip.AddrPortFrom(s.Local.IP, s.Port)})
 		}
-		return added
+		return more
 	}
 	all, err := g.cfg.Host.Addresses()
 	if err != nil {
-		return nil // of a moment: what there is stays
+		return false // of a moment: what there is stays
 	}
 	for _, b := range slices.Clone(g.bases) {
 		if !slices.ContainsFunc(all, func(a Address) bool { return a.IP == b.IP }) {
@@ -115,7 +115,7 @@ func (g *Gatherer) update(now mono.Time) (added []*base) {
 			add(&base{Address: a, socket: socket, local: local})
 		}
 	}
-	return added
+	return more
 }
 
 var errNoPort = errors.New("gather: every port of the range is taken")
@@ -167,7 +167,7 @@ func (g *Gatherer) tellHost(now mono.Time, b *base) {
 
 // related returns the base of a reflexive candidate as it may be told: invalid if the address is hidden.
 func (g *Gatherer) related(b *base) netip.AddrPort {
-	if g.cfg.HideHosts || g.cfg.Policy == Relay {
+	if g.cfg.HideHosts {
 		return netip.AddrPort{}
 	}
 	return netip.AddrPortFrom(b.IP.WithZone(""), b.local.Port())

@@ -120,7 +120,7 @@ func (g *Gatherer) bindingDone(now mono.Time, b *binding) {
 		g.endBinding(now, b, stun.ErrResponse)
 	case err == nil && mapped != b.mapped:
 		b.mapped = mapped
-		g.tellReflexive(b.base, mapped, b.path.Remote, b.server.url())
+		g.tellReflexive(b.base, mapped, b.path.Remote, b.server)
 		if first {
 			g.ended(now, b.server, b.base.local, nil)
 			for _, o := range slices.Clone(g.bindings) { // at other addresses of the server
@@ -143,14 +143,14 @@ func (r refusal) Error() string {
 }
 
 // tellReflexive tells a server-reflexive candidate, if there is a NAT at all.
-func (g *Gatherer) tellReflexive(b *base, mapped, server netip.AddrPort, url string) {
-	if g.cfg.Policy == Relay || mapped == netip.AddrPortFrom(b.IP.WithZone(""), b.local.Port()) && !g.cfg.HideHosts {
+func (g *Gatherer) tellReflexive(b *base, mapped, server netip.AddrPort, from *server) {
+	if mapped == netip.AddrPortFrom(b.IP.WithZone(""), b.local.Port()) && !g.cfg.HideHosts {
 		return
 	}
 	g.tell(Candidate{Candidate: ice.Candidate{
 		Type: ice.ServerReflexive, Address: mapped, Related: g.related(b), Base: b.local,
 		Socket: b.socket, Server: server, Preference: b.preference(),
-	}, URL: url})
+	}, URL: from.url(), from: from})
 }
 
 // endBinding gives a binding up.

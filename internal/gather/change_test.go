@@ -360,7 +360,7 @@ func TestPolicyOpens(t *testing.T) {
 			o.Restart(now)
 		})
 		time.Sleep(time.Second)
-		wantCandidates(t, o, "host udp 192.168.1.2:49152", "srflx udp 5.9.0.1:49152 from 192.168.1.2:49152", "relay/tcp 198.41.0.9", "relay/tcp 2620:fe::9")
+		wantCandidates(t, o, "host udp 192.168.1.2:49152", "srflx udp 5.9.0.1:49152 from 192.168.1.2:49152", "relay/tcp 198.41.0.9 from 5.9.0.1:49153", "relay/tcp 2620:fe::9")
 	})
 }
 

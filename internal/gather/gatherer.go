@@ -25,6 +25,8 @@ type Candidate struct {
 	ice.Candidate
 	// URL is that of the server that gave the address; empty for host candidates.
 	URL string
+
+	from *server
 }
 
 // ServerError says what a server could not be used for: the W3C's RTCPeerConnectionIceErrorEvent.
@@ -98,7 +100,7 @@ type Gatherer struct {
 	bindings  []*binding
 	relays    []*relay // by name; nil where free
 	listeners []*listener
-	found     []Candidate // that stand
+	found     []Candidate // that stand, whatever the policy is
 	permits   []netip.Addr
 	next      []Server // for the next Restart; nil: no others
 	changed   bool     // the interfaces may be others
@@ -141,9 +143,7 @@ func (g *Gatherer) Start(now mono.Time) {
 	}
 	g.takeServers()
 	g.update(now)
-	for _, s := range g.servers {
-		g.ask(now, s)
-	}
+	g.askServers(now)
 	g.settle(now)
 }
 
@@ -193,11 +193,15 @@ func (g *Gatherer) Restart(now mono.Time) {
 	for _, s := range g.retired {
 		s.retire(now)
 	}
-	found := g.found
-	g.found = nil
-	for _, c := range found {
-		if g.stands(&c) {
-			g.tell(c)
+	g.found = slices.DeleteFunc(g.found, func(c Candidate) bool {
+		return slices.Contains(g.retired, c.from)
+	})
+	for _, c := range g.found {
+		g.emit(c)
+	}
+	for _, b := range g.bindings { // what a server has told that is gone now, another may have too
+		if !b.waiting() && slices.Contains(g.servers, b.server) {
+			g.tellReflexive(b.base, b.mapped, b.path.Remote, b.server)
 		}
 	}
 	for _, b := range g.bases {
@@ -206,20 +210,12 @@ func (g *Gatherer) Restart(now mono.Time) {
 	g.update(now)
 	for _, s := range g.servers {
 		s.told = false
-		g.ask(now, s)
 	}
+	g.askServers(now)
 	for _, b := range g.bindings {
 		b.refresh = mono.Min(b.refresh, now)
 	}
 	g.settle(now)
-}
-
-// stands reports whether a candidate of a former generation is one of the next too.
-func (g *Gatherer) stands(c *Candidate) bool {
-	if g.cfg.Policy == Relay && c.Type != ice.Relayed {
-		return false
-	}
-	return !slices.ContainsFunc(g.retired, func(s *server) bool { return s.url() == c.URL })
 }
 
 // Conclude says that ICE has found its pair: mappings at STUN servers need not be kept alive any more (RFC 8445 section
@@ -233,7 +229,7 @@ func (g *Gatherer) Conclude(mono.Time) {
 	}
 }
 
-// tell queues a candidate, unless there is one like it, or it is not to be told.
+// tell adds a candidate to those that stand, unless there is one like it, or it is not wanted.
 func (g *Gatherer) tell(c Candidate) {
 	if g.cfg.Candidates != nil && !g.cfg.Candidates(&c.Candidate) {
 		return
@@ -244,6 +240,17 @@ func (g *Gatherer) tell(c Candidate) {
 		}
 	}
 	g.found = append(g.found, c)
+	g.emit(c)
+}
+
+// emit queues a candidate, if the policy is that it be told.
+func (g *Gatherer) emit(c Candidate) {
+	if g.cfg.Policy == Relay {
+		if c.Type != ice.Relayed {
+			return
+		}
+		c.Related = netip.AddrPort{} // it is what the policy hides (RFC 8828 section 5.2)
+	}
 	g.events = append(g.events, c)
 }
 
@@ -362,7 +369,9 @@ func (g *Gatherer) NextTimeout() mono.Time {
 // AppendTransmit writes what is for servers.
 func (g *Gatherer) AppendTransmit(now mono.Time, b *pkt.Batch) (more bool) {
 	if g.changed && !g.closed && len(g.events)-g.told < enoughEvents {
-		g.askWhatCame(now, g.update(now))
+		if g.update(now) {
+			g.askServers(now)
+		}
 		g.settle(now)
 	}
 	for _, x := range g.bindings {

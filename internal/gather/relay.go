@@ -262,7 +262,7 @@ func (g *Gatherer) relayReady(now mono.Time, r *relay, e *turn.Ready) {
 		g.udp.Store(true)
 	}
 	if !r.own && r.base != nil {
-		g.tellReflexive(r.base, e.Mapped, r.path.Remote, r.server.url())
+		g.tellReflexive(r.base, e.Mapped, r.path.Remote, r.server)
 	}
 	for _, relayed := range e.Relayed {
 		if !relayed.IsValid() {
@@ -271,12 +271,12 @@ func (g *Gatherer) relayReady(now mono.Time, r *relay, e *turn.Ready) {
 		c := Candidate{Candidate: ice.Candidate{
 			Type: ice.Relayed, Address: relayed, Base: relayed, Related: e.Mapped, Socket: r.name,
 			Server: r.serverAddr(), RelayProtocol: r.protocol,
-		}, URL: r.server.url()}
+		}, URL: r.server.url(), from: r.server}
 		if r.base != nil {
 			c.Preference = r.base.preference()
 		}
 		// "raddr ... the mapped address" (RFC 8839 section 5.1), unless it is an address that is not to be told.
-		if g.cfg.Policy == Relay || e.Mapped.Addr().Is4() != relayed.Addr().Is4() || g.cfg.HideHosts && e.Mapped == r.path.Local {
+		if e.Mapped.Addr().Is4() != relayed.Addr().Is4() || g.cfg.HideHosts && e.Mapped == r.path.Local {
 			c.Related = netip.AddrPort{}
 		}
 		g.tell(c)

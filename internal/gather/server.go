@@ -112,12 +112,12 @@ func (g *Gatherer) askFrom(now mono.Time, s *server, b *base) {
 	if !s.datagrams() || !s.URI.TURN() && g.cfg.Policy == Relay {
 		return
 	}
-	if s.deadline == mono.Never {
-		s.deadline = now.Add(serverPatience)
-	}
 	ip, ok := s.address(b.IP.Is4())
 	if !ok || b.IP.IsLinkLocalUnicast() && b.IP.Is6() || b.IP.IsLoopback() && !ip.IsLoopback() {
 		return
+	}
+	if s.deadline == mono.Never {
+		s.deadline = now.Add(serverPatience)
 	}
 	remote := netip.AddrPortFrom(ip, s.URI.Port)
 	if !s.URI.TURN() {
@@ -131,17 +131,15 @@ func (g *Gatherer) askFrom(now mono.Time, s *server, b *base) {
 
 // address returns the address to ask: those of a name are one server, so the first of a family will do, and the next only if
 // that does not answer.
-func (s *server) address(is4 bool) (netip.Addr, bool) {
+func (s *server) address(is4 bool) (ip netip.Addr, ok bool) {
 	n := 0
 	for _, a := range s.addrs {
-		if a.Is4() == is4 {
-			if n == s.tried {
-				return a, true
-			}
+		if a.Is4() == is4 && n <= s.tried {
+			ip, ok = a, true
 			n++
 		}
 	}
-	return netip.Addr{}, false
+	return ip, ok
 }
 
 // askNext asks the next address of a server that has not answered.
@@ -159,14 +157,14 @@ func (g *Gatherer) askNext(now mono.Time, s *server) {
 	}
 }
 
-// askWhatCame asks the servers from bases that are new, and those that could not be asked before.
-func (g *Gatherer) askWhatCame(now mono.Time, added []*base) {
+// askServers asks every server for what it has not given yet: from all bases, if there are new ones.
+func (g *Gatherer) askServers(now mono.Time) {
 	for _, s := range g.servers {
-		if len(added) > 0 && !s.busy() {
+		if !s.busy() {
 			g.ask(now, s)
 			continue
 		}
-		for _, b := range added {
+		for _, b := range g.bases {
 			g.askFrom(now, s, b)
 		}
 	}
@@ -271,8 +269,10 @@ func (g *Gatherer) serverTimeout(now mono.Time, s *server) {
 		if s.busy() {
 			s.deadline = now.Add(time.Second) // a goroutine is about to end
 		}
+		g.settleServer(now, s)
 	}
 	if now >= s.retryAt {
+		s.retryAt = mono.Never
 		g.ask(now, s)
 		if s.busy() {
 			g.complete = false

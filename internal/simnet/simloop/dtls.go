@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net/netip"
+	"slices"
 
 	"github.com/parley-rtc/parley/internal/udp"
 	"github.com/parley-rtc/parley/protocol/dtls"
@@ -18,7 +19,8 @@ type secured struct {
 	under, upper pkt.Socket
 	cfg          *dtls.Config
 	clients      map[netip.AddrPort]*dtls.Conn
-	order        []netip.AddrPort // of clients, as they came
+	up           map[netip.AddrPort]bool // the handshake is over
+	order        []netip.AddrPort        // of clients, as they came
 }
 
 // firstUpper is beyond every name that a test's loop gives.
@@ -34,7 +36,7 @@ func (s *TURNServer) DTLS(local netip.AddrPort, cert *tls.Certificate) error {
 			upper := firstUpper + pkt.Socket(len(s.secured))
 			s.engine.AddSocket(now, upper, false)
 			s.secured = append(s.secured, &secured{
-				under: socket, upper: upper, clients: map[netip.AddrPort]*dtls.Conn{},
+				under: socket, upper: upper, clients: map[netip.AddrPort]*dtls.Conn{}, up: map[netip.AddrPort]bool{},
 				cfg: &dtls.Config{Entropy: rand.Reader, Certificate: c, AnonymousClient: true},
 			})
 		}
@@ -43,14 +45,20 @@ func (s *TURNServer) DTLS(local netip.AddrPort, cert *tls.Certificate) error {
 
 // handleSecured takes a datagram of a client.
 func (s *TURNServer) handleSecured(now mono.Time, u *secured, d *pkt.Datagram) {
+	const handshake, clientHello, header = 22, 1, 13
 	conn := u.clients[d.Remote]
+	if len(d.Payload) > header && d.Payload[0] == handshake && d.Payload[header] == clientHello && u.up[d.Remote] {
+		conn = nil // the client begins anew
+	}
 	if conn == nil {
 		var err error
 		if conn, err = dtls.New(dtls.Server, u.cfg); err != nil {
 			return
 		}
-		u.clients[d.Remote] = conn
-		u.order = append(u.order, d.Remote)
+		u.clients[d.Remote], u.up[d.Remote] = conn, false
+		if !slices.Contains(u.order, d.Remote) {
+			u.order = append(u.order, d.Remote)
+		}
 	}
 	conn.HandleDatagram(now, d.Payload)
 	conn.RunJobs(now)
@@ -60,6 +68,8 @@ func (s *TURNServer) handleSecured(now mono.Time, u *secured, d *pkt.Datagram) {
 			return
 		}
 		switch e.Kind {
+		case dtls.Connected:
+			u.up[d.Remote] = true
 		case dtls.Data:
 			inner := pkt.Datagram{Path: d.Path, ECN: d.ECN, DSCP: d.DSCP, Payload: e.Data}
 			inner.Socket = u.upper
