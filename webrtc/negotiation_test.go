@@ -91,6 +91,32 @@ func TestOfferAnswer(t *testing.T) {
 	})
 }
 
+// The end of an operation has its place behind the events that it has caused ("resolve p" is the last step of its task).
+func TestAfter(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.connection(w.a, Configuration{})
+		var events []string
+		a.OnSignalingStateChange(func(s SignalingState) { events = append(events, string(s)) })
+		a.OnNegotiationNeeded(func() { events = append(events, "negotiationneeded") })
+		_, err := a.CreateDataChannel("x", nil)
+		w.check(err)
+		a.After(func() { events = append(events, "created") })
+		synctest.Wait()
+		w.check(a.SetLocalDescription(nil))
+		a.After(func() { events = append(events, "resolved") })
+		w.check(a.SetLocalDescription(&SessionDescription{Type: SDPTypeRollback}))
+		a.After(func() { events = append(events, "rolled back") })
+		synctest.Wait()
+		want := []string{"negotiationneeded", "created", "have-local-offer", "resolved", "stable", "negotiationneeded", "rolled back"}
+		if !slices.Equal(events, want) {
+			t.Errorf("the order was %q, not %q", events, want)
+		}
+		w.check(a.Close())
+		a.After(func() { t.Error("it was called after Close") })
+		synctest.Wait()
+	})
+}
+
 // The exceptions of setLocalDescription, setRemoteDescription, createAnswer.
 func TestDescriptionErrors(t *testing.T) {
 	a, b := fresh(t, Configuration{}), fresh(t, Configuration{})

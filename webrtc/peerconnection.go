@@ -444,6 +444,11 @@ func (pc *PeerConnection) Close() error {
 // Done is closed when the connection was closed and nothing of it runs any more.
 func (pc *PeerConnection) Done() <-chan struct{} { return pc.gone }
 
+// After calls f in its turn among the handlers: once the events of every call that has returned so far were delivered. With
+// it, a binding to a language with promises settles them in the specification's order. As no event comes after Close, f is
+// not called then.
+func (pc *PeerConnection) After(f func()) { pc.events.do(f) }
+
 // OnNegotiationNeeded sets the handler of negotiationneeded: an offer is to be made. As with every event, those that came
 // before the first handler was set are delivered to it; nil removes it.
 func (pc *PeerConnection) OnNegotiationNeeded(f func()) {
