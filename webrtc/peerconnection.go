@@ -65,6 +65,7 @@ type PeerConnection struct {
 	byStream   map[sctp.StreamID]*DataChannel
 	associated *sctp.Association // in which the channels were opened
 	sending    []*DataChannel    // have something in the association that was not sent
+	dropped    bool              // something in the outbox was for a channel that is closed
 	ending     []*DataChannel    // are to be closed once what they have in the outbox is handed over
 	numbered   int               // channels ever
 	openedEver uint32            // channels that were open once; see PeerConnectionStats

@@ -181,21 +181,30 @@ func (ch *DataChannel) discard() {
 	}
 }
 
-// An eaten is what was read and the loop has not been told of.
+// An eaten is what was read and the loop has not been told of. The loop looks at each of its turns, and is woken only for
+// what matters to the window: as long as less is outstanding, the peer can go on.
 type eaten struct {
 	mu     sync.Mutex
 	sizes  []int32
 	spare  []int32
+	bytes  int
 	posted bool
 }
+
+// What is enough to wake the loop.
+const (
+	enoughBytes    = 32 << 10
+	enoughMessages = 64
+)
 
 // consumed says that a message was read. It may be called from any goroutine.
 func (pc *PeerConnection) consumed(size int) {
 	e := &pc.eaten
 	e.mu.Lock()
 	e.sizes = append(e.sizes, int32(size))
-	post := !e.posted
-	e.posted = true
+	e.bytes += size
+	post := !e.posted && (e.bytes >= enoughBytes || len(e.sizes) >= enoughMessages)
+	e.posted = e.posted || post
 	e.mu.Unlock()
 	if post {
 		pc.lease.Post(pc.consume)
@@ -207,18 +216,23 @@ func (pc *PeerConnection) consume(mono.Time) {
 	e := &pc.eaten
 	e.mu.Lock()
 	sizes := e.sizes
-	e.sizes, e.spare, e.posted = e.spare[:0], nil, false
+	if len(sizes) == 0 {
+		e.posted = false
+		e.mu.Unlock()
+		return
+	}
+	e.sizes, e.spare, e.bytes, e.posted = e.spare[:0], nil, 0, false
 	e.mu.Unlock()
 	if a := pc.association(); a != nil {
 		for _, n := range sizes {
 			a.Consume(int(n))
 		}
 	}
-	e.mu.Lock()
 	if cap(sizes) <= 1024 {
+		e.mu.Lock()
 		e.spare = sizes
+		e.mu.Unlock()
 	}
-	e.mu.Unlock()
 }
 
 // A stream is a channel as bytes.

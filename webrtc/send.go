@@ -182,7 +182,9 @@ func (pc *PeerConnection) flush(now mono.Time) {
 			l.ch.sent.messages++
 			l.ch.sent.bytes += uint64(len(l.data))
 			pc.isSending(l.ch)
-		} // else the channel is closed, and BufferedAmount keeps what was never sent
+		} else { // the channel is closed, and BufferedAmount keeps what was never sent
+			pc.dropped = true
+		}
 		out.mu.Lock()
 		out.cost -= l.cost()
 		if err == nil {
@@ -228,9 +230,10 @@ func (pc *PeerConnection) isSending(ch *DataChannel) {
 
 // account looks at what the association has left of what was sent, and tells those who wait for it.
 func (pc *PeerConnection) account() {
-	if len(pc.sending) == 0 {
+	if len(pc.sending) == 0 && !pc.dropped {
 		return
 	}
+	pc.dropped = false
 	association := pc.association()
 	beyond, left := 0, pc.sending[:0]
 	for _, ch := range pc.sending {

@@ -62,6 +62,7 @@ func (t *tenant) NextTimeout() mono.Time {
 func (t *tenant) AppendTransmit(now mono.Time, b *pkt.Batch) (more bool) {
 	pc, before := (*PeerConnection)(t), b.Len()
 	pc.react(now)
+	pc.consume(now)
 	if !pc.out.empty() {
 		pc.flush(now)
 	}
