@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,9 +17,9 @@ import (
 func TestAnythingInAnyHandler(t *testing.T) {
 	inWorld(t, func(w *world) {
 		a, b := w.pair(Configuration{})
-		calls := 0
+		var calls atomic.Int32
 		everything := func(pc *PeerConnection, ch *DataChannel) {
-			calls++
+			calls.Add(1)
 			pc.LocalDescription()
 			pc.RemoteDescription()
 			pc.GetStats()
@@ -69,8 +70,8 @@ func TestAnythingInAnyHandler(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		w.check(a.Close())
 		await(w, closed, "the peer's close")
-		if calls < 12 {
-			t.Errorf("%d handlers were called", calls)
+		if n := calls.Load(); n < 12 {
+			t.Errorf("%d handlers were called", n)
 		}
 	})
 }
@@ -78,7 +79,7 @@ func TestAnythingInAnyHandler(t *testing.T) {
 // Two peers do anything at any time, each from several goroutines, with what they signal on its way for a while. Nothing
 // panics, hangs or stays behind, and no error is without a name.
 func TestChaos(t *testing.T) {
-	seeds := uint64(15)
+	seeds := uint64(3)
 	if os.Getenv("PARLEY_LONG") != "" {
 		seeds = 1000
 	}
@@ -106,7 +107,7 @@ func chaos(w *world, seed uint64) {
 			pc.OnICECandidate(func(c *ICECandidate) { named(other.AddICECandidate(c)) })
 			pc.OnDataChannel(func(ch *DataChannel) {
 				ch.OnMessage(func(m Message) { named(ch.Send(m.Data)) })
-				if r.IntN(4) == 0 {
+				if strings.HasSuffix(ch.Label(), "3") {
 					ch.OnOpen(func() { named(ch.Close()) })
 				}
 			})
