@@ -232,8 +232,9 @@ func (e *end) finish(err error) {
 	}
 }
 
-// wait waits until all has come and checks it; interleaved says in which kind of chunks it must have come.
-func (e *end) wait(interleaved bool) {
+// wait waits until all has come and checks it; interleaved says in which kind of chunks it must have come, packets how large
+// ours must have become.
+func (e *end) wait(interleaved bool, packets int) {
 	e.t.Helper()
 	select {
 	case <-e.over:
@@ -253,6 +254,9 @@ func (e *end) wait(interleaved bool) {
 	const data, iData = 0, 64
 	if has, not := e.kinds[data], e.kinds[iData]; interleaved && (has > 0 || not == 0) || !interleaved && (not > 0 || has == 0) {
 		e.t.Errorf("%d packets began with DATA, %d with I-DATA", has, not)
+	}
+	if e.stats.MTU != packets {
+		e.t.Errorf("packets of %d bytes in the end, not %d", e.stats.MTU, packets)
 	}
 }
 

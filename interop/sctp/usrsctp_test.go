@@ -76,7 +76,7 @@ func TestUsrsctp(t *testing.T) {
 				}
 				heard <- nil
 			}()
-			e.wait(interleaved)
+			e.wait(interleaved, sctp.DefaultMaxPacket)
 			if err := <-heard; err != nil {
 				t.Error(err)
 			}
