@@ -73,7 +73,7 @@ type Agent struct {
 
 	gen  *generation // whose pairs are checked
 	next *generation // restarted by us, and the peer has not answered yet
-	old  *generation // before gen: its selected pair flows until gen has one
+	old  *generation // before gen: its selected pair flows until gen has one; the peer's checks of it are answered
 
 	triggered     []*pair // to be checked before others, first in first out (RFC 8445 section 6.1.4.1)
 	checks        []check

@@ -74,9 +74,9 @@ func (a *Agent) elect() {
 	if a.selected != best {
 		a.selected, a.lost, a.giveUpAt, a.unheard = best, false, mono.Never, mono.Never
 	}
-	if a.old != nil && (a.role == Controlling || best.nominated) {
+	if a.old != nil && len(a.old.pairs) > 0 && (a.role == Controlling || best.nominated) {
+		// Its credentials stay good for answers: a peer that waits for our description may send along its old pair yet.
 		a.drop(a.old, func(*pair) bool { return true })
-		a.old = nil
 	}
 	switch {
 	case a.cfg.Lite:
