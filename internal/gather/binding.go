@@ -37,11 +37,6 @@ func (b *binding) waiting() bool { return !b.mapped.IsValid() }
 
 // bind asks a STUN server for the mapping of a base.
 func (g *Gatherer) bind(now mono.Time, s *server, from *base, remote netip.AddrPort) {
-	if slices.ContainsFunc(g.bindings, func(b *binding) bool {
-		return b.server == s && b.base == from && (!b.waiting() || b.path.Remote == remote)
-	}) {
-		return
-	}
 	b := &binding{server: s, base: from, path: pkt.Path{Socket: from.socket, Local: from.local, Remote: remote}, refresh: mono.Never}
 	g.bindings = append(g.bindings, b)
 	s.attempts++

@@ -336,7 +336,7 @@ func TestNextAddressOfServer(t *testing.T) {
 		if e, _ := seen[gather.ServerError](o); len(e) != 0 {
 			t.Errorf("errors: %+v", e)
 		}
-		if done, when := seen[gather.Complete](o); len(done) != 1 || when > 11*time.Second {
+		if done, when := seen[gather.Complete](o); len(done) != 1 || when > 13*time.Second {
 			t.Errorf("complete %d times, after %v", len(done), when)
 		}
 		var n turn.Counters

@@ -116,16 +116,22 @@ func (g *Gatherer) askFrom(now mono.Time, s *server, b *base) {
 	if !ok || b.IP.IsLinkLocalUnicast() && b.IP.Is6() || b.IP.IsLoopback() && !ip.IsLoopback() {
 		return
 	}
-	if s.deadline == mono.Never {
-		s.deadline = now.Add(serverPatience)
-	}
 	remote := netip.AddrPortFrom(ip, s.URI.Port)
-	if !s.URI.TURN() {
-		g.bind(now, s, b, remote)
-	} else if g.ranks(b) < relayBases && !slices.ContainsFunc(g.relays, func(r *relay) bool {
-		return r != nil && r.server == s && !r.retiring && r.base == b && (r.ready || r.path.Remote == remote)
-	}) {
+	if s.URI.TURN() {
+		if g.ranks(b) >= relayBases || slices.ContainsFunc(g.relays, func(r *relay) bool {
+			return r != nil && r.server == s && !r.retiring && r.base == b && (r.ready || r.path.Remote == remote)
+		}) {
+			return
+		}
+		s.deadline = now.Add(serverPatience)
 		g.allocate(now, s, relaySource{base: b, remote: remote})
+		return
+	}
+	if !slices.ContainsFunc(g.bindings, func(o *binding) bool {
+		return o.server == s && o.base == b && (!o.waiting() || o.path.Remote == remote)
+	}) {
+		s.deadline = now.Add(serverPatience)
+		g.bind(now, s, b, remote)
 	}
 }
 
