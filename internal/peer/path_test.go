@@ -22,7 +22,7 @@ import (
 
 // Whatever the path loses, repeats and reorders, connections come about and say what they have to say, in order.
 func TestBadPaths(t *testing.T) {
-	seeds := uint64(3)
+	seeds := uint64(2)
 	if os.Getenv("PARLEY_LONG") != "" {
 		seeds = 100
 	}
