@@ -140,7 +140,7 @@ func is(t testing.TB, what string, err error, name ErrorName) {
 
 // Ten thousand connections in one process: no goroutine for each, and nothing is left of them.
 func TestManyConnections(t *testing.T) {
-	pairs := 100
+	pairs := 50
 	if os.Getenv("PARLEY_LONG") != "" {
 		pairs = 5000
 	}

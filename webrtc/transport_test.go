@@ -82,11 +82,11 @@ func TestRelayOnly(t *testing.T) {
 					}
 				}
 				go func() {
-					for range 50 {
+					for range 15 {
 						w.check(x.SendContext(context.Background(), make([]byte, 60_000)))
 					}
 				}()
-				for range 50 {
+				for range 15 {
 					m, err := y.Receive(context.Background())
 					if w.check(err); len(m.Data) != 60_000 {
 						t.Errorf("%d bytes came", len(m.Data))
