@@ -99,10 +99,15 @@ func (a *Association) join(now mono.Time, tsn int64, d *dataChunk) {
 		m.next = tsn
 		rx.held += m.cost()
 		rx.current = m
-	case m == nil && tsn <= rx.cumulative: // what is before it was skipped
-		a.skipEarly(tsn + 1)
-		return
 	case m == nil:
+		before, waits := rx.early[tsn-1]
+		if waits && before.flags&flagEnd != 0 || !waits && rx.has(tsn-1) { // what is before it is not of its message
+			a.skipEarly(tsn + 1)
+			return
+		}
+		if d.flags&flagEnd != 0 {
+			a.skipEarly(tsn + 1)
+		}
 		kept := *d
 		kept.payload = a.pool.copyOf(d.payload)
 		rx.held += cost(len(kept.payload))
