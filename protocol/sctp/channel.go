@@ -338,6 +338,9 @@ func (a *Association) Close(now mono.Time, id StreamID) {
 
 func (a *Association) beginClosing(now mono.Time, ch *channel) {
 	ch.closing = true
+	if a.state > stateEstablished && ch.unacked > 0 {
+		return // it ends with the association, which sends what waits first
+	}
 	if a.state > stateEstablished || a.state < stateEstablished && ch.buffered == 0 || ch.held && ch.unacked == 0 {
 		// The peer need not know of it.
 		a.removeChannel(ch, ch.err)
