@@ -545,7 +545,8 @@ const (
 	settling    = 5 * time.Second          // after the first nomination: better pairs may still be nominated
 	consentFor  = 30 * time.Second         // RFC 7675 section 5.1
 	consentEach = 5 * time.Second          // between consent checks, spread from 0.8 to 1.2 of it
-	hearTime    = 500 * time.Millisecond   // no answer to a consent check, or to data, for so long: probe
-	suspectTime = time.Second              // a probe not answered for so long: another valid pair takes over
-	silentTime  = 4 * time.Second          // a probe not answered for so long: disconnected
+	consentTick = 100 * time.Millisecond
+	hearTime    = 500 * time.Millisecond // no answer to a consent check, or to data, for so long: probe
+	suspectTime = time.Second            // a probe not answered for so long: another valid pair takes over
+	silentTime  = 4 * time.Second        // a probe not answered for so long: disconnected
 )

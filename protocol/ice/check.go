@@ -325,7 +325,7 @@ func (a *Agent) works(p *pair) {
 	p.state, p.valid = PairSucceeded, true
 	p.consentUntil = a.now.Add(consentFor)
 	if p.consentAt == mono.Never {
-		p.consentAt = a.now.Add(a.consentInterval())
+		p.consentAt = a.nextConsent()
 	}
 	p.suspect, p.silent, p.probing = false, false, false
 	if !p.nominating { // a nomination under way is repeated until it is answered itself
@@ -343,10 +343,16 @@ func (a *Agent) works(p *pair) {
 	}
 }
 
-// consentInterval is "randomized from between 0.8 and 1.2 times the basic period" (RFC 7675 section 5.1).
-func (a *Agent) consentInterval() time.Duration {
+// nextConsent is when the next consent check is due: "randomized from between 0.8 and 1.2 times the basic period" (RFC 7675
+// section 5.1), at a tick that all agents have in common, so that a program with thousands of them wakes up seldom.
+func (a *Agent) nextConsent() mono.Time {
 	r := a.random(2)
-	return consentEach*8/10 + consentEach*4/10*time.Duration(uint(r[0])<<8|uint(r[1]))/65535
+	const spread = consentEach*4/10 - consentTick
+	at := a.now.Add(consentEach*8/10 + spread*time.Duration(uint(r[0])<<8|uint(r[1]))/65535)
+	if over := time.Duration(at) % consentTick; over > 0 {
+		at = at.Add(consentTick - over)
+	}
+	return at
 }
 
 // reflexive notes what the peer sees of our candidate: another candidate, or a peer-reflexive one that we learn of now

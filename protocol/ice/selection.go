@@ -119,7 +119,7 @@ func (a *Agent) watch() {
 		return
 	}
 	if a.now >= s.consentAt {
-		s.consentAt = a.now.Add(a.consentInterval())
+		s.consentAt = a.nextConsent()
 		a.send(s, false, true)
 	}
 	if a.unheard != mono.Never && a.now >= a.unheard.Add(s.patience()) {
