@@ -72,11 +72,11 @@ func talk(a, b *ice.Agent, batch *pkt.Batch, now mono.Time) (messages int) {
 // BenchmarkConsent is a consent check, its answer, and the processing of both: what each connection does each five seconds, in
 // each direction.
 func BenchmarkConsent(b *testing.B) {
-	x, y, now := idle(b, nil, 1)
+	x, y, _ := idle(b, nil, 1)
 	batch := pkt.NewBatch(1<<16, 64)
 	messages := 0
 	for b.Loop() {
-		now = mono.Min(x.NextTimeout(), y.NextTimeout())
+		now := mono.Min(x.NextTimeout(), y.NextTimeout())
 		x.HandleTimeout(now)
 		y.HandleTimeout(now)
 		messages += talk(x, y, batch, now)
