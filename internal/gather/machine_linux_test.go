@@ -2,36 +2,18 @@ package gather
 
 import (
 	"net/netip"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
 
-const inNamespace = "PARLEY_TEST_IN_NAMESPACE"
-
 // The kernel's notes are heard and its marks understood. The test runs itself again in a network namespace of its own.
 func TestKernelTellsOfAddresses(t *testing.T) {
-	if os.Getenv(inNamespace) == "" {
-		if _, err := exec.LookPath("ip"); err != nil || os.Getuid() != 0 {
-			t.Skip("needs root, for a network namespace, and the program ip; on Debian: apt-get install iproute2")
-		}
-		again := exec.Command(os.Args[0], "-test.run=^TestKernelTellsOfAddresses$", "-test.v", "-test.timeout=60s")
-		again.Env = append(os.Environ(), inNamespace+"=1")
-		again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-		out, err := again.CombinedOutput()
-		if err != nil && (strings.Contains(err.Error(), "operation not permitted") || strings.Contains(string(out), "Unknown device type")) {
-			t.Skip("needs leave to make a network namespace, and a kernel with veth")
-		}
-		if err != nil || !strings.Contains(string(out), "PASS") {
-			t.Fatalf("%v\n%s", err, out)
-		}
+	if !InNamespace(t) {
 		return
 	}
-
 	m := &machine{watchers: map[*watcher]struct{}{}}
 	changed := make(chan struct{}, 1)
 	stop := m.Watch(func() {

@@ -1,10 +1,8 @@
 package gather_test
 
 import (
-	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -13,25 +11,10 @@ import (
 	"github.com/parley-rtc/parley/protocol/pkt"
 )
 
-const cableNamespace = "PARLEY_TEST_CABLE"
-
 // Two machines on a cable, with nothing but IPv6 link-local addresses: candidates have no zone (RFC 8839 section 5.1), and
 // reach each other nonetheless. The test runs itself again in a network namespace of its own.
 func TestLinkLocalPeers(t *testing.T) {
-	if os.Getenv(cableNamespace) == "" {
-		if _, err := exec.LookPath("ip"); err != nil || os.Getuid() != 0 {
-			t.Skip("needs root, for a network namespace, and the program ip; on Debian: apt-get install iproute2")
-		}
-		again := exec.Command(os.Args[0], "-test.run=^TestLinkLocalPeers$", "-test.v", "-test.timeout=60s")
-		again.Env = append(os.Environ(), cableNamespace+"=1")
-		again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-		out, err := again.CombinedOutput()
-		if err != nil && (strings.Contains(err.Error(), "operation not permitted") || strings.Contains(string(out), "Unknown device type")) {
-			t.Skip("needs leave to make a network namespace, and a kernel with veth")
-		}
-		if err != nil || !strings.Contains(string(out), "PASS") {
-			t.Fatalf("%v\n%s", err, out)
-		}
+	if !gather.InNamespace(t) {
 		return
 	}
 	for _, args := range []string{"link add eth7 type veth peer name eth8", "link set eth7 up", "link set eth8 up"} {
