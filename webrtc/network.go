@@ -286,7 +286,7 @@ func (n *Network) gather(number int, v *validated) gather.Config {
 		cfg.Mappings = append(cfg.Mappings, gather.Mapping(m))
 	}
 	if n.port != nil {
-		cfg.Sockets = n.port.addresses()
+		cfg.Shared = n.port.socket
 	}
 	return cfg
 }

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/parley-rtc/parley/internal/gather"
 	"github.com/parley-rtc/parley/internal/loop"
 	"github.com/parley-rtc/parley/internal/udp"
 	"github.com/parley-rtc/parley/protocol/mono"
@@ -62,33 +61,14 @@ func openPort(n *Network, l *loop.Loop, local netip.AddrPort) (*port, error) {
 	return p, nil
 }
 
-// addresses returns the machine's addresses with the port's sockets.
-func (p *port) addresses() (list []gather.Socket) {
-	all, err := p.network.host.Addresses()
-	if err != nil {
-		return nil
+// socket returns the port's socket for an address of the machine.
+func (p *port) socket(ip netip.Addr) (s pkt.Socket, number uint16, ok bool) {
+	s = p.v4
+	if ip.Is6() {
+		s = p.v6
 	}
 	bound := p.local.Addr()
-	usable := func(a *gather.Address, loopback bool) bool {
-		ip, f := a.IP, p.network.cfg.Addresses
-		return (bound.IsUnspecified() || bound == ip) && ip.IsLoopback() == loopback && !a.Deprecated && !ip.IsLinkLocalUnicast() && (f == nil || f(a.Interface, ip))
-	}
-	add := func(loopback bool) {
-		for _, a := range all {
-			s := p.v4
-			if a.IP.Is6() {
-				s = p.v6
-			}
-			if s >= 0 && usable(&a, loopback) {
-				list = append(list, gather.Socket{Name: s, Local: a, Port: p.local.Port()})
-			}
-		}
-	}
-	add(false)
-	if p.network.cfg.Loopback || len(list) == 0 {
-		add(true)
-	}
-	return list
+	return s, p.local.Port(), s >= 0 && (bound.IsUnspecified() || bound == ip) && !ip.IsLinkLocalUnicast()
 }
 
 // HandleDatagram hands a datagram to the connection that it is for.

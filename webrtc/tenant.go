@@ -37,6 +37,15 @@ func (t *tenant) HandleClose(now mono.Time, s pkt.Socket) {
 	t.peer.RemoveSocket(now, s)
 }
 
+// HandleICMP learns that a server's port is closed.
+func (t *tenant) HandleICMP(now mono.Time, m *pkt.ICMP) {
+	for _, x := range t.transports {
+		if g := x.ice.gatherer; g != nil {
+			g.HandleICMP(now, m)
+		}
+	}
+}
+
 // HandleTimeout does what is due.
 func (t *tenant) HandleTimeout(now mono.Time) {
 	t.peer.HandleTimeout(now)

@@ -19,8 +19,10 @@ type base struct {
 	Address
 	socket pkt.Socket
 	local  netip.AddrPort
+	own    bool   // the socket was opened here, and is not Config.Shared
 	told   bool   // its host candidates
 	name   string // that is told instead of the address, if it is hidden
+	inside bool   // a loopback address for servers on this machine alone: it has no candidates
 }
 
 // choose returns the addresses that candidates are gathered from, the best first (RFC 8445 section 5.1.1.1).
@@ -35,7 +37,7 @@ func choose(all []Address, cfg *Config) []Address {
 		case siteLocal.Contains(ip) || compatible.Contains(ip): // "Deprecated IPv4-compatible IPv6 addresses ... and IPv6 site-local unicast addresses MUST NOT be included"
 			return false
 		}
-		return cfg.Interfaces == nil || cfg.Interfaces(*a)
+		return cfg.mayUse(a)
 	}
 	var chosen []Address
 	for i := range all {
@@ -52,13 +54,23 @@ func choose(all []Address, cfg *Config) []Address {
 	}
 	if cfg.Loopback || len(chosen) == 0 { // "Addresses from a loopback interface MUST NOT be included", unless there is nothing else
 		for _, a := range all {
-			if a.IP.IsLoopback() && (cfg.Interfaces == nil || cfg.Interfaces(a)) {
+			if a.IP.IsLoopback() && cfg.mayUse(&a) {
 				chosen = append(chosen, a)
 			}
 		}
 	}
 	slices.SortStableFunc(chosen, func(a, b Address) int { return int(a.preference()) - int(b.preference()) })
 	return chosen[:min(len(chosen), maxBases)]
+}
+
+// mayUse reports whether the owner lets an address be used.
+func (c *Config) mayUse(a *Address) bool {
+	if c.Shared != nil {
+		if _, _, ok := c.Shared(a.IP); !ok {
+			return false
+		}
+	}
+	return c.Interfaces == nil || c.Interfaces(*a)
 }
 
 var (
@@ -90,13 +102,6 @@ func (g *Gatherer) update(now mono.Time) (more bool) {
 		g.bases, more = append(g.bases, b), true
 		g.tellHost(now, b)
 	}
-	if len(g.cfg.Sockets) > 0 {
-		for i := len(g.bases); i < len(g.cfg.Sockets); i++ {
-			s := &g.cfg.Sockets[i]
-			add(&base{Address: s.Local, socket: s.Name, local: netip.AddrPortFrom(s.Local.IP, s.Port)})
-		}
-		return more
-	}
 	all, err := g.cfg.Host.Addresses()
 	if err != nil {
 		return false // of a moment: what there is stays
@@ -107,15 +112,56 @@ func (g *Gatherer) update(now mono.Time) (more bool) {
 		}
 	}
 	for _, a := range choose(all, &g.cfg) {
-		if len(g.bases) == maxBases || slices.ContainsFunc(g.bases, func(b *base) bool { return b.IP == a.IP }) {
+		if len(g.bases) >= maxBases || slices.ContainsFunc(g.bases, func(b *base) bool { return b.IP == a.IP && !b.inside }) {
+			continue
+		}
+		if g.cfg.Shared != nil {
+			socket, port, _ := g.cfg.Shared(a.IP)
+			add(&base{Address: a, socket: socket, local: netip.AddrPortFrom(a.IP, port)})
 			continue
 		}
 		// A socket that cannot be had, as that of an address not yet known to be unique, may work at the next change.
 		if socket, local, err := g.openSocket(a.IP); err == nil {
-			add(&base{Address: a, socket: socket, local: local})
+			add(&base{Address: a, socket: socket, local: local, own: true})
 		}
 	}
 	return more
+}
+
+// reachInside opens a socket at the machine's loopback address, if a server is at one: from other addresses some systems do
+// not let it be reached, and it may take who asks from a public one for a stranger.
+func (g *Gatherer) reachInside(s *server) {
+	for _, ip := range s.addrs {
+		if !ip.IsLoopback() || g.hasLoopback(ip.Is4()) {
+			continue
+		}
+		all, _ := g.cfg.Host.Addresses()
+		for _, a := range all {
+			if !a.IP.IsLoopback() || a.IP.Is4() != ip.Is4() || g.cfg.Interfaces != nil && !g.cfg.Interfaces(a) {
+				continue
+			}
+			if socket, local, err := g.openSocket(a.IP); err == nil {
+				g.bases = append(g.bases, &base{Address: a, socket: socket, local: local, own: true, told: true, inside: true})
+				break
+			}
+		}
+	}
+}
+
+// hasLoopback reports whether servers on this machine can be asked from one of its loopback addresses.
+func (g *Gatherer) hasLoopback(is4 bool) bool {
+	return slices.ContainsFunc(g.bases, func(b *base) bool { return b.IP.IsLoopback() && b.IP.Is4() == is4 })
+}
+
+// reaches reports whether a server's address can be asked from a base.
+func (g *Gatherer) reaches(b *base, ip netip.Addr) bool {
+	switch {
+	case b.IP.Is4() != ip.Is4() || b.IP.Is6() && b.IP.IsLinkLocalUnicast():
+		return false
+	case ip.IsLoopback():
+		return b.IP.IsLoopback() || !g.hasLoopback(ip.Is4())
+	}
+	return !b.IP.IsLoopback()
 }
 
 var errNoPort = errors.New("gather: every port of the range is taken")
@@ -123,14 +169,14 @@ var errNoPort = errors.New("gather: every port of the range is taken")
 // openSocket binds a port of the range, beginning anywhere in it.
 func (g *Gatherer) openSocket(ip netip.Addr) (pkt.Socket, netip.AddrPort, error) {
 	if g.cfg.MaxPort == 0 {
-		return g.lease.Open(udp.Config{Local: netip.AddrPortFrom(ip, 0)})
+		return g.lease.Open(udp.Config{Local: netip.AddrPortFrom(ip, 0), ICMP: true})
 	}
 	id := g.transactionID()
 	size := int(g.cfg.MaxPort) - int(g.cfg.MinPort) + 1
 	first := int(id[0])<<8 | int(id[1])
 	for i := range size {
 		port := uint16(int(g.cfg.MinPort) + (first+i)%size)
-		if s, local, err := g.lease.Open(udp.Config{Local: netip.AddrPortFrom(ip, port)}); err == nil {
+		if s, local, err := g.lease.Open(udp.Config{Local: netip.AddrPortFrom(ip, port), ICMP: true}); err == nil {
 			return s, local, nil
 		}
 	}
@@ -191,15 +237,17 @@ func (g *Gatherer) dropBase(now mono.Time, b *base) {
 	if b.name != "" {
 		g.mdns.withdraw(b.name)
 	}
-	g.lease.Close(b.socket)
-	g.lose(b.socket)
+	if b.own {
+		g.lease.Close(b.socket)
+		g.lose(b.socket)
+	}
 	g.events = append(g.events, AddressLost{b.IP})
 }
 
 // closeSockets closes what was opened.
 func (g *Gatherer) closeSockets() {
 	for _, b := range g.bases {
-		if len(g.cfg.Sockets) == 0 {
+		if b.own {
 			g.lease.Close(b.socket)
 		}
 	}

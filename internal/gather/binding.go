@@ -23,6 +23,7 @@ const (
 
 // A binding is the mapping of a base that a STUN server sees (RFC 8489 section 2).
 type binding struct {
+	attempt
 	server *server
 	base   *base
 	path   pkt.Path
@@ -117,7 +118,7 @@ func (g *Gatherer) bindingDone(now mono.Time, b *binding) {
 		b.mapped = mapped
 		g.tellReflexive(b.base, mapped, b.path.Remote, b.server)
 		if first {
-			g.ended(now, b.server, b.base.local, nil)
+			g.attempted(now, b.server, &b.attempt, b.base.local, nil)
 			for _, o := range slices.Clone(g.bindings) { // at other addresses of the server
 				if o != b && o.server == b.server && o.base == b.base {
 					g.endBinding(now, o, nil)
@@ -139,7 +140,7 @@ func (r refusal) Error() string {
 
 // tellReflexive tells a server-reflexive candidate, if there is a NAT at all.
 func (g *Gatherer) tellReflexive(b *base, mapped, server netip.AddrPort, from *server) {
-	if mapped == netip.AddrPortFrom(b.IP.WithZone(""), b.local.Port()) && !g.cfg.HideHosts {
+	if b.inside || mapped == netip.AddrPortFrom(b.IP.WithZone(""), b.local.Port()) && !g.cfg.HideHosts {
 		return
 	}
 	g.tell(Candidate{Candidate: ice.Candidate{
@@ -152,6 +153,6 @@ func (g *Gatherer) tellReflexive(b *base, mapped, server netip.AddrPort, from *s
 func (g *Gatherer) endBinding(now mono.Time, b *binding, err error) {
 	g.bindings = slices.DeleteFunc(g.bindings, func(o *binding) bool { return o == b })
 	if b.waiting() {
-		g.ended(now, b.server, b.base.local, err)
+		g.attempted(now, b.server, &b.attempt, b.base.local, err)
 	}
 }

@@ -32,13 +32,6 @@ type Server struct {
 	Username, Password string
 }
 
-// A Socket is a UDP socket that the owner has opened and shares among connections.
-type Socket struct {
-	Name  pkt.Socket
-	Local Address
-	Port  uint16
-}
-
 // A Mapping is a NAT's translation of a whole address that is known beforehand, as clouds have it.
 type Mapping struct {
 	// Internal is the address of this machine; if it is not valid, every address of External's family is meant.
@@ -67,8 +60,10 @@ type Config struct {
 	Loopback bool
 	// MinPort and MaxPort bound the ports of the sockets that are opened, both included; 0: any.
 	MinPort, MaxPort uint16
-	// Sockets, if there are any, are used instead of opening a socket for each address. They are never closed here.
-	Sockets []Socket
+	// Shared, if set, returns the UDP socket that the owner has open for an address, and shares among connections, with its
+	// port. Addresses for which ok is false are not used. Shared sockets are not closed here, and what comes in on them for
+	// the Gatherer answers its Binding requests: relays have sockets of their own, as a 5-tuple has one allocation.
+	Shared func(ip netip.Addr) (socket pkt.Socket, port uint16, ok bool)
 	// Mappings are 1:1 NAT mappings.
 	Mappings []Mapping
 	// HideHosts tells host candidates by names that only the local network can resolve (draft-ietf-mmusic-mdns-ice-candidates),

@@ -233,6 +233,9 @@ func (d *dialer) direct(ctx context.Context, ip netip.Addr) (net.Conn, error) {
 	if ip.Is6() {
 		local = d.local6
 	}
+	if ip.IsLoopback() {
+		local = netip.Addr{} // which the system knows best
+	}
 	conn, err := d.host.Dial(ctx, local, netip.AddrPortFrom(ip, d.port))
 	if err != nil {
 		return nil, err

@@ -137,10 +137,8 @@ func (g *Gatherer) Start(now mono.Time) {
 		return
 	}
 	g.started = true
-	if len(g.cfg.Sockets) == 0 {
-		lease := g.lease
-		g.stopWatch = g.cfg.Host.Watch(func() { lease.Post(g.interfacesChanged) })
-	}
+	lease := g.lease
+	g.stopWatch = g.cfg.Host.Watch(func() { lease.Post(g.interfacesChanged) })
 	g.takeServers()
 	g.update(now)
 	g.askServers(now)

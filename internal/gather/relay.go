@@ -44,6 +44,7 @@ func NumberOf(s pkt.Socket) int {
 //	dtls             socket of a base -> secure -> client
 //	tcp, tls         connect in the background -> stream -> client
 type relay struct {
+	attempt
 	name      pkt.Socket
 	server    *server
 	protocol  ice.RelayProtocol
@@ -81,11 +82,9 @@ const (
 	maxPorts = 3
 )
 
-// hasRelay reports whether a server has an allocation, or is about to; from a base, or from anywhere.
-func (g *Gatherer) hasRelay(s *server, b *base) bool {
-	return slices.ContainsFunc(g.relays, func(r *relay) bool {
-		return r != nil && r.server == s && !r.retiring && (b == nil || r.base == b)
-	})
+// hasRelay reports whether a server has an allocation, or is about to.
+func (g *Gatherer) hasRelay(s *server) bool {
+	return slices.ContainsFunc(g.relays, func(r *relay) bool { return r != nil && r.server == s && !r.retiring })
 }
 
 // allocate starts an attempt to get an allocation.
@@ -101,10 +100,11 @@ func (g *Gatherer) allocate(now mono.Time, s *server, from relaySource) {
 		}
 		g.relays = append(g.relays, nil)
 	}
-	if from.base != nil && !from.own && slices.ContainsFunc(g.relays, func(o *relay) bool {
-		return o != nil && o.path.Socket == from.base.socket && o.path.Remote == from.remote
-	}) {
-		from.own = true // a 5-tuple has one allocation (RFC 8656 section 3)
+	if from.base != nil && !from.own {
+		// A 5-tuple has one allocation (RFC 8656 section 3), and of a shared socket others may have it.
+		from.own = !from.base.own || slices.ContainsFunc(g.relays, func(o *relay) bool {
+			return o != nil && o.path.Socket == from.base.socket && o.path.Remote == from.remote
+		})
 	}
 	r := &relay{name: g.name(slot), server: s, base: from.base, only6: from.only6, hops: from.hops, renewed: from.tries}
 	s.attempts++
@@ -254,7 +254,7 @@ func (g *Gatherer) relayReady(now mono.Time, r *relay, e *turn.Ready) {
 	r.server.backoff = 0
 	if g.redundant(r) {
 		r.ready = false
-		g.ended(now, r.server, r.path.Local, nil)
+		g.attempted(now, r.server, &r.attempt, r.path.Local, nil)
 		g.retireRelay(now, r)
 		return
 	}
@@ -284,7 +284,7 @@ func (g *Gatherer) relayReady(now mono.Time, r *relay, e *turn.Ready) {
 	if e.Relayed[0].IsValid() && !e.Relayed[1].IsValid() && !e.Additional && !r.only6 {
 		g.askFor6(now, r)
 	}
-	g.ended(now, r.server, r.path.Local, nil)
+	g.attempted(now, r.server, &r.attempt, r.path.Local, nil)
 }
 
 // serverAddr returns the server's address, which a proxy may stand before.
@@ -341,13 +341,17 @@ func (g *Gatherer) endRelay(now mono.Time, r *relay, err error) {
 		return
 	}
 	if g.elsewhere(now, r, err) {
-		s.attempts--
+		if r.refused {
+			g.complete = false
+		} else {
+			s.attempts--
+		}
 		return
 	}
 	if r.only6 { // it has given what it has
 		err = nil
 	}
-	g.ended(now, s, r.path.Local, err)
+	g.attempted(now, s, &r.attempt, r.path.Local, err)
 }
 
 // elsewhere tries another server or another port, where that is what an error asks for.

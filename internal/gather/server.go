@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
 	"github.com/parley-rtc/parley/protocol/turn"
 )
 
@@ -21,6 +22,7 @@ var (
 	errNoAnswer     = errors.New("the server did not answer in time: is its address right, and does a firewall let it pass?")
 	errNoAddress    = errors.New("this machine has no address of a family that the server has")
 	errStreamOnly   = errors.New("a stuns server tells nothing of UDP: use stun, or turns")
+	errNobody       = errors.New("nobody listens at the server's port: is it right, and does the server run?")
 	errTooMany      = errors.New("there are too many relays already")
 )
 
@@ -58,7 +60,7 @@ func (g *Gatherer) ask(now mono.Time, s *server) {
 	}
 	s.answered, s.why, s.retryAt, s.tried = false, nil, mono.Never, 0
 	s.deadline, s.nextAt = now.Add(serverPatience), now.Add(nextAddress)
-	if s.addrs != nil && (g.hasRelay(s, nil) || g.hasBinding(s)) {
+	if s.addrs != nil && (g.hasRelay(s) || g.hasBinding(s)) {
 		g.askAll(now, s)
 		return
 	}
@@ -97,10 +99,11 @@ const (
 func (g *Gatherer) askAll(now mono.Time, s *server) {
 	s.attempts++ // so that the first attempt that fails is not taken for the last
 	if s.datagrams() {
+		g.reachInside(s)
 		for _, b := range g.bases {
 			g.askFrom(now, s, b)
 		}
-	} else if s.URI.TURN() && !g.hasRelay(s, nil) {
+	} else if s.URI.TURN() && !g.hasRelay(s) {
 		g.connect(now, s)
 	}
 	s.attempts--
@@ -112,35 +115,36 @@ func (g *Gatherer) askFrom(now mono.Time, s *server, b *base) {
 	if !s.datagrams() || !s.URI.TURN() && g.cfg.Policy == Relay {
 		return
 	}
-	ip, ok := s.address(b.IP.Is4())
-	if !ok || b.IP.IsLinkLocalUnicast() && b.IP.Is6() || b.IP.IsLoopback() && !ip.IsLoopback() {
+	ip, ok := g.addressFor(s, b)
+	if !ok {
 		return
 	}
 	remote := netip.AddrPortFrom(ip, s.URI.Port)
+	if !s.URI.TURN() || !b.own && !s.URI.Secure() && g.cfg.Policy != Relay { // the relay's socket will have a mapping of its own
+		if !slices.ContainsFunc(g.bindings, func(o *binding) bool {
+			return o.server == s && o.base == b && (!o.waiting() || o.path.Remote == remote)
+		}) {
+			s.deadline = now.Add(serverPatience)
+			g.bind(now, s, b, remote)
+		}
+	}
 	if s.URI.TURN() {
-		if g.ranks(b) >= relayBases || slices.ContainsFunc(g.relays, func(r *relay) bool {
+		if !b.IP.IsLoopback() && g.ranks(b) >= relayBases || slices.ContainsFunc(g.relays, func(r *relay) bool {
 			return r != nil && r.server == s && !r.retiring && r.base == b && (r.ready || r.path.Remote == remote)
 		}) {
 			return
 		}
 		s.deadline = now.Add(serverPatience)
 		g.allocate(now, s, relaySource{base: b, remote: remote})
-		return
-	}
-	if !slices.ContainsFunc(g.bindings, func(o *binding) bool {
-		return o.server == s && o.base == b && (!o.waiting() || o.path.Remote == remote)
-	}) {
-		s.deadline = now.Add(serverPatience)
-		g.bind(now, s, b, remote)
 	}
 }
 
-// address returns the address to ask: those of a name are one server, so the first of a family will do, and the next only if
-// that does not answer.
-func (s *server) address(is4 bool) (ip netip.Addr, ok bool) {
+// addressFor returns the address to ask from a base: those of a name are one server, so the first that can be reached will
+// do, and the next only if that does not answer.
+func (g *Gatherer) addressFor(s *server, b *base) (ip netip.Addr, ok bool) {
 	n := 0
 	for _, a := range s.addrs {
-		if a.Is4() == is4 && n <= s.tried {
+		if g.reaches(b, a) && n <= s.tried {
 			ip, ok = a, true
 			n++
 		}
@@ -151,9 +155,7 @@ func (s *server) address(is4 bool) (ip netip.Addr, ok bool) {
 // askNext asks the next address of a server that has not answered.
 func (g *Gatherer) askNext(now mono.Time, s *server) {
 	s.nextAt = mono.Never
-	answered := slices.ContainsFunc(g.relays, func(r *relay) bool { return r != nil && r.server == s && r.ready }) ||
-		slices.ContainsFunc(g.bindings, func(b *binding) bool { return b.server == s && !b.waiting() })
-	if s.attempts == 0 || answered || !s.datagrams() || s.tried+1 >= len(s.addrs) {
+	if s.attempts == 0 || g.serves(s) || !s.datagrams() || s.tried+1 >= len(s.addrs) {
 		return
 	}
 	s.tried++
@@ -161,6 +163,12 @@ func (g *Gatherer) askNext(now mono.Time, s *server) {
 	for _, b := range g.bases {
 		g.askFrom(now, s, b)
 	}
+}
+
+// serves reports whether a server has given something that stands.
+func (g *Gatherer) serves(s *server) bool {
+	return slices.ContainsFunc(g.relays, func(r *relay) bool { return r != nil && r.server == s && r.ready && !r.retiring }) ||
+		slices.ContainsFunc(g.bindings, func(b *binding) bool { return b.server == s && !b.waiting() })
 }
 
 // askServers asks every server for what it has not given yet: from all bases, if there are new ones.
@@ -198,6 +206,65 @@ func (g *Gatherer) ended(now mono.Time, s *server, local netip.AddrPort, err err
 	s.attempts--
 	g.failed(s, local, err)
 	g.settleServer(now, s)
+}
+
+// An attempt is what is under way with a server by datagrams. Complete waits for it, unless it is refused.
+type attempt struct {
+	refusals int // ICMP messages that say that nobody is there
+	last     mono.Time
+	refused  bool // Complete does not wait any more
+}
+
+// enoughRefusals is after how many requests' ICMP messages the end of an attempt is not waited for, and refusalPause keeps
+// apart the messages of one request.
+const (
+	enoughRefusals = 2
+	refusalPause   = 100 * time.Millisecond
+)
+
+// HandleICMP takes the report that a server's port is closed. Anybody can forge one, so it ends nothing: the next address is
+// tried at once, Complete does not wait for the server any more when a repetition was refused too, and an answer that comes
+// nonetheless is welcome.
+func (g *Gatherer) HandleICMP(now mono.Time, m *pkt.ICMP) {
+	const unreachable4, needsFragmenting, unreachable6 = 3, 4, 1
+	if is4 := m.Remote.Addr().Is4(); g.closed || is4 && (m.Type != unreachable4 || m.Code == needsFragmenting) || !is4 && m.Type != unreachable6 {
+		return
+	}
+	for _, b := range g.bindings {
+		if b.waiting() && b.path.Socket == m.Socket && b.path.Remote == m.Remote {
+			g.refused(now, b.server, &b.attempt, b.base.local)
+		}
+	}
+	for _, r := range g.relays {
+		if r != nil && !r.ready && !r.retiring && r.connected && r.path.Socket == m.Socket && r.path.Remote == m.Remote {
+			g.refused(now, r.server, &r.attempt, r.path.Local)
+		}
+	}
+	g.settle(now)
+}
+
+func (g *Gatherer) refused(now mono.Time, s *server, a *attempt, local netip.AddrPort) {
+	if a.refused || a.refusals > 0 && now < a.last.Add(refusalPause) {
+		return
+	}
+	a.refusals++
+	a.last = now
+	if s.nextAt != mono.Never {
+		g.askNext(now, s)
+	}
+	if a.refusals == enoughRefusals {
+		a.refused = true
+		g.ended(now, s, local, errNobody)
+	}
+}
+
+// attempted is ended for an attempt that may have been refused before.
+func (g *Gatherer) attempted(now mono.Time, s *server, a *attempt, local netip.AddrPort, err error) {
+	if a.refused {
+		s.attempts++ // it is counted out already
+		g.complete = g.complete && err != nil
+	}
+	g.ended(now, s, local, err)
 }
 
 // failed tells an error of a server's, or keeps it until nothing else is under way.
@@ -239,10 +306,10 @@ func (g *Gatherer) settleServer(now mono.Time, s *server) {
 		return
 	}
 	s.deadline, s.nextAt = mono.Never, mono.Never
-	if s.backoff > 0 && s.retryAt == mono.Never && !g.hasRelay(s, nil) {
+	if s.backoff > 0 && s.retryAt == mono.Never && !g.hasRelay(s) {
 		s.lost(now)
 	}
-	if s.answered || s.told || g.hasRelay(s, nil) || g.hasBinding(s) || g.cfg.Policy == Relay && !s.URI.TURN() {
+	if s.answered || s.told || g.serves(s) || g.cfg.Policy == Relay && !s.URI.TURN() {
 		return
 	}
 	if s.why == nil {
