@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
 )
 
 // Path is what one direction of a link does to packets. The zero Path delivers everything at once.
@@ -19,9 +20,10 @@ type Path struct {
 	ReorderBy time.Duration // for how long
 	Duplicate float64       // share of packets that arrive twice
 
-	Rate  int64 // bits a second, headers of IP and above included; 0: no limit
-	Queue int   // bytes that may wait for the rate, beyond which packets are dropped; 0: 64 KiB
-	MTU   int   // largest packet in bytes, IP header included; larger ones are dropped without a word; 0: no limit
+	Rate  int64         // bits a second, headers of IP and above included; 0: no limit
+	Queue int           // bytes that may wait for the rate, beyond which packets are dropped; 0: 64 KiB
+	Mark  time.Duration // how long a packet waits for the rate to be marked, if it may be (RFC 3168); 0: none is
+	MTU   int           // largest packet in bytes, IP header included; larger ones are dropped without a word; 0: no limit
 
 	// Fragments says that packets beyond the MTU are not dropped but cut, if they are of IPv4 and not Unfragmented. They
 	// come whole or, if a fragment is lost, not at all.
@@ -32,8 +34,8 @@ const defaultQueue = 64 << 10
 
 // Stats counts the packets that one direction of a link was given.
 type Stats struct {
-	Sent, Delivered, Lost, Overflowed, TooBig, Duplicated, Reordered uint64
-	DeliveredBytes                                                   uint64 // headers of IP and above included
+	Sent, Delivered, Lost, Overflowed, TooBig, Duplicated, Reordered, Marked uint64
+	DeliveredBytes                                                           uint64 // headers of IP and above included
 }
 
 // Link joins a host or router to the router above it.
@@ -58,6 +60,9 @@ func (l *Link) Up() Stats { return l.up.snapshot() }
 
 // Down returns what happened so far to packets towards the host or lower router.
 func (l *Link) Down() Stats { return l.down.snapshot() }
+
+// Backlog returns how long a packet that is sent now would wait for the rate, in either direction.
+func (l *Link) Backlog() (up, down time.Duration) { return l.up.backlog(), l.down.backlog() }
 
 // direction is one direction of a link: a queue, a transmitter and a wire.
 type direction struct {
@@ -117,6 +122,20 @@ func (d *direction) snapshot() Stats {
 	return d.stats
 }
 
+func (d *direction) backlog() time.Duration {
+	d.net.mu.Lock()
+	defer d.net.mu.Unlock()
+	return d.wait(d.net.clock())
+}
+
+// wait returns how long a packet that comes now waits for the transmitter.
+func (d *direction) wait(now mono.Time) time.Duration {
+	if d.path.Rate == 0 || d.free <= now {
+		return 0
+	}
+	return d.free.Sub(now)
+}
+
 // transmission returns how long it takes to send bytes.
 func transmission(bytes int, rate int64) time.Duration {
 	return time.Duration(float64(bytes) * 8 * float64(time.Second) / float64(rate))
@@ -124,10 +143,7 @@ func transmission(bytes int, rate int64) time.Duration {
 
 // waiting returns how many bytes the transmitter still has to send.
 func (d *direction) waiting(now mono.Time) int {
-	if d.path.Rate == 0 || d.free <= now {
-		return 0
-	}
-	return int(d.free.Sub(now).Seconds() * float64(d.path.Rate) / 8)
+	return int(d.wait(now).Seconds() * float64(d.path.Rate) / 8)
 }
 
 // send puts p on the link; who gives a packet away keeps nothing of it. The network is locked.
@@ -163,6 +179,10 @@ func (d *direction) send(p *Packet) {
 			d.stats.Overflowed++
 			d.drop(p, "overflow")
 			return
+		}
+		if d.path.Mark > 0 && p.ECN != pkt.NotECT && d.wait(now) > d.path.Mark {
+			p.ECN = pkt.CE
+			d.stats.Marked++
 		}
 		leaves = max(now, d.free).Add(transmission(size, d.path.Rate))
 		d.free = leaves

@@ -139,6 +139,36 @@ func TestRateQueueAndOverflow(t *testing.T) {
 	}
 }
 
+// Only packets with an ECT codepoint may be marked (RFC 3168 section 5).
+func TestMarksWhatWaits(t *testing.T) {
+	n := simnet.New(1)
+	p := simnet.Path{Rate: 8_000_000, Mark: 5 * time.Millisecond} // a packet takes 1 ms
+	a := n.Internet().Host("a", p, "192.0.2.1")
+	b := n.Internet().Host("b", simnet.Path{}, "192.0.2.2")
+	var got []pkt.ECN
+	to := bind(t, b, "192.0.2.2:9", func(_ mono.Time, d *pkt.Datagram) { got = append(got, d.ECN) })
+	from := bind(t, a, "192.0.2.1:9", nil)
+	for i := range 20 {
+		from.Transmit(pkt.Transmit{Path: pkt.Path{Remote: to.Local()}, ECN: pkt.ECN(i%2) * pkt.ECT0, Payload: make([]byte, 1000-28)})
+	}
+	if up, down := a.Link().Backlog(); up != 20*time.Millisecond || down != 0 {
+		t.Errorf("the backlog is %v up and %v down, want 20ms and 0", up, down)
+	}
+	n.Run(time.Second)
+	if len(got) != 20 || a.Link().Up().Marked != 7 {
+		t.Fatalf("%d packets came, %d were marked", len(got), a.Link().Up().Marked)
+	}
+	for i, ecn := range got {
+		want := pkt.ECN(i%2) * pkt.ECT0
+		if want == pkt.ECT0 && i > 5 {
+			want = pkt.CE
+		}
+		if ecn != want {
+			t.Errorf("packet %d came with %v, want %v", i, ecn, want)
+		}
+	}
+}
+
 func TestRateThatChangesKeepsTheQueue(t *testing.T) {
 	n := simnet.New(1)
 	a := n.Internet().Host("a", simnet.Path{Rate: 8e6, Queue: 1 << 20}, "192.0.2.1")
