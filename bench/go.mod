@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/parley-rtc/parley v0.0.0
 	github.com/pion/dtls/v3 v3.1.15
+	github.com/pion/interceptor v0.1.51
 	github.com/pion/logging v0.2.4
 	github.com/pion/rtcp v1.2.20
 	github.com/pion/rtp v1.10.6

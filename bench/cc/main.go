@@ -1,0 +1,78 @@
+// Command cc measures congestion control in virtual time: Parley's and Pion's over the same simulated links. With -write it writes
+// docs/congestion.md and its plots.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+)
+
+var (
+	write = flag.Bool("write", false, "write the page and the plots into the folder of -docs")
+	docs  = flag.String("docs", "../../docs", "where the documentation is")
+	seeds = flag.Int("seeds", 20, "how many runs of each scenario")
+	only  = flag.String("only", "", "measure only the scenarios whose name matches this regular expression")
+)
+
+var contenders = []contender{{"Pion", true, newPion}}
+
+// The command is a test, because a bubble of testing/synctest must have one.
+func main() {
+	testing.Main(func(_, _ string) (bool, error) { return true, nil }, []testing.InternalTest{{Name: "cc", F: measure}}, nil, nil)
+}
+
+func measure(t *testing.T) {
+	wanted, err := regexp.Compile(*only)
+	if err != nil || *write && *only != "" {
+		t.Fatal("-only takes a regular expression, and cannot be written: ", err)
+	}
+	var results []*result
+	for _, s := range scenarios {
+		if !wanted.MatchString(s.id) {
+			continue
+		}
+		began := time.Now()
+		r := run(t, s)
+		results = append(results, r)
+		fmt.Printf("%s, %.1f s\n\n%s\n", s.title, time.Since(began).Seconds(), r.table(contenders))
+	}
+	if !*write {
+		return
+	}
+	for _, r := range results {
+		save(t, filepath.Join("images", "congestion-"+r.scenario.id+".svg"), r.plot)
+	}
+	save(t, "congestion.md", page(results, contenders, *seeds))
+}
+
+func save(t *testing.T, name, text string) {
+	if err := os.WriteFile(filepath.Join(*docs, name), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run simulates a scenario with each contender and seed.
+func run(t *testing.T, s *scenario) *result {
+	r := &result{scenario: s}
+	var first []*trace
+	for _, c := range contenders {
+		values := make([][]float64, len(s.numbers))
+		for seed := range *seeds {
+			tr := simulate(t, s, c, uint64(seed+1))
+			for i, n := range s.numbers {
+				values[i] = append(values[i], n.of(tr))
+			}
+			if seed == 0 {
+				first = append(first, tr)
+			}
+		}
+		r.values = append(r.values, values)
+	}
+	r.plot = plot(s, contenders, first)
+	return r
+}

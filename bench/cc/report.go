@@ -1,0 +1,141 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A result is what the seeds of a scenario gave.
+type result struct {
+	scenario *scenario
+	values   [][][]float64 // by contender, number and seed
+	plot     string
+}
+
+// cell is what a table says of a number: the median and the worst of the seeds, and whether each of them is as asked.
+func (r *result) cell(who, i int) string {
+	n, values := r.scenario.numbers[i], r.values[who][i]
+	text := fmt.Sprintf("%s (%s)", n.unit.format(median(values)), n.unit.format(n.goal.worst(values)))
+	if n.goal.sign == 0 {
+		return text
+	}
+	missed := 0
+	for _, v := range values {
+		if !n.goal.met(v) {
+			missed++
+		}
+	}
+	switch {
+	case missed == 0:
+		return text + " ✓"
+	case missed == len(values):
+		return text + " ✗"
+	}
+	return fmt.Sprintf("%s ✗ %d of %d", text, missed, len(values))
+}
+
+// table has a row for each number, those with a goal first.
+func (r *result) table(contenders []contender) string {
+	var b strings.Builder
+	b.WriteString("| | asked |")
+	for _, c := range contenders {
+		fmt.Fprintf(&b, " %s |", c.name)
+	}
+	b.WriteString("\n|---|---:|" + strings.Repeat("---:|", len(contenders)) + "\n")
+	order := make([]int, len(r.scenario.numbers))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int {
+		return min(1, abs(r.scenario.numbers[j].goal.sign)) - min(1, abs(r.scenario.numbers[i].goal.sign))
+	})
+	for _, i := range order {
+		n := r.scenario.numbers[i]
+		fmt.Fprintf(&b, "| %s | %s |", n.what, n.goal.format(n.unit))
+		for who := range contenders {
+			fmt.Fprintf(&b, " %s |", r.cell(who, i))
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+func abs(x int) int { return max(x, -x) }
+
+// page is docs/congestion.md.
+func page(results []*result, contenders []contender, seeds int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, preface, seeds)
+	b.WriteString("| |")
+	for _, c := range contenders {
+		fmt.Fprintf(&b, " %s |", c.name)
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", len(contenders)) + "\n")
+	for _, r := range results {
+		fmt.Fprintf(&b, "| [%s](#%s) |", r.scenario.title, anchor(r.scenario.title))
+		for who := range contenders {
+			asked, held := 0, 0
+			for i, n := range r.scenario.numbers {
+				if n.goal.sign == 0 {
+					continue
+				}
+				asked++
+				if !slices.ContainsFunc(r.values[who][i], func(v float64) bool { return !n.goal.met(v) }) {
+					held++
+				}
+			}
+			mark := "✓"
+			if held < asked {
+				mark = "✗"
+			}
+			fmt.Fprintf(&b, " %d of %d %s |", held, asked, mark)
+		}
+		b.WriteString("\n")
+	}
+	for _, r := range results {
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n![%s](images/congestion-%s.svg)\n\n%s", r.scenario.title, r.scenario.text, r.scenario.title,
+			r.scenario.id, r.table(contenders))
+	}
+	return b.String()
+}
+
+// anchor is the name that a heading gets on the page.
+func anchor(title string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == ' ':
+			return '-'
+		case r >= 'A' && r <= 'Z':
+			return r - 'A' + 'a'
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '-':
+			return r
+		}
+		return -1
+	}, title)
+}
+
+const preface = `# Congestion control, simulated
+
+Made by ` + "`cd bench/cc && go run . -write`" + `.
+
+A connection sends audio and video over a simulated link in virtual time, with Parley's congestion control (protocol/cc: estimator,
+pacer and transport-wide feedback) and with Pion's (github.com/pion/interceptor, the version in bench/go.mod: gcc.SendSideBWE, its leaky
+bucket pacer and its interceptors for transport-wide feedback, in their default configuration but for the start at 300 kbit/s, as
+Parley's, and a bound of 100 Mbit/s). Parley's code is told the time; Pion's asks for it and has goroutines, and runs on the virtual
+clock of Go's testing/synctest, over the same links with the same seeds.
+
+- The link has a round trip of 50 ms and a queue of 32 KB that drops what does not fit, unless said. What arrives in a second is
+  counted on the wire, with the headers of IP, UDP and RTP, but without the 16 bytes that SRTP adds.
+- The source is a model of an encoder that follows the target at 30 frames a second: each frame misses its size by a random factor (deviation
+  25 %%) that later ones make up for; a key frame, at the start and each 20 s, has four times the size. Frames are cut into packets of one
+  size, at most 1160 bytes. Besides, there is Opus with 32 kbit/s. The encoder gets the target less audio and headers (Parley's target
+  counts IP and UDP, Pion's does not).
+- Lost packets are not sent again, on neither side.
+- Each number is the median of %d seeds, and in brackets the worst of them (the largest, where nothing is asked). ✓: asked and so with
+  each seed. ✗: with none, or as many as are given were not so.
+- Queueing delay is the wait for the link, averaged over 100 ms, sampled each 5 ms. The plots show the first seed, rates in bits a second over 500 ms.
+
+How many of the numbers asked for hold with every seed:
+
+`
