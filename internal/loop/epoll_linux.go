@@ -141,6 +141,7 @@ func (p *Epoll) Receive(h Handler) {
 func (p *Epoll) Park(deadline mono.Time, idle func() bool) {
 	if p.pace.shouldNap(clock(), deadline) {
 		p.pace.nap()
+		p.pace.overslept = p.pace.overslept || !idle() // a post does not end a nap, and so had to wait
 		if p.poll() {
 			return
 		}

@@ -22,7 +22,8 @@ const (
 	// napSkip leaves out one nap in so many, to see what a turn brings by itself.
 	napSkip = 32
 	// napRest is the most turns for which naps are left out after napMisses in a row that were no good: no more came,
-	// because those who send wait for the answer, or the nap took longer than napLate, because the machine is busy.
+	// because those who send wait for the answer; or the nap took longer than napLate, because the machine is busy; or
+	// somebody posted meanwhile, for whom the loop was in the way.
 	napRest   = 1023
 	napMisses = 3
 	napLate   = time.Millisecond
@@ -40,7 +41,7 @@ type pace struct {
 	backlog   bool    // more had come than the last turn took
 
 	napped    bool    // before the turn under way
-	overslept bool    // because others wanted the processor
+	overslept bool    // because others wanted the processor, or what somebody posted
 	naps      int     // until one is left out
 	rest      int     // turns until the next
 	misses    int     // naps in a row that were no good

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parley-rtc/parley/internal/udp"
 	"github.com/parley-rtc/parley/protocol/mono"
 )
 
@@ -93,6 +94,27 @@ func TestNoNapBeforeABacklog(t *testing.T) {
 		if p.shouldNap(now, mono.Never) {
 			t.Fatal("a nap although more had come than was taken")
 		}
+	}
+}
+
+// A nap in which somebody posts is no good, however many datagrams came: nothing ends it, and the one who posted may wait.
+func TestPostsEndNaps(t *testing.T) {
+	p, err := NewEpoll(udp.Features{MMsg: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Shutdown()
+	naps := 0
+	for range 1000 {
+		p.pace.datagrams, p.pace.elapsed, p.pace.plain, p.pace.last = 100, 1000, 1, clock() // as under load
+		p.Park(mono.Never, func() bool { return false })
+		if p.pace.napped {
+			naps++
+		}
+		p.pace.received(clock(), 32, false)
+	}
+	if naps == 0 || naps > 50 {
+		t.Errorf("%d naps of 1000, want a few", naps)
 	}
 }
 

@@ -25,8 +25,8 @@ func (c *Conn) Export(label string, context []byte, n int) ([]byte, error) {
 	}
 	h := c.suite.hash
 	if c.version == Version13 {
-		secret := expandLabel(h, c.secrets.exporter, label, hashOf(h, nil), h.Size())
-		return expandLabel(h, secret, "exporter", hashOf(h, context), n), nil
+		secret := newDeriver(h, c.secrets.exporter).expand(label, hashOf(h, nil), h.Size())
+		return newDeriver(h, secret).expand("exporter", hashOf(h, context), n), nil
 	}
 	seed := slices.Clone(c.secrets.randoms)
 	if context != nil {

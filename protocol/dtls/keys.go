@@ -6,31 +6,44 @@ import (
 	"crypto/hmac"
 	"encoding/hex"
 	"fmt"
+	"hash"
 	"io"
-
-	"golang.org/x/crypto/cryptobyte"
 )
 
 // The key schedules: HKDF for DTLS 1.3 (RFC 8446 section 7, RFC 9147 section 5.9), the PRF for 1.2 (RFC 5246 section 5).
 
-// expandLabel is HKDF-Expand-Label with the prefix of DTLS.
-func expandLabel(h crypto.Hash, secret []byte, label string, context []byte, n int) []byte {
-	return expandLabelPrefix(h, "dtls13", secret, label, context, n)
+// A deriver derives from one secret by HKDF-Expand-Label. What depends on the secret alone is computed once, which halves
+// what the schedule costs.
+type deriver struct {
+	mac    hash.Hash
+	prefix string // "dtls13"; the vectors of RFC 8448 are of TLS
+	info   []byte
+	used   bool
 }
 
-func expandLabelPrefix(h crypto.Hash, prefix string, secret []byte, label string, context []byte, n int) []byte {
-	var info cryptobyte.Builder
-	info.AddUint16(uint16(n))
-	info.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) {
-		b.AddBytes([]byte(prefix))
-		b.AddBytes([]byte(label))
-	})
-	info.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(context) })
-	out, err := hkdf.Expand(h.New, secret, string(info.BytesOrPanic()), n)
-	if err != nil {
-		panic(err) // only for more than 255 blocks, and Export has checked
+func newDeriver(h crypto.Hash, secret []byte) *deriver {
+	return &deriver{mac: hmac.New(h.New, secret), prefix: "dtls13"}
+}
+
+// expand returns n bytes, at most 255 times as many as the hash has.
+func (d *deriver) expand(label string, context []byte, n int) []byte {
+	d.info = append(d.info[:0], byte(n>>8), byte(n), byte(len(d.prefix)+len(label)))
+	d.info = append(append(d.info, d.prefix...), label...)
+	d.info = append(append(d.info, byte(len(context))), context...)
+	d.info = append(d.info, 0)
+	size := d.mac.Size()
+	out := make([]byte, 0, (n+size-1)/size*size)
+	for block := []byte(nil); len(out) < n; block = out[len(out)-size:] { // RFC 5869 section 2.3
+		if d.used {
+			d.mac.Reset()
+		}
+		d.used = true
+		d.info[len(d.info)-1]++
+		d.mac.Write(block)
+		d.mac.Write(d.info)
+		out = d.mac.Sum(out)
 	}
-	return out
+	return out[:n:n]
 }
 
 func extract(h crypto.Hash, secret, salt []byte) []byte {
@@ -49,18 +62,17 @@ func hashOf(h crypto.Hash, b []byte) []byte {
 
 // A schedule walks down the secrets of DTLS 1.3: the early secret, the handshake secret, the master secret.
 type schedule struct {
-	hash   crypto.Hash
-	prefix string // "dtls13"; the vectors of RFC 8448 are of TLS
-	secret []byte
+	*deriver // of the secret that it has come to
+	hash     crypto.Hash
 }
 
 func newSchedule(h crypto.Hash) *schedule {
-	return &schedule{h, "dtls13", extract(h, make([]byte, h.Size()), nil)}
+	return &schedule{newDeriver(h, extract(h, make([]byte, h.Size()), nil)), h}
 }
 
 // derive is Derive-Secret with a transcript already hashed.
 func (s *schedule) derive(label string, transcript []byte) []byte {
-	return expandLabelPrefix(s.hash, s.prefix, s.secret, label, transcript, s.hash.Size())
+	return s.expand(label, transcript, s.hash.Size())
 }
 
 // mix goes to the next secret; nil mixes zeros.
@@ -68,19 +80,21 @@ func (s *schedule) mix(input []byte) {
 	if input == nil {
 		input = make([]byte, s.hash.Size())
 	}
-	s.secret = extract(s.hash, input, s.derive("derived", hashOf(s.hash, nil)))
+	next := newDeriver(s.hash, extract(s.hash, input, s.derive("derived", hashOf(s.hash, nil))))
+	next.prefix = s.prefix
+	s.deriver = next
 }
 
 // finishedMAC is the verify_data of a Finished (RFC 8446 section 4.4.4).
 func finishedMAC(h crypto.Hash, secret, transcript []byte) []byte {
-	mac := hmac.New(h.New, expandLabel(h, secret, "finished", nil, h.Size()))
+	mac := hmac.New(h.New, newDeriver(h, secret).expand("finished", nil, h.Size()))
 	mac.Write(transcript)
 	return mac.Sum(nil)
 }
 
 // nextTrafficSecret follows a KeyUpdate (RFC 8446 section 7.2).
 func nextTrafficSecret(h crypto.Hash, secret []byte) []byte {
-	return expandLabel(h, secret, "traffic upd", nil, h.Size())
+	return newDeriver(h, secret).expand("traffic upd", nil, h.Size())
 }
 
 // prf is the pseudorandom function of DTLS 1.2.

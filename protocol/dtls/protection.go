@@ -39,11 +39,12 @@ func newAEAD(s *suite, key []byte) (cipher.AEAD, error) {
 
 // protection13 derives the keys of a traffic secret (RFC 8446 section 7.3).
 func protection13(s *suite, secret []byte) (p protection, err error) {
-	if p.aead, err = newAEAD(s, expandLabel(s.hash, secret, "key", nil, s.keyLen)); err != nil {
+	d := newDeriver(s.hash, secret)
+	if p.aead, err = newAEAD(s, d.expand("key", nil, s.keyLen)); err != nil {
 		return p, err
 	}
-	copy(p.iv[:], expandLabel(s.hash, secret, "iv", nil, nonceLen))
-	sn := expandLabel(s.hash, secret, "sn", nil, s.keyLen)
+	copy(p.iv[:], d.expand("iv", nil, nonceLen))
+	sn := d.expand("sn", nil, s.keyLen)
 	if s.chacha {
 		p.maskKey = sn
 		return p, nil
