@@ -181,7 +181,7 @@ func (s *Session) set(d Description, remote bool) (Changes, error) {
 func (s *Session) conclude(c *Changes) {
 	s.dirty = true
 	c.After, c.Data = s.state, s.data
-	c.Transports = s.Transports()
+	c.Transports, c.Media = s.Transports(), s.Media()
 }
 
 // rollback is step 4.5.11 of "set a session description".
@@ -237,6 +237,9 @@ func (s *Session) applyLocalOffer() {
 		sec.rejected = x.rejected && (sec.rejected || !sec.negotiated)
 		if t := sec.transceiver; t != nil && !x.rejected {
 			t.mid, t.index = x.mid, i
+			if t.receptive = t.direction.Receives(); t.receptive {
+				t.prepare(x)
+			}
 		}
 		if x.own {
 			if sec.transport = x.transport; x.transport == nil {
@@ -256,6 +259,21 @@ func (s *Session) applyLocalOffer() {
 		if !x.rejected && sec.transport == nil {
 			sec.transport = tagged
 		}
+	}
+}
+
+// prepare makes ready for what the peer may send before its answer has come (RFC 8829 section 5.9), beside what it sends
+// already.
+func (t *Transceiver) prepare(x slot) {
+	ready := slices.Clone(x.codecs)
+	for _, c := range t.receive {
+		if !slices.ContainsFunc(ready, func(r Codec) bool { return r.Payload == c.Payload }) {
+			ready = append(ready, c)
+		}
+	}
+	t.receive = ready
+	if t.extensions == nil {
+		t.extensions, t.mixed = x.extensions, true
 	}
 }
 
@@ -284,7 +302,7 @@ func (s *Session) applyRemoteOffer(d *sdp.Description, c *Changes) error {
 			*sec = section{mid: mid, kind: m.Kind}
 		}
 		if rejected {
-			if err := s.receive(sec, i, m, true, c); err != nil {
+			if err := s.receive(sec, i, m, true, true, c); err != nil {
 				return err
 			}
 			continue
@@ -309,7 +327,7 @@ func (s *Session) applyRemoteOffer(d *sdp.Description, c *Changes) error {
 		if err := s.offeredTransport(sec.transport, d, i); err != nil {
 			return err
 		}
-		if err := s.receive(sec, i, m, false, c); err != nil {
+		if err := s.receive(sec, i, m, true, false, c); err != nil {
 			return err
 		}
 	}
@@ -335,7 +353,7 @@ func options(d *sdp.Description, i int) []string {
 }
 
 // receive runs the W3C's steps of a remote media section for its transceiver.
-func (s *Session) receive(sec *section, i int, m *sdp.Media, rejected bool, c *Changes) error {
+func (s *Session) receive(sec *section, i int, m *sdp.Media, offer, rejected bool, c *Changes) error {
 	if rejected {
 		sec.rejected = true
 	}
@@ -363,6 +381,9 @@ func (s *Session) receive(sec *section, i int, m *sdp.Media, rejected bool, c *C
 			sec.transceiver.mid, s.nextMID = s.mid(s.nextMID)
 		}
 	}
+	if t := sec.transceiver; t != nil && offer && !rejected && len(t.rids) == 0 {
+		t.rids = proposed(m)
+	}
 	t := sec.transceiver
 	if t == nil {
 		return nil
@@ -385,20 +406,26 @@ func (s *Session) receive(sec *section, i int, m *sdp.Media, rejected bool, c *C
 
 // track is "process remote tracks".
 func (s *Session) track(t *Transceiver, direction sdp.Direction, msids []sdp.MSID, c *Changes) {
+	before, streams := streamsOf(t.msids), streamsOf(msids)
 	t.msids = msids
+	more := slices.ContainsFunc(streams, func(id string) bool { return !slices.Contains(before, id) })
 	switch {
-	case direction.Receives() && !t.fired.Receives():
-		var streams []string
-		for _, m := range msids {
-			if m.Stream != "-" && !slices.Contains(streams, m.Stream) {
-				streams = append(streams, m.Stream)
-			}
-		}
+	case direction.Receives() && (!t.fired.Receives() || more):
 		c.Tracks = append(c.Tracks, TrackChange{t, true, streams})
 	case !direction.Receives() && t.fired.Receives():
 		c.Tracks = append(c.Tracks, TrackChange{Transceiver: t})
 	}
 	t.fired = direction
+}
+
+// streamsOf are the ids of the streams, each once.
+func streamsOf(msids []sdp.MSID) (streams []string) {
+	for _, m := range msids {
+		if m.Stream != "-" && !slices.Contains(streams, m.Stream) {
+			streams = append(streams, m.Stream)
+		}
+	}
+	return streams
 }
 
 // applyAnswer puts an answer into force, ours or the peer's (RFC 8829 section 5.11).
@@ -415,7 +442,7 @@ func (s *Session) applyAnswer(d *sdp.Description, final, remote bool, c *Changes
 		if m.Port == 0 {
 			sec.negotiated = sec.negotiated || final
 			if remote {
-				if err := s.receive(sec, i, m, true, c); err != nil {
+				if err := s.receive(sec, i, m, false, true, c); err != nil {
 					return err
 				}
 			}
@@ -453,7 +480,7 @@ func (s *Session) applyAnswer(d *sdp.Description, final, remote bool, c *Changes
 				return err
 			}
 		}
-		if err := s.negotiate(sec, i, local.Media[i], theirs.Media[i], remote, c); err != nil {
+		if err := s.negotiate(sec, i, local, theirs, remote, c); err != nil {
 			return err
 		}
 	}
@@ -551,58 +578,27 @@ func (s *Session) answered(t *transport, local, theirs *sdp.Description, i int, 
 }
 
 // negotiate is the W3C's steps of an answer for one transceiver.
-func (s *Session) negotiate(sec *section, i int, local, theirs *sdp.Media, remote bool, c *Changes) error {
+func (s *Session) negotiate(sec *section, i int, local, theirs *sdp.Description, remote bool, c *Changes) error {
 	t := sec.transceiver
 	if t == nil {
 		return nil
 	}
-	codecs, err := codecsOf(theirs)
-	if err != nil {
-		return syntax(err)
+	if err := s.agree(t, local, theirs, i, remote); err != nil {
+		return err
 	}
-	ours, _ := t.wanted()
-	t.codecs = common(codecs, ours)
-	t.extensions = commonExtensions(theirs, &sdp.Section{}, s.extensionsOf(t.kind))
-	answer := local
 	if remote {
-		answer = theirs
-		if err := s.receive(sec, i, theirs, false, c); err != nil {
+		if err := s.receive(sec, i, theirs.Media[i], false, false, c); err != nil {
 			return err
 		}
 	}
-	mine, yours := direction0(local), direction0(theirs)
+	mine, yours := direction0(local.Media[i]), direction0(theirs.Media[i])
 	t.current = sdp.DirectionOf(mine.Sends() && yours.Receives(), mine.Receives() && yours.Sends())
 	if !remote && !mine.Receives() && t.fired.Receives() {
 		s.track(t, sdp.DirectionOf(mine.Sends(), false), nil, c)
 	}
-	t.fired = t.current
-	// RFC 8829 section 3.7: "any established simulcast streams will continue to work upon receipt of an incoming re-offer"
-	if rids := t.RIDs(); len(rids) > 1 && (remote || answer.Has("simulcast")) {
-		t.sends = accepted(rids, answer, remote)
-	}
+	t.fired, t.receptive = t.current, false
+	t.agreeRIDs(local.Media[i], theirs.Media[i], remote)
 	return nil
-}
-
-// accepted is which encodings the answer leaves: all but those it does not name, the first alone if it names none.
-func accepted(rids []string, answer *sdp.Media, remote bool) []string {
-	sim, _, _ := answer.Simulcast()
-	streams := sim.Send
-	if remote {
-		streams = sim.Recv
-	}
-	var left []string
-	for _, r := range rids {
-		for _, alternatives := range streams {
-			if strings.TrimPrefix(alternatives[0], "~") == r {
-				left = append(left, r)
-				break
-			}
-		}
-	}
-	if left == nil {
-		return rids[:1]
-	}
-	return left
 }
 
 // negotiateData reads the peer's data section (RFC 8841 section 10).

@@ -54,8 +54,8 @@ func TestBrowsersAnswersAreApplied(t *testing.T) {
 			if d := first.Data; d == nil || d.MID != "1" || d.RemotePort != 5000 || d.MaxMessageSize != size {
 				t.Errorf("data: %+v", d)
 			}
-			if a := s.Transceivers()[0]; a.CurrentDirection() != sdp.SendOnly || a.Codecs()[0].Name != "opus" {
-				t.Errorf("audio is %s with %+v", a.CurrentDirection(), a.Codecs())
+			if a := s.Transceivers()[0]; a.CurrentDirection() != sdp.SendOnly || a.SendCodecs()[0].Name != "opus" {
+				t.Errorf("audio is %s with %+v", a.CurrentDirection(), a.SendCodecs())
 			}
 
 			video := add(t, s, "video", TransceiverInit{})

@@ -17,21 +17,30 @@ type Codec struct {
 	FMTP     string   // the value of a=fmtp without the payload type
 	Feedback []string // the values of a=rtcp-fb
 	RTX      uint8    // the payload type of its retransmissions; 0: none
+	Optional bool     // negotiated only where preferences name it
 }
+
+// congestionFeedback is RFC 8888's, which is of all payload types (its section 6).
+const congestionFeedback = "ack ccfb"
 
 // DefaultAudio returns Opus, RED, PCMU, PCMA and telephone-event.
 func DefaultAudio() []Codec {
-	return []Codec{
+	codecs := []Codec{
 		{Name: "opus", Clock: 48000, Channels: "2", Payload: 111, FMTP: "minptime=10;useinbandfec=1", Feedback: []string{"transport-cc", "nack"}},
 		{Name: "red", Clock: 48000, Channels: "2", Payload: 63, FMTP: "111/111"},
 		{Name: "PCMU", Clock: 8000, Payload: 0},
 		{Name: "PCMA", Clock: 8000, Payload: 8},
-		{Name: "telephone-event", Clock: 48000, Payload: 110},
-		{Name: "telephone-event", Clock: 8000, Payload: 126},
+		{Name: "telephone-event", Clock: 48000, Payload: 110, FMTP: "0-15"},
+		{Name: "telephone-event", Clock: 8000, Payload: 126, FMTP: "0-15"},
 	}
+	for i := range codecs {
+		codecs[i].Feedback = append(codecs[i].Feedback, congestionFeedback)
+	}
+	return codecs
 }
 
-// DefaultVideo returns VP8, VP9, H.264 (baseline and main, modes 0 and 1), AV1 and H.265, each with retransmissions.
+// DefaultVideo returns VP8, VP9, H.264 (baseline and main, modes 0 and 1), AV1 and H.265, each with retransmissions, and as
+// options the ways of forward error correction: FlexFEC, and RED with ULPFEC.
 func DefaultVideo() []Codec {
 	codecs := []Codec{
 		{Name: "VP8", Payload: 96, RTX: 97},
@@ -46,10 +55,36 @@ func DefaultVideo() []Codec {
 		{Name: "H265", Payload: 49, RTX: 50, FMTP: "level-id=93;profile-id=1;tier-flag=0;tx-mode=SRST"},
 	}
 	for i := range codecs {
+		codecs[i].Feedback = []string{"goog-remb", "transport-cc", "ccm fir", "nack", "nack pli", congestionFeedback}
+	}
+	codecs = append(codecs,
+		Codec{Name: "red", Payload: 116, RTX: 117, Optional: true},
+		Codec{Name: "ulpfec", Payload: 118, Optional: true},
+		Codec{Name: "flexfec-03", Payload: 119, FMTP: "repair-window=10000000", Feedback: []string{"goog-remb", "transport-cc"}, Optional: true})
+	for i := range codecs {
 		codecs[i].Clock = 90000
-		codecs[i].Feedback = []string{"goog-remb", "transport-cc", "ccm fir", "nack", "nack pli"}
 	}
 	return codecs
+}
+
+// Media reports whether it carries media of its own, rather than events, noise or repair.
+func (c *Codec) Media() bool {
+	switch strings.ToLower(c.Name) {
+	case "red", "ulpfec", "flexfec-03", "flexfec", "telephone-event", "cn":
+		return false
+	}
+	return true
+}
+
+// Has reports whether a kind of feedback was negotiated.
+func (c *Codec) Has(feedback string) bool { return slices.Contains(c.Feedback, feedback) }
+
+// param is a parameter of a=fmtp in lower case, or what its absence means.
+func (c *Codec) param(name, absent string) string {
+	if v, ok := sdp.Param(c.FMTP, name); ok {
+		return strings.ToLower(v)
+	}
+	return absent
 }
 
 // Matches reports whether both are the same format, whatever their payload types.
@@ -63,259 +98,171 @@ func (c *Codec) Matches(d *Codec) bool {
 	if !strings.EqualFold(c.Name, d.Name) || c.Clock != d.Clock || channels(c) != channels(d) {
 		return false
 	}
-	same := func(name, absent string) bool {
-		value := func(c *Codec) string {
-			if v, ok := sdp.Param(c.FMTP, name); ok {
-				return strings.ToLower(v)
-			}
-			return absent
-		}
-		return value(c) == value(d)
-	}
+	same := func(name, absent string) bool { return c.param(name, absent) == d.param(name, absent) }
 	switch strings.ToUpper(c.Name) {
 	case "H264": // RFC 6184 section 8.2.2: the packetization mode and the profile must be the same, the level need not
-		return same("packetization-mode", "0") && h264Profile(c.FMTP) == h264Profile(d.FMTP)
+		p, ok := h264Of(c)
+		q, well := h264Of(d)
+		return ok && well && same("packetization-mode", "0") && p.profile == q.profile
 	case "VP9": // RFC 9628 section 7.1
 		return same("profile-id", "0")
-	case "AV1":
+	case "AV1": // AV1 RTP section 7.2.3: level and tier are limits of the receiver
 		return same("profile", "0")
-	case "H265": // RFC 7798 section 7.1
-		return same("profile-id", "1") && same("tier-flag", "0")
+	case "H265": // RFC 7798 section 7.2.2: these are symmetric, the level is not
+		return same("profile-space", "0") && same("profile-id", "1") && same("tier-flag", "0") && same("tx-mode", "srst")
 	}
 	return true
 }
 
-// h264Profile is the profile of profile-level-id, with constraint_set1 alone of the constraints: it makes Constrained
-// Baseline of Baseline (RFC 6184 section 8.1). Absent it is Baseline.
-func h264Profile(fmtp string) int {
-	id, _ := sdp.Param(fmtp, "profile-level-id")
-	v, err := strconv.ParseUint(id, 16, 24)
-	if len(id) != 6 || err != nil {
-		return 0x4200
-	}
-	return int(v>>16)<<8 | int(v>>8)&0x40
-}
-
-var static = map[string]Codec{
-	"0": {Name: "PCMU", Clock: 8000}, "8": {Name: "PCMA", Clock: 8000, Payload: 8}, "9": {Name: "G722", Clock: 8000, Payload: 9},
-	"13": {Name: "CN", Clock: 8000, Payload: 13},
-}
-
-// codecsOf reads the formats of a media section in the order of its m= line, retransmissions folded into what they
-// retransmit. Lines about formats that are not on the m= line are passed over, as Firefox writes such.
-func codecsOf(m *sdp.Media) ([]Codec, error) {
-	maps, err := m.RTPMaps()
-	if err != nil {
-		return nil, err
-	}
-	fmtps, err := m.FMTPs()
-	if err != nil {
-		return nil, err
-	}
-	feedback, err := m.Feedback()
-	if err != nil {
-		return nil, err
-	}
-	byFormat := map[string]sdp.RTPMap{}
-	for _, r := range maps {
-		byFormat[strconv.Itoa(int(r.Payload))] = r
-	}
-	params, answers := map[string]string{}, map[string][]string{}
-	for _, f := range fmtps {
-		params[f.Format] = f.Value
-	}
+// accepts returns what we answer to an offered codec that ours matches: with the peer's payload types, what feedback both
+// know, and parameters that the offer allows.
+func (c Codec) accepts(o *Codec) Codec {
+	feedback := c.Feedback
+	c.Payload, c.Feedback = o.Payload, nil
 	for _, f := range feedback {
-		answers[f.Format] = append(answers[f.Format], f.Value)
-	}
-	var codecs []Codec
-	rtx := map[string]uint8{}
-	for _, f := range m.Formats {
-		r, ok := byFormat[f]
-		c := Codec{Name: r.Name, Clock: r.Clock, Channels: r.Channels, Payload: r.Payload}
-		if !ok {
-			if c, ok = static[f]; !ok {
-				continue
-			}
+		if o.Has(f) {
+			c.Feedback = append(c.Feedback, f)
 		}
-		c.FMTP = params[f]
-		if strings.EqualFold(c.Name, "rtx") { // RFC 4588 section 8.1
-			if apt, ok := sdp.Param(c.FMTP, "apt"); ok {
-				rtx[apt] = c.Payload
-			}
-			continue
+	}
+	if c.RTX != 0 {
+		c.RTX = o.RTX
+	}
+	lower := func(name, absent string) {
+		ours, theirs := c.param(name, absent), o.param(name, absent)
+		a, _ := strconv.Atoi(ours)
+		if b, err := strconv.Atoi(theirs); err == nil && b < a {
+			c.FMTP = setParam(c.FMTP, name, theirs)
 		}
-		c.Feedback = append(slices.Clone(answers[f]), answers["*"]...)
-		codecs = append(codecs, c)
 	}
-	for i := range codecs {
-		codecs[i].RTX = rtx[strconv.Itoa(int(codecs[i].Payload))]
+	switch strings.ToUpper(c.Name) {
+	case "RED": // it names the payload types of its blocks, which are the offerer's
+		c.FMTP = o.FMTP
+	case "H264":
+		c.FMTP = c.h264Answer(o)
+	case "H265": // RFC 7798 section 7.2.2: no level above the offered one
+		lower("level-id", "93")
+	case "AV1":
+		lower("level-idx", "5")
+		lower("tier", "0")
 	}
-	return codecs, nil
+	return c
+}
+
+// setParam replaces the value of a parameter that is there.
+func setParam(fmtp, name, value string) string {
+	params := strings.Split(fmtp, ";")
+	for i, p := range params {
+		if k, _, _ := strings.Cut(strings.TrimSpace(p), "="); strings.EqualFold(k, name) {
+			params[i] = k + "=" + value
+		}
+	}
+	return strings.Join(params, ";")
+}
+
+// An h264 is what profile-level-id says (RFC 6184 section 8.1, table 5).
+type h264 struct {
+	profile h264Profile
+	iop     uint8 // the constraints
+	level   uint8 // ten times the level; 11 with constraint_set3 is 1b, which is between 1 and 1.1
+}
+
+type h264Profile uint8
+
+const (
+	constrainedBaseline h264Profile = iota + 1
+	baseline
+	mainProfile
+	extended
+	high
+	constrainedHigh
+	high10
+	high422
+	high444
+)
+
+// h264Profiles are patterns of profile_idc and profile-iop.
+var h264Profiles = []struct {
+	idc, mask, bits uint8
+	profile         h264Profile
+}{
+	{0x42, 0x4f, 0x40, constrainedBaseline}, {0x4d, 0x8f, 0x80, constrainedBaseline}, {0x58, 0xcf, 0xc0, constrainedBaseline},
+	{0x42, 0x4f, 0x00, baseline}, {0x58, 0xcf, 0x80, baseline}, {0x4d, 0xaf, 0x00, mainProfile}, {0x58, 0xcf, 0x00, extended},
+	{0x64, 0xff, 0x00, high}, {0x64, 0xff, 0x0c, constrainedHigh}, {0x6e, 0xff, 0x00, high10}, {0x7a, 0xff, 0x00, high422}, {0xf4, 0xff, 0x00, high444},
+}
+
+func h264Of(c *Codec) (p h264, ok bool) {
+	// "If no profile-level-id is present, the Baseline Profile, without additional constraints at Level 1, MUST be inferred."
+	v, err := strconv.ParseUint(c.param("profile-level-id", "42000a"), 16, 24)
+	if err != nil {
+		return p, false
+	}
+	idc := uint8(v >> 16)
+	p.iop, p.level = uint8(v>>8), uint8(v)
+	for _, x := range h264Profiles {
+		iop := p.iop
+		if p.level == 11 { // constraint_set3 is of the level then
+			iop &^= 0x10
+		}
+		if x.idc == idc && iop&x.mask == x.bits {
+			p.profile = x.profile
+			return p, true
+		}
+	}
+	return p, false
+}
+
+// rank orders levels.
+func (p *h264) rank() int {
+	if p.level == 11 && p.iop&0x10 != 0 && (p.profile == constrainedBaseline || p.profile == baseline || p.profile == mainProfile || p.profile == extended) {
+		return 2*10 + 1
+	}
+	return 2 * int(p.level)
+}
+
+// h264Answer is our a=fmtp: unless both allow asymmetry the level of both directions is the lower one (RFC 6184 section
+// 8.2.2).
+func (c *Codec) h264Answer(o *Codec) string {
+	if c.param("level-asymmetry-allowed", "0") == "1" && o.param("level-asymmetry-allowed", "0") == "1" {
+		return c.FMTP
+	}
+	ours, _ := h264Of(c)
+	if theirs, ok := h264Of(o); ok && theirs.rank() < ours.rank() {
+		return setParam(c.FMTP, "profile-level-id", o.param("profile-level-id", "42000a"))
+	}
+	return c.FMTP
 }
 
 // common is what of the offered codecs we support, in their order and with their payload types (RFC 8829 section 5.3.1).
 func common(offered, ours []Codec) []Codec {
 	var both []Codec
 	for _, o := range offered {
-		i := slices.IndexFunc(ours, func(c Codec) bool { return c.Matches(&o) })
-		if i < 0 {
-			continue
+		if i := slices.IndexFunc(ours, func(c Codec) bool { return c.Matches(&o) }); i >= 0 {
+			both = append(both, ours[i].accepts(&o))
 		}
-		c := ours[i]
-		c.Payload = o.Payload
-		c.Feedback = nil
-		for _, f := range ours[i].Feedback {
-			if slices.Contains(o.Feedback, f) {
-				c.Feedback = append(c.Feedback, f)
-			}
-		}
-		if c.RTX != 0 {
-			c.RTX = o.RTX
-		}
-		if strings.EqualFold(c.Name, "red") { // it names the payload types of its blocks, which are the offerer's
-			c.FMTP = o.FMTP
-		}
-		both = append(both, c)
 	}
-	return both
+	return useful(both)
 }
 
-// hasMedia reports whether some codec carries media of its own, rather than events, noise or repair.
-func hasMedia(codecs []Codec) bool {
-	return slices.ContainsFunc(codecs, func(c Codec) bool {
+// useful takes away what is of no use without a codec that is not there: events at a clock that no audio has (RFC 4733
+// section 2.1), and redundancy of payload types that are not in the list (RFC 2198).
+func useful(codecs []Codec) []Codec {
+	return slices.DeleteFunc(slices.Clone(codecs), func(c Codec) bool {
 		switch strings.ToLower(c.Name) {
-		case "red", "ulpfec", "flexfec-03", "flexfec", "telephone-event", "cn":
-			return false
+		case "telephone-event":
+			return !slices.ContainsFunc(codecs, func(d Codec) bool { return d.Media() && d.Clock == c.Clock })
+		case "red":
+			for block := range strings.SplitSeq(c.FMTP, "/") {
+				pt, err := strconv.Atoi(strings.TrimSpace(block))
+				if err == nil && !slices.ContainsFunc(codecs, func(d Codec) bool { return int(d.Payload) == pt }) {
+					return true
+				}
+			}
 		}
-		return true
+		return false
 	})
 }
 
-// writeCodecs gives a media section its formats.
-func writeCodecs(m *sdp.Media, codecs []Codec) {
-	for _, c := range codecs {
-		pt := strconv.Itoa(int(c.Payload))
-		m.Formats = append(m.Formats, pt)
-		m.Add("rtpmap", sdp.RTPMap{Payload: c.Payload, Name: c.Name, Clock: c.Clock, Channels: c.Channels}.String())
-		for _, f := range c.Feedback {
-			m.Add("rtcp-fb", pt+" "+f)
-		}
-		if c.FMTP != "" {
-			m.Add("fmtp", pt+" "+c.FMTP)
-		}
-		if c.RTX != 0 {
-			rtx := strconv.Itoa(int(c.RTX))
-			m.Formats = append(m.Formats, rtx)
-			m.Add("rtpmap", sdp.RTPMap{Payload: c.RTX, Name: "rtx", Clock: c.Clock}.String())
-			m.Add("fmtp", rtx+" apt="+pt)
-		}
-	}
-}
-
-// payloads gives out payload types and extension ids for one offer: what a number means must be the same in all
-// sections, as they may be bundled (RFC 9143 section 9.1).
-type payloads struct {
-	codecs [128]*Codec // rtx as the codec that it retransmits
-	rtx    [128]bool
-	uris   map[string]uint16
-	ids    map[uint16]bool
-}
-
-func newPayloads() *payloads { return &payloads{uris: map[string]uint16{}, ids: map[uint16]bool{}} }
-
-func (p *payloads) know(codecs []Codec, extensions []sdp.ExtMap) {
-	for i := range codecs {
-		c := &codecs[i]
-		p.codecs[c.Payload&127] = c
-		if c.RTX != 0 {
-			p.codecs[c.RTX&127], p.rtx[c.RTX&127] = c, true
-		}
-	}
-	for _, e := range extensions {
-		p.uris[e.URI], p.ids[e.ID] = e.ID, true
-	}
-}
-
-// take returns want if it is free or means the same already, else a payload type that does.
-func (p *payloads) take(c *Codec, rtx bool, want uint8) (uint8, bool) {
-	fits := func(pt uint8) bool {
-		return p.codecs[pt] == nil || p.rtx[pt] == rtx && p.codecs[pt].Matches(c)
-	}
-	for pt := range uint8(128) {
-		if p.codecs[pt] != nil && fits(pt) {
-			return pt, true
-		}
-	}
-	if fits(want) {
-		return want, true
-	}
-	for _, span := range [][2]uint8{{96, 127}, {35, 63}} { // dynamic (RFC 3551 section 3), and unassigned
-		for pt := span[0]; pt <= span[1]; pt++ {
-			if p.codecs[pt] == nil {
-				return pt, true
-			}
-		}
-	}
-	return 0, false
-}
-
-// offer lists what a section offers: what was negotiated before first, then the rest of ours (RFC 8829 section 5.2.2).
-func (p *payloads) offer(negotiated, ours []Codec, ordered bool) []Codec {
-	var list []Codec
-	if !ordered {
-		for _, n := range negotiated {
-			if slices.ContainsFunc(ours, func(c Codec) bool { return c.Matches(&n) }) {
-				list = append(list, n)
-			}
-		}
-	}
-	renumbered := map[string]string{}
-	for _, c := range ours {
-		if slices.ContainsFunc(list, func(l Codec) bool { return l.Matches(&c) }) {
-			continue
-		}
-		was := strconv.Itoa(int(c.Payload))
-		pt, ok := p.take(&c, false, c.Payload)
-		if !ok {
-			continue
-		}
-		c.Payload = pt
-		renumbered[was] = strconv.Itoa(int(pt))
-		if c.RTX != 0 {
-			kept := c
-			p.know([]Codec{{Name: c.Name, Clock: c.Clock, Channels: c.Channels, FMTP: c.FMTP, Payload: pt}}, nil)
-			if c.RTX, ok = p.take(&kept, true, c.RTX); !ok {
-				c.RTX = 0
-			}
-		}
-		if strings.EqualFold(c.Name, "red") {
-			blocks := strings.Split(c.FMTP, "/")
-			for i, b := range blocks {
-				if n, ok := renumbered[b]; ok {
-					blocks[i] = n
-				}
-			}
-			c.FMTP = strings.Join(blocks, "/")
-		}
-		list = append(list, c)
-		p.know(slices.Clone(list[len(list)-1:]), nil)
-	}
-	return list
-}
-
-func (p *payloads) extensions(uris []string) []sdp.ExtMap {
-	var list []sdp.ExtMap
-	for _, uri := range uris {
-		id, known := p.uris[uri]
-		for next := uint16(1); !known && next < 255; next++ {
-			if next != 15 && !p.ids[next] { // RFC 8285 section 4.2: 15 is reserved
-				id, known = next, true
-			}
-		}
-		if known {
-			list = append(list, sdp.ExtMap{ID: id, URI: uri})
-			p.uris[uri], p.ids[id] = id, true
-		}
-	}
-	return list
+// hasMedia reports whether some codec carries media of its own.
+func hasMedia(codecs []Codec) bool {
+	return slices.ContainsFunc(codecs, func(c Codec) bool { return c.Media() })
 }

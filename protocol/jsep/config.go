@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/parley-rtc/parley/protocol/rtp"
 	"github.com/parley-rtc/parley/protocol/sdp"
 )
 
@@ -77,20 +78,10 @@ func (c *Config) fill() {
 }
 
 var defaultAudioExtensions = []string{
-	"urn:ietf:params:rtp-hdrext:ssrc-audio-level",
-	"http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
-	"http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
-	"urn:ietf:params:rtp-hdrext:sdes:mid",
+	rtp.URIAudioLevel, rtp.URIAbsSendTime, rtp.URITransportSequence, rtp.URIMID, rtp.URIMixerAudioLevels, rtp.URIAbsCaptureTime,
 }
 
 var defaultVideoExtensions = []string{
-	"http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
-	"urn:3gpp:video-orientation",
-	"http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
-	"http://www.webrtc.org/experiments/rtp-hdrext/playout-delay",
-	"urn:ietf:params:rtp-hdrext:sdes:mid",
-	"urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
-	"urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
-	"https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension",
-	"http://www.webrtc.org/experiments/rtp-hdrext/video-layers-allocation00",
+	rtp.URIAbsSendTime, rtp.URIVideoOrientation, rtp.URITransportSequence, rtp.URIPlayoutDelay, rtp.URIMID, rtp.URIRID, rtp.URIRRID,
+	rtp.URIDependency, rtp.URIVideoLayers, rtp.URIAbsCaptureTime,
 }

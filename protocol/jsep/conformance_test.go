@@ -189,7 +189,8 @@ func TestInitialAnswer(t *testing.T) {
 	})
 	ok(b.SetRemote(offer))
 	for _, x := range b.Transceivers() {
-		x.SetTrack("t", []string{"mine"})
+		x.AddTrack()
+		x.SetStreams([]string{"mine"})
 		if err := x.SetDirection(sdp.SendRecv); err != nil {
 			t.Fatal(err)
 		}

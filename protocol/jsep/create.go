@@ -155,7 +155,7 @@ func (s *Session) offerCodecs(slots []slot) {
 	numbers := newPayloads()
 	for _, x := range slots {
 		if x.transceiver != nil && !x.rejected {
-			numbers.know(x.transceiver.codecs, x.transceiver.extensions)
+			numbers.know(x.transceiver.receive, x.transceiver.extensions)
 		}
 	}
 	for i := range slots {
@@ -165,9 +165,9 @@ func (s *Session) offerCodecs(slots []slot) {
 		}
 		t := x.transceiver
 		ours, ordered := t.wanted()
-		x.codecs = numbers.offer(t.codecs, ours, ordered)
+		x.codecs = numbers.offer(t.receive, ours, ordered)
 		x.extensions = t.extensions
-		if t.extensions == nil { // RFC 8829 section 5.2.2: once answered, only those of the answer
+		if t.current == "" || t.extensions == nil { // RFC 8829 section 5.2.2: once answered, only those of the answer
 			x.extensions = numbers.extensions(s.extensionsOf(t.kind))
 		}
 	}
@@ -268,6 +268,9 @@ func (s *Session) write(x *slot, index int, offered *sdp.Media) *sdp.Media {
 	if offered == nil || offered.Has("rtcp-rsize") {
 		m.Add("rtcp-rsize", "")
 	}
+	if offered == nil || wantsRRTR(&sdp.Description{}, offered) {
+		m.Add("rtcp-xr", receiverRTT)
+	}
 	s.writeRTP(m, x, offered)
 	return m
 }
@@ -319,57 +322,22 @@ func (s *Session) writeRTP(m *sdp.Media, x *slot, offered *sdp.Media) {
 	}
 	m.Add(string(direction), "")
 	if direction.Sends() || t.direction.Sends() {
-		for _, stream := range t.streams {
-			m.Add("msid", sdp.MSID{Stream: stream, Track: t.track}.String())
-		}
-		if len(t.streams) == 0 {
-			m.Add("msid", sdp.MSID{Stream: "-", Track: t.track}.String())
+		for _, msid := range t.msid() {
+			m.Add("msid", msid.String())
 		}
 	}
 	for _, e := range x.extensions {
 		m.Add("extmap", e.String())
 	}
 	writeCodecs(m, x.codecs)
-	if offered == nil {
-		if rids := t.RIDs(); t.direction.Sends() && len(rids) > 0 {
-			for _, r := range rids {
-				m.Add("rid", r+" send")
-			}
-			if len(rids) > 1 {
-				m.Add("simulcast", "send "+strings.Join(rids, ";"))
-			}
-		}
-		return
-	}
-	answerSimulcast(m, direction, offered)
-}
-
-// answerSimulcast takes what is offered (RFC 8853 section 5.3.2): we receive what they send and send what they receive.
-func answerSimulcast(m *sdp.Media, direction sdp.Direction, offered *sdp.Media) {
-	rids, _ := offered.RIDs()
-	sim, ok, _ := offered.Simulcast()
-	if !ok {
-		return
-	}
-	var answer sdp.Simulcast
-	if direction.Receives() {
-		answer.Recv = sim.Send
-	}
 	if direction.Sends() {
-		answer.Send = sim.Recv
+		t.writeSources(m, x.codecs)
 	}
-	if answer.Recv == nil && answer.Send == nil {
-		return
+	if offered == nil {
+		offerSimulcast(m, t)
+	} else {
+		answerSimulcast(m, x, direction, offered)
 	}
-	for _, r := range rids {
-		switch {
-		case r.Direction == "send" && answer.Recv != nil:
-			m.Add("rid", r.ID+" recv")
-		case r.Direction == "recv" && answer.Send != nil:
-			m.Add("rid", r.ID+" send")
-		}
-	}
-	m.Add("simulcast", answer.String())
 }
 
 func direction0(m *sdp.Media) sdp.Direction { d, _ := m.Direction(); return d }
@@ -430,7 +398,7 @@ func offered(d *sdp.Description, name string) []string {
 
 func (s *Session) answerSlots(offer *sdp.Description) ([]slot, sdp.Group) {
 	slots := make([]slot, len(offer.Media))
-	media := false
+	media, meaning := false, map[uint16]string{}
 	for i, m := range offer.Media {
 		x := &slots[i]
 		sec := s.sections[i]
@@ -451,7 +419,7 @@ func (s *Session) answerSlots(offer *sdp.Description) ([]slot, sdp.Group) {
 			if ordered {
 				x.codecs = inOrder(x.codecs, ours)
 			}
-			x.extensions = commonExtensions(m, &offer.Section, s.extensionsOf(t.kind))
+			x.extensions = s.answerExtensions(offer, m, t.kind, meaning)
 			x.rejected = !hasMedia(x.codecs) // no offered media format is both supported and allowed
 		}
 		media = media || !x.rejected && x.kind != "application"
@@ -530,21 +498,6 @@ func inOrder(codecs, ours []Codec) []Codec {
 			if c.Matches(&o) && !slices.ContainsFunc(list, func(l Codec) bool { return l.Payload == c.Payload }) {
 				list = append(list, c)
 			}
-		}
-	}
-	return list
-}
-
-func commonExtensions(m *sdp.Media, session *sdp.Section, uris []string) []sdp.ExtMap {
-	list := []sdp.ExtMap{}
-	theirs, _ := m.ExtMaps()
-	above, _ := session.ExtMaps()
-	for _, e := range append(theirs, above...) {
-		if slices.Contains(uris, e.URI) && !slices.ContainsFunc(list, func(l sdp.ExtMap) bool { return l.URI == e.URI }) {
-			if e.Direction == sdp.SendOnly || e.Direction == sdp.RecvOnly { // RFC 8285 section 6: seen from the other side
-				e.Direction = sdp.DirectionOf(e.Direction.Receives(), e.Direction.Sends())
-			}
-			list = append(list, e)
 		}
 	}
 	return list

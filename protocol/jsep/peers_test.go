@@ -145,7 +145,9 @@ func (e *endpoint) whim(t *testing.T, rng *rand.Rand) {
 	case what == 6:
 		e.RestartICE()
 	case what == 7 && len(list) > 0:
-		list[rng.IntN(len(list))].SetTrack("u", []string{"v"})
+		x := list[rng.IntN(len(list))]
+		x.AddTrack()
+		x.SetStreams([]string{"v"})
 	case what == 8 && e.SignalingState() == HaveLocalOffer && e.polite && len(e.inbox) == 0:
 		if _, err := e.CreateOffer(OfferOptions{ICERestart: true}); err != nil { // and it is not set
 			t.Error(err)

@@ -185,7 +185,7 @@ func TestRollbackOfTransceivers(t *testing.T) {
 	if len(c.Created) != 2 || len(c.Tracks) != 2 || !c.Tracks[0].Added || !slices.Equal(c.Tracks[0].Streams, []string{"s"}) {
 		t.Fatalf("%+v", c)
 	}
-	c.Created[1].SetTrack("mine", nil)
+	c.Created[1].AddTrack()
 	r := ok(b.SetLocal(Description{Type: Rollback}))
 	if len(r.Removed) != 1 || r.Removed[0] != c.Created[0] || len(r.Tracks) != 2 || r.Tracks[0].Added || len(r.ClosedIDs) == 0 {
 		t.Errorf("%+v", r)

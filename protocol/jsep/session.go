@@ -99,7 +99,8 @@ type Data struct {
 	RemoteInit            string // the value of the peer's a=sctp-init; "": none
 }
 
-// A TrackChange says that the remote track of a transceiver came (it fires "track") or went (it is muted).
+// A TrackChange says that the remote track of a transceiver came, or came into a stream (it fires "track"), or went (it is
+// muted).
 type TrackChange struct {
 	Transceiver *Transceiver
 	Added       bool
@@ -112,6 +113,7 @@ type Changes struct {
 	RolledBack    bool        // our offer was rolled back first, implicitly: the state was stable in between
 	Transports    []Transport // all there are now
 	ClosedIDs     []int       // of transports that are gone
+	Media         []Media     // the sections of audio and video
 	Data          *Data       // nil: no data section is negotiated
 	Tracks        []TrackChange
 	Created       []*Transceiver
@@ -166,6 +168,7 @@ type Session struct {
 	id            uint64
 	version       uint64
 	trickle       *bool
+	cname         string
 	entropy       error // the first failure of the reader
 }
 
@@ -334,7 +337,7 @@ func (s *Session) restore(st state, keep func(*Transceiver) bool) (removed []*Tr
 			continue
 		}
 		if keep(t) {
-			t.negotiated = negotiated{index: -1, stopped: t.stopped}
+			t.negotiated = negotiated{index: -1, stopped: t.stopped, rids: t.initial}
 			s.transceivers = append(s.transceivers, t)
 		} else {
 			removed = append(removed, t)
@@ -382,13 +385,7 @@ func (s *Session) differs(t *Transceiver) bool {
 	// 1. sendrecv or sendonly, and the section has no msid, or not the streams of the sender
 	if t.direction.Sends() {
 		msids, _ := local.MSIDs()
-		var streams []string
-		for _, m := range msids {
-			if m.Stream != "-" {
-				streams = append(streams, m.Stream)
-			}
-		}
-		if len(msids) == 0 && was.Sends() || !slices.Equal(streams, t.streams) {
+		if len(msids) == 0 && was.Sends() || !slices.Equal(streamsOf(msids), t.streams) {
 			return true
 		}
 	}

@@ -260,8 +260,8 @@ func TestMedia(t *testing.T) {
 	if len(list) != 2 || list[0].CurrentDirection() != sdp.RecvOnly || a.Transceivers()[1].CurrentDirection() != sdp.SendOnly {
 		t.Fatalf("transceivers: %d", len(list))
 	}
-	if !slices.ContainsFunc(list[0].Codecs(), func(c Codec) bool { return strings.EqualFold(c.Name, "opus") }) {
-		t.Errorf("codecs of audio: %v", list[0].Codecs())
+	if !slices.ContainsFunc(list[0].SendCodecs(), func(c Codec) bool { return strings.EqualFold(c.Name, "opus") }) {
+		t.Errorf("codecs of audio: %v", list[0].SendCodecs())
 	}
 }
 

@@ -16,25 +16,34 @@ type Transceiver struct {
 	preferences []Codec
 	streams     []string
 	track       string
-	rids        []string // of the encodings we send; empty: one without a rid
-	fromTrack   bool     // made by addTrack, so that a remote section may take it (RFC 8829 section 5.10)
-	hasTrack    bool     // addTrack has attached a track
-	remote      bool     // made by a remote description
+	initial     []string   // the rids that it was made with
+	sources     []Encoding // for every rid that it ever had
+	fromTrack   bool       // made by addTrack, so that a remote section may take it (RFC 8829 section 5.10)
+	hasTrack    bool       // addTrack has attached a track
+	remote      bool       // made by a remote description
 
 	negotiated
 }
 
 // negotiated is what descriptions decide, and a rollback takes back.
 type negotiated struct {
-	mid        string
-	index      int // of the m= section; -1: none
-	current    sdp.Direction
-	fired      sdp.Direction
-	stopped    bool
-	msids      []sdp.MSID // the remote track's
-	codecs     []Codec
-	extensions []sdp.ExtMap
-	sends      []string // rids that the answer left
+	mid       string
+	index     int // of the m= section; -1: none
+	current   sdp.Direction
+	fired     sdp.Direction
+	stopped   bool
+	msids     []sdp.MSID // the remote track's
+	receptive bool       // our offer asks for media, which may come before the answer
+
+	send, receive []Codec // see Media
+	extensions    []sdp.ExtMap
+	mixed         bool
+	reducedSize   bool
+	receiverRTT   bool
+	rids          []string // of the encodings we send; empty: one without a rid
+	paused        []string // of these
+	theirs        []string // of the encodings that the peer sends
+	declared      []Source
 }
 
 // TransceiverInit says how a transceiver begins.
@@ -58,7 +67,8 @@ func (s *Session) AddTransceiver(kind string, init TransceiverInit) (*Transceive
 		init.Direction = sdp.SendRecv
 	}
 	t := s.newTransceiver(kind, init.Direction)
-	t.streams, t.track, t.rids = slices.Clone(init.Streams), init.Track, slices.Clone(init.RIDs)
+	t.streams, t.track, t.initial = slices.Clone(init.Streams), init.Track, slices.Clone(init.RIDs)
+	t.rids = t.initial
 	t.fromTrack, t.hasTrack = init.AddTrack, init.AddTrack
 	s.dirty = true
 	return t, nil
@@ -88,18 +98,57 @@ func (t *Transceiver) Stopping() bool { return t.stopping }
 // Stopped reports whether it is stopped for good.
 func (t *Transceiver) Stopped() bool { return t.stopped }
 
-// Codecs are the negotiated codecs, with the payload types of the section.
-func (t *Transceiver) Codecs() []Codec { return slices.Clone(t.codecs) }
+// SendCodecs are the codecs negotiated for sending, in order of preference and with the peer's payload types.
+func (t *Transceiver) SendCodecs() []Codec { return slices.Clone(t.send) }
 
-// Extensions are the negotiated header extensions.
-func (t *Transceiver) Extensions() []sdp.ExtMap { return slices.Clone(t.extensions) }
-
-// RIDs are those of the encodings that are sent, as negotiated; before an answer as wanted.
-func (t *Transceiver) RIDs() []string {
-	if t.sends != nil {
-		return slices.Clone(t.sends)
+// ReceiveCodecs are the codecs that may come, with our payload types: none while the direction is not to receive.
+func (t *Transceiver) ReceiveCodecs() []Codec {
+	if !t.receptive && !t.current.Receives() {
+		return nil
 	}
-	return slices.Clone(t.rids)
+	return slices.Clone(t.receive)
+}
+
+// Extensions are the negotiated header extensions of one direction.
+func (t *Transceiver) Extensions(sent bool) []sdp.ExtMap { return inDirection(t.extensions, sent) }
+
+// ReducedSize reports whether RTCP need not be compound.
+func (t *Transceiver) ReducedSize() bool { return t.reducedSize }
+
+// RIDs are those of the encodings that are sent; none if there is one without.
+func (t *Transceiver) RIDs() []string { return slices.Clone(t.rids) }
+
+// RemoteRIDs are those of the encodings that the peer sends.
+func (t *Transceiver) RemoteRIDs() []string { return slices.Clone(t.theirs) }
+
+// RemoteStreams are the ids of the streams that the remote track is in.
+func (t *Transceiver) RemoteStreams() []string { return streamsOf(t.msids) }
+
+// RemoteSources are the streams that the peer has declared.
+func (t *Transceiver) RemoteSources() []Source { return slices.Clone(t.declared) }
+
+// Encodings are what is sent, or will be: one at least.
+func (t *Transceiver) Encodings() []Encoding {
+	if len(t.rids) == 0 {
+		return []Encoding{t.encoding("")}
+	}
+	var list []Encoding
+	for _, r := range t.rids {
+		list = append(list, t.encoding(r))
+	}
+	return list
+}
+
+// encoding returns the SSRCs of one encoding, which it keeps for good.
+func (t *Transceiver) encoding(rid string) Encoding {
+	for _, e := range t.sources {
+		if e.RID == rid {
+			return e
+		}
+	}
+	e := Encoding{RID: rid, SSRC: t.session.ssrc(), RTX: t.session.ssrc(), FEC: t.session.ssrc()}
+	t.sources = append(t.sources, e)
+	return e
 }
 
 // SetDirection changes the preferred direction.
@@ -113,13 +162,22 @@ func (t *Transceiver) SetDirection(d sdp.Direction) error {
 	return nil
 }
 
-// SetTrack attaches a track and its streams to the sender, as addTrack and setStreams do; an empty track takes it away.
-func (t *Transceiver) SetTrack(track string, streams []string) {
-	t.track, t.streams, t.session.dirty = track, slices.Clone(streams), true
-	t.hasTrack = t.hasTrack || track != ""
+// AddTrack says that addTrack has attached a track to the sender: a remote section may take the transceiver, and a
+// rollback leaves it.
+func (t *Transceiver) AddTrack() { t.hasTrack, t.session.dirty = true, true }
+
+// SetStreams names the streams that our track is in (setStreams, addTrack).
+func (t *Transceiver) SetStreams(streams []string) {
+	if !slices.Equal(t.streams, streams) {
+		t.streams, t.session.dirty = slices.Clone(streams), true
+	}
 }
 
-// SetCodecPreferences orders and restricts the codecs; an empty list is the default again.
+// Streams are the ids of the streams that our track is in.
+func (t *Transceiver) Streams() []string { return slices.Clone(t.streams) }
+
+// SetCodecPreferences orders and restricts the codecs; an empty list is the default again. Each is one of the session's,
+// without its retransmissions if these are not wanted.
 func (t *Transceiver) SetCodecPreferences(codecs []Codec) error {
 	for _, p := range codecs {
 		if !slices.ContainsFunc(t.session.codecs(t.kind), func(c Codec) bool { return c.Matches(&p) }) {
@@ -146,15 +204,10 @@ func (t *Transceiver) Stop() error {
 
 // wanted are the codecs that may be negotiated, in our order.
 func (t *Transceiver) wanted() (codecs []Codec, ordered bool) {
-	ours := t.session.codecs(t.kind)
-	if len(t.preferences) == 0 {
-		return ours, false
+	if len(t.preferences) > 0 {
+		return t.preferences, true
 	}
-	for _, p := range t.preferences {
-		i := slices.IndexFunc(ours, func(c Codec) bool { return c.Matches(&p) })
-		codecs = append(codecs, ours[i])
-	}
-	return codecs, true
+	return slices.DeleteFunc(slices.Clone(t.session.codecs(t.kind)), func(c Codec) bool { return c.Optional }), false
 }
 
 func (s *Session) codecs(kind string) []Codec {

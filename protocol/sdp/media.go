@@ -302,6 +302,14 @@ func ParseSSRCGroup(value string) (SSRCGroup, error) {
 	return g, c.end()
 }
 
+func (g SSRCGroup) String() string {
+	s := g.Semantics
+	for _, id := range g.IDs {
+		s += " " + strconv.FormatUint(uint64(id), 10)
+	}
+	return s
+}
+
 // SSRCGroups returns the a=ssrc-group lines.
 func (m *Media) SSRCGroups() ([]SSRCGroup, error) {
 	return all(&m.Section, "ssrc-group", ParseSSRCGroup)
