@@ -61,7 +61,7 @@ func TestOnePort(t *testing.T) {
 				entries := func() (n int) {
 					w.check(server.loop.Do(func(mono.Time) {
 						p := server.port
-						n = len(p.byUfrag) + len(p.byPath) + len(p.asked)
+						n = len(p.byUfrag) + len(p.byRemote) + len(p.asked)
 					}))
 					return n
 				}
@@ -77,6 +77,93 @@ func TestOnePort(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Connections that share a port have an allocation each at one TURN server, and a connection that lives moves to another
+// address of the machine when its own goes.
+func TestOnePortRelaysAndMoves(t *testing.T) {
+	const clients = 5
+	echo := func(w *world, n *Network, cfg Configuration) (list []*DataChannel, pcs []*PeerConnection) {
+		for i := range clients {
+			a, b := w.connection(n, cfg), w.connection(w.b, cfg)
+			b.OnDataChannel(func(ch *DataChannel) {
+				ch.OnMessage(func(m Message) { w.check(ch.SendText(ch.Label() + m.Text())) })
+			})
+			x, err := a.CreateDataChannel(fmt.Sprint(i), nil)
+			w.check(err)
+			open := make(chan struct{})
+			x.OnOpen(func() { close(open) })
+			w.negotiate(a, b)
+			await(w, open, "the channel opening")
+			list, pcs = append(list, x), append(pcs, a)
+		}
+		return list, pcs
+	}
+	ask := func(w *world, x *DataChannel) {
+		w.check(x.SendText("?"))
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		if m, err := x.Receive(ctx); err != nil || m.Text() != x.Label()+"?" {
+			w.Errorf("connection %s got %q, %v", x.Label(), m.Text(), err)
+		}
+	}
+	t.Run("relays", func(t *testing.T) {
+		inWorld(t, func(w *world) {
+			w.turnServer()
+			n := w.network(w.a, NetworkConfig{UDP: ":3478"})
+			list, pcs := echo(w, n, Configuration{ICETransportPolicy: ICETransportPolicyRelay,
+				ICEServers: []ICEServer{{URLs: []string{"turn:" + turnAddress}, Username: "alice", Credential: "wonderland"}}})
+			for i, x := range list {
+				ask(w, x)
+				if pair := pcs[i].SCTP().Transport().ICETransport().GetSelectedCandidatePair(); pair == nil || pair.Local.Type() != "relay" {
+					t.Errorf("connection %d goes along %+v", i, pair)
+				}
+			}
+		})
+	})
+	t.Run("moves", func(t *testing.T) {
+		inWorld(t, func(w *world) {
+			w.hostA.Attach(w.net.Internet(), simnet.Path{Delay: 10 * time.Millisecond}, "203.0.113.11")
+			w.hostA.Lose("203.0.113.11")
+			n := w.network(w.a, NetworkConfig{UDP: ":3478"})
+			list, pcs := echo(w, n, Configuration{})
+			for _, x := range list {
+				ask(w, x)
+			}
+			w.hostA.Regain("203.0.113.11")
+			time.Sleep(10 * time.Second)
+			w.hostA.Lose("203.0.113.1")
+			for i, x := range list {
+				ask(w, x)
+				pair := pcs[i].SCTP().Transport().ICETransport().GetSelectedCandidatePair()
+				if pair == nil || pair.Local.Address() != "203.0.113.11" || pair.Local.Port() != 3478 {
+					t.Errorf("connection %d goes along %+v", i, pair)
+				}
+			}
+		})
+	})
+}
+
+// A program that ended without a word comes again from the same port: what it sends is the new connection's as soon as the
+// former one has noticed that nobody answers it any more.
+func TestOnePortAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		server := w.network(w.b, NetworkConfig{UDP: ":3478"})
+		for range 2 {
+			n := w.network(w.a, NetworkConfig{UDP: ":5000"})
+			a, b := w.connection(n, Configuration{}), w.connection(server, Configuration{})
+			x, err := a.CreateDataChannel("x", nil)
+			w.check(err)
+			open := make(chan struct{})
+			x.OnOpen(func() { close(open) })
+			w.negotiate(a, b)
+			await(w, open, "the channel opening")
+			w.hostA.Link().Set(simnet.Path{Loss: 1})
+			w.check(n.Close())
+			time.Sleep(time.Second)
+			w.hostA.Link().Set(simnet.Path{Delay: 10 * time.Millisecond})
+		}
+	})
 }
 
 // MaxConnections refuses one more, and takes another one when one has gone. Close ends all connections.

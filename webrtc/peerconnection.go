@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,7 +15,6 @@ import (
 	"github.com/parley-rtc/parley/protocol/dtls"
 	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/mono"
-	"github.com/parley-rtc/parley/protocol/pkt"
 	"github.com/parley-rtc/parley/protocol/sctp"
 	"github.com/parley-rtc/parley/protocol/sdp"
 )
@@ -70,14 +70,14 @@ type PeerConnection struct {
 	numbered   int               // channels ever
 	openedEver uint32            // channels that were open once; see PeerConnectionStats
 	closedEver uint32
-	relays     bool       // there may be candidates at TURN servers
-	paths      []pkt.Path // in the map of a shared port
-	ufrags     []string   // likewise
-	needed     bool       // [[NegotiationNeeded]]
-	neededNo   uint64     // counts the events
-	shut       bool       // Close was called
-	released   bool       // sockets were given up
-	over       bool       // and all else
+	relays     bool             // there may be candidates at TURN servers
+	remotes    []netip.AddrPort // in the map of a shared port
+	ufrags     []string         // likewise
+	needed     bool             // [[NegotiationNeeded]]
+	neededNo   uint64           // counts the events
+	shut       bool             // Close was called
+	released   bool             // sockets were given up
+	over       bool             // and all else
 }
 
 // states are what getters return.

@@ -6,14 +6,15 @@ import (
 
 	"github.com/parley-rtc/parley/internal/loop"
 	"github.com/parley-rtc/parley/internal/udp"
+	"github.com/parley-rtc/parley/protocol/ice"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
 	"github.com/parley-rtc/parley/protocol/stun"
 )
 
 // A port is the one that all connections of a network share. It finds the connection that a datagram is for: a request of
-// STUN by the username fragment that it names, a response by its transaction, and all else by the path, which only a check
-// whose integrity holds makes known.
+// STUN by the username fragment that it names, a response by its transaction, and all else by the address that it comes
+// from, which only a check whose integrity holds makes known.
 type port struct {
 	network *Network
 	lease   *loop.Lease
@@ -21,11 +22,11 @@ type port struct {
 	v4, v6  pkt.Socket // -1: none
 	unknown uint64     // datagrams for nobody
 
-	byUfrag map[string]*PeerConnection
-	byPath  map[pkt.Path]*PeerConnection
-	asked   map[stun.TransactionID]*PeerConnection
-	recent  []stun.TransactionID // of asked, a ring
-	next    int
+	byUfrag  map[string]*PeerConnection
+	byRemote map[netip.AddrPort]*PeerConnection // whichever address of ours they send to: a connection may move to another
+	asked    map[stun.TransactionID]*PeerConnection
+	recent   []stun.TransactionID // of asked, a ring
+	next     int
 }
 
 // maxAsked is how many transactions are remembered: an answer to an older one is too late.
@@ -33,7 +34,7 @@ const maxAsked = 4096
 
 func openPort(n *Network, l *loop.Loop, local netip.AddrPort) (*port, error) {
 	p := &port{
-		network: n, local: local, v4: -1, v6: -1, byUfrag: map[string]*PeerConnection{}, byPath: map[pkt.Path]*PeerConnection{},
+		network: n, local: local, v4: -1, v6: -1, byUfrag: map[string]*PeerConnection{}, byRemote: map[netip.AddrPort]*PeerConnection{},
 		asked: map[stun.TransactionID]*PeerConnection{}, recent: make([]stun.TransactionID, maxAsked),
 	}
 	p.lease = l.Attach(p)
@@ -73,17 +74,22 @@ func (p *port) socket(ip netip.Addr) (s pkt.Socket, number uint16, ok bool) {
 
 // HandleDatagram hands a datagram to the connection that it is for.
 func (p *port) HandleDatagram(now mono.Time, d *pkt.Datagram) {
-	if pc := p.find(d); pc != nil {
-		(*tenant)(pc).HandleDatagram(now, d)
-		pc.lease.Touch()
+	pc := p.find(d)
+	if pc == nil {
+		p.unknown++
 		return
 	}
-	p.unknown++
+	path, check := d.Path, stun.Is(d.Payload)
+	(*tenant)(pc).HandleDatagram(now, d)
+	if check && p.byRemote[path.Remote] != pc && pc.hasAgent(func(a *ice.Agent) bool { return a.Knows(path) }) {
+		p.know(now, pc, path) // what the address was another connection's for may be over
+	}
+	pc.lease.Touch()
 }
 
 func (p *port) find(d *pkt.Datagram) *PeerConnection {
 	if !stun.Is(d.Payload) {
-		return p.byPath[d.Path]
+		return p.byRemote[d.Remote]
 	}
 	m, err := stun.Parse(d.Payload)
 	if err != nil {
@@ -101,7 +107,7 @@ func (p *port) find(d *pkt.Datagram) *PeerConnection {
 			return pc
 		}
 	}
-	return p.byPath[d.Path]
+	return p.byRemote[d.Remote]
 }
 
 // HandleTimeout, NextTimeout and AppendTransmit are those of a tenant that has nothing to say itself.
@@ -131,23 +137,27 @@ func (p *port) note(pc *PeerConnection, sent []pkt.Transmit) {
 	}
 }
 
-// know enters a path that a check has made known. One on which another connection has its peer's consent stays with it.
+// know enters a path that a check has made known. One on which another connection has its peer's consent stays with
+// it, until it finds its peer silent.
 func (p *port) know(now mono.Time, pc *PeerConnection, path pkt.Path) {
 	if path.Socket < 0 || path.Socket != p.v4 && path.Socket != p.v6 {
 		return
 	}
-	if other := p.byPath[path]; other == pc || other != nil && other.consents(now, path) {
+	other := p.byRemote[path.Remote]
+	if other == pc || other != nil && other.hasAgent(func(a *ice.Agent) bool {
+		return a.HasConsent(now, path) && a.State() != ice.StateDisconnected
+	}) {
 		return
 	}
-	p.byPath[path] = pc
-	pc.paths = append(pc.paths, path)
+	p.byRemote[path.Remote] = pc
+	pc.remotes = append(pc.remotes, path.Remote)
 }
 
-// consents reports whether the peer agrees to receive along a path.
-func (pc *PeerConnection) consents(now mono.Time, path pkt.Path) bool {
+// hasAgent reports whether one of the connection's agents is like that.
+func (pc *PeerConnection) hasAgent(like func(*ice.Agent) bool) bool {
 	return slices.ContainsFunc(pc.transports, func(x *DTLSTransport) bool {
 		a := pc.peer.Agent(x.ice.id)
-		return a != nil && a.HasConsent(now, path)
+		return a != nil && like(a)
 	})
 }
 
@@ -172,9 +182,9 @@ func (p *port) forget(pc *PeerConnection) {
 	for _, u := range pc.ufrags {
 		delete(p.byUfrag, u)
 	}
-	for _, path := range pc.paths {
-		if p.byPath[path] == pc {
-			delete(p.byPath, path)
+	for _, remote := range pc.remotes {
+		if p.byRemote[remote] == pc {
+			delete(p.byRemote, remote)
 		}
 	}
 	for id, who := range p.asked {
