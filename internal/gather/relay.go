@@ -407,6 +407,9 @@ const most = 65000
 
 // Wrap writes into b what is to go through a relay: t is as an agent or peer writes it, with a negative socket. It returns
 // false, and has done nothing, if b has no room for all of it. What names a relay that is gone is dropped.
+//
+// What is to stay whole does so up to the server, and from there on too if it comes alone, as probes of the path MTU do: a
+// run of packets has the size that a probe has shown to pass.
 func (g *Gatherer) Wrap(now mono.Time, t pkt.Transmit, b *pkt.Batch) (ok bool) {
 	i := g.index(t.Socket)
 	if i < 0 || i >= len(g.relays) || g.relays[i] == nil || g.relays[i].client == nil {
@@ -436,7 +439,7 @@ func (g *Gatherer) Wrap(now mono.Time, t pkt.Transmit, b *pkt.Batch) (ok bool) {
 		first := 0
 		for {
 			k := min(len(run), size)
-			buf = r.client.AppendData(buf, now, t.Remote, run[:k])
+			buf = r.client.AppendData(buf, now, t.Remote, run[:k], t.Unfragmented && segments == 1)
 			if first == 0 {
 				first = len(buf)
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/parley-rtc/parley/internal/simnet/simloop"
 	"github.com/parley-rtc/parley/protocol/ice"
 	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
 )
 
 // RFC 8656 section 3.1: a server is reached over UDP, TCP, TLS and DTLS. Several are asked at once, and the first to
@@ -170,4 +171,80 @@ func TestProxyResolvesNames(t *testing.T) {
 			t.Errorf("errors: %+v", e)
 		}
 	})
+}
+
+// RFC 8656 section 3.7: "When the client includes the DONT-FRAGMENT attribute in a Send indication, this tells the server to
+// set the DF bit in the resulting UDP datagram that it sends to the peer." So a probe of the path MTU tells the truth about
+// both sides of the relay.
+func TestProbesThroughRelays(t *testing.T) {
+	const narrow, large, small = 1300, 1350, 1100
+	for _, url := range []string{"turn:turn.test", "turns:turn.test?transport=udp", "turn:turn.test?transport=tcp"} {
+		t.Run(strings.ReplaceAll(url, "?", " "), func(t *testing.T) {
+			inScene(t, func(s *scene) {
+				s.server.Close()
+				cfg := turnConfig()
+				cfg.DontFragment = true
+				s.serve(cfg)
+				near := near
+				h, peer := s.at(s.net.Internet(), "ada", "5.9.0.7"), s.at(s.net.Internet(), "peer", "8.8.4.4")
+				o, p := s.owner(h, gather.Config{Servers: servers(t, url), Policy: gather.Relay}), s.owner(peer, gather.Config{})
+				time.Sleep(time.Second)
+				path := pkt.Path{Socket: o.relays()[0].Socket, Local: o.relays()[0].Base, Remote: p.found()[0].Address}
+				// arrives sends, and counts what the peer gets.
+				arrives := func(each, count int, whole bool) int {
+					t.Helper()
+					m := pkt.Transmit{Path: path, Payload: make([]byte, each*count), Unfragmented: whole}
+					if count > 1 {
+						m.SegmentSize = uint16(each)
+					}
+					o.do(func(now mono.Time) {
+						if !o.Wrap(now, m, o.lease.Batch()) {
+							t.Error("no room")
+						}
+					})
+					time.Sleep(time.Second)
+					return len(p.received())
+				}
+				for range 10 { // until there is a channel
+					if arrives(small, 1, false) != 1 {
+						t.Fatal("the relay does not relay")
+					}
+				}
+				near.MTU, near.Fragments = narrow, true
+				peer.Link().SetDown(near)
+				for what, c := range map[string]struct {
+					each, count int
+					whole       bool
+					want        int
+				}{
+					"a probe that is too large":                 {large, 1, true, 0},
+					"a probe that passes":                       {small, 1, true, 1},
+					"a packet that may be fragmented":           {large, 1, false, 1},
+					"packets of a size that a probe has proved": {small, 3, true, 3},
+				} {
+					if n := arrives(c.each, c.count, c.whole); n != c.want {
+						t.Errorf("narrow from the server to the peer: %s: %d arrive, want %d", what, n, c.want)
+					}
+				}
+				if strings.HasSuffix(url, "tcp") {
+					return
+				}
+				near.MTU = 0
+				peer.Link().SetDown(near)
+				near.MTU = narrow
+				h.Link().SetUp(near)
+				for what, c := range map[string]struct {
+					count int
+					whole bool
+					want  int
+				}{
+					"a probe": {1, true, 0}, "several": {3, true, 0}, "what may be fragmented": {1, false, 1},
+				} {
+					if n := arrives(large, c.count, c.whole); n != c.want {
+						t.Errorf("narrow from the client to the server: %s: %d arrive, want %d", what, n, c.want)
+					}
+				}
+			})
+		})
+	}
 }

@@ -212,7 +212,7 @@ func (g *Gatherer) wrapSecure(now mono.Time, r *relay, t *pkt.Transmit, size int
 	out := pkt.Transmit{Path: r.path, ECN: t.ECN, DSCP: t.DSCP, Unfragmented: t.Unfragmented}
 	for rest := t.Payload; ; {
 		n := min(len(rest), size)
-		s.plain = r.client.AppendData(s.plain[:0], now, t.Remote, rest[:n])
+		s.plain = r.client.AppendData(s.plain[:0], now, t.Remote, rest[:n], t.Unfragmented && segments == 1)
 		if len(s.plain) > 0 {
 			s.seal(b, &out, s.plain)
 		}

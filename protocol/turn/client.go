@@ -14,7 +14,7 @@ import (
 )
 
 // ClientOverhead is the most bytes that [Client.AppendData] adds to a payload: those of a Send indication to an IPv6 peer.
-const ClientOverhead = stun.HeaderLen + 24 + 4 + 3
+const ClientOverhead = stun.HeaderLen + 24 + 4 + 4 + 3
 
 const (
 	// clientPeers is how many peers, and how many permissions, a Client has at a time: more than ICE checks.
@@ -131,7 +131,7 @@ type ClientCounters struct {
 //	NewClient                             ->   Allocate, answers the challenge
 //	Unwrap, else HandleDatagram           ->   whatever comes from the server
 //	Permit(peer)                          ->   CreatePermission
-//	AppendData(dst, now, peer, payload)   ->   a Send indication, or ChannelData once a channel is bound
+//	AppendData(dst, now, peer, payload, ...)  -> a Send indication, or ChannelData once a channel is bound
 //	HandleTimeout at NextTimeout          ->   refreshes, keep-alives
 //	send what is there                    <-   AppendTransmit
 //	                                      <-   Ready, PeerRefused, PeerICMP, Ended
@@ -444,7 +444,10 @@ func (c *Client) permission(now mono.Time, peer netip.Addr) *clientPermission {
 // AppendData appends to dst the datagram or frame for the server that carries payload to a peer. It appends nothing if
 // payload waits for a permission, of which AppendTransmit gives it later, or is dropped and counted. Nothing allocates for a
 // peer that is in use, and payload is copied once.
-func (c *Client) AppendData(dst []byte, now mono.Time, peer netip.AddrPort, payload []byte) []byte {
+//
+// With whole, the server is asked to have payload dropped on its way to the peer rather than fragmented, where it can be
+// asked: for what finds out the path's MTU. It costs the 32 bytes and more by which a Send indication is longer.
+func (c *Client) AppendData(dst []byte, now mono.Time, peer netip.AddrPort, payload []byte, whole bool) []byte {
 	p := c.recent
 	if p == nil || p.addr != peer {
 		if p = c.peer(now, peer); p == nil {
@@ -467,7 +470,7 @@ func (c *Client) AppendData(dst []byte, now mono.Time, peer netip.AddrPort, payl
 		c.hold(p, payload)
 		return dst
 	}
-	return c.appendData(dst, now, p, payload)
+	return c.appendData(dst, now, p, payload, whole)
 }
 
 // peer returns what is known of a peer, newly made if need be; nil if there are too many.
@@ -492,11 +495,17 @@ func (c *Client) peer(now mono.Time, addr netip.AddrPort) *clientPeer {
 }
 
 // appendData writes ChannelData if the channel stands (section 12.5), else a Send indication (section 11.1).
-func (c *Client) appendData(dst []byte, now mono.Time, p *clientPeer, payload []byte) []byte {
+//
+// What is to stay whole has DONT-FRAGMENT, for which there is a place in Send indications alone. It is not asked for in the
+// Allocate request ("SHOULD", section 7.1), since that costs a round trip with servers that refuse it: they discard the
+// indication (section 11.2), and the path seems to carry less than it does.
+func (c *Client) appendData(dst []byte, now mono.Time, p *clientPeer, payload []byte, whole bool) []byte {
 	c.counters.PacketsUp++
 	c.counters.BytesUp += uint64(len(payload))
 	c.spoke = now
-	if p.channel == granted && now < p.until {
+	// "The DONT-FRAGMENT attribute MUST be ignored" with IPv6 on either side, but over a stream (section 13).
+	whole = whole && (c.cfg.Stream || p.addr.Addr().Is4() && c.cfg.Path.Remote.Addr().Is4())
+	if p.channel == granted && now < p.until && !whole {
 		dst = binary.BigEndian.AppendUint16(dst, p.number)
 		dst = binary.BigEndian.AppendUint16(dst, uint16(len(payload)))
 		return append(dst, payload...)
@@ -504,13 +513,16 @@ func (c *Client) appendData(dst []byte, now mono.Time, p *clientPeer, payload []
 	c.count(now, p)
 	b := stun.NewBuilder(dst, stun.Indication, stun.Send, c.random.transactionID())
 	b.XORAddress(stun.AttrXORPeerAddress, p.addr)
+	if whole {
+		b.Flag(stun.AttrDontFragment)
+	}
 	b.Bytes(stun.AttrData, payload)
-	whole, err := b.Message()
+	indication, err := b.Message()
 	if err != nil {
 		c.counters.Malformed++
 		return dst
 	}
-	return whole
+	return indication
 }
 
 // count notes a packet to or from a peer without channel, and binds one if the peer is in use.
@@ -571,7 +583,7 @@ func (c *Client) AppendTransmit(now mono.Time, b *pkt.Batch) (more bool) {
 		if buf == nil {
 			return true
 		}
-		b.Commit(pkt.Transmit{Path: c.cfg.Path, Payload: c.appendData(buf, now, h.peer, h.data)})
+		b.Commit(pkt.Transmit{Path: c.cfg.Path, Payload: c.appendData(buf, now, h.peer, h.data, false)})
 		c.heldBytes -= len(h.data)
 		c.held = append(c.held[:i], c.held[i+1:]...)
 	}

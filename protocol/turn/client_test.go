@@ -61,7 +61,7 @@ func (s *speaker) HandleTimeout(now mono.Time) {
 }
 
 func (s *speaker) say(now mono.Time, peer netip.AddrPort, text string) {
-	if b := s.AppendData(nil, now, peer, []byte(text)); b != nil && len(s.out) < 100 {
+	if b := s.AppendData(nil, now, peer, []byte(text), false); b != nil && len(s.out) < 100 {
 		s.out = append(s.out, pkt.Transmit{Path: s.Path(), Payload: b})
 	}
 }
@@ -275,7 +275,7 @@ func TestFirstPacketIsNotLost(t *testing.T) {
 	s.Permit(sc.n.Now(), other.Addr())
 	d.Poll()
 	sc.n.Run(time.Second)
-	if b := s.AppendData(nil, sc.n.Now(), other, []byte("x")); len(b) == 0 {
+	if b := s.AppendData(nil, sc.n.Now(), other, []byte("x"), false); len(b) == 0 {
 		t.Error("a peer with permission has to wait")
 	}
 }
@@ -285,11 +285,11 @@ func TestChannelIsBoundForPeersInUse(t *testing.T) {
 	s, _ := sc.client(sc.host("5.9.0.7"), alice, peer4)
 	sc.n.Run(2 * time.Second)
 	payload := make([]byte, 1000)
-	b := s.AppendData(nil, sc.n.Now(), peer4, payload)
+	b := s.AppendData(nil, sc.n.Now(), peer4, payload, false)
 	if len(b) != 1004 || b[0] != 0x40 {
 		t.Fatalf("%d bytes that begin with %x: no ChannelData", len(b), b[:4])
 	}
-	if n := testing.AllocsPerRun(100, func() { b = s.AppendData(b[:0], sc.n.Now(), peer4, payload) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { b = s.AppendData(b[:0], sc.n.Now(), peer4, payload, false) }); n != 0 {
 		t.Errorf("AppendData allocates %v times", n)
 	}
 	frame := append([]byte(nil), b...)
@@ -317,7 +317,7 @@ func TestCloseDeletesTheAllocation(t *testing.T) {
 	if err := s.ended(t); err != nil || sc.s.Counters().Allocations != 0 {
 		t.Errorf("ended by %v, %d allocations are left", err, sc.s.Counters().Allocations)
 	}
-	if b := s.AppendData(nil, sc.n.Now(), peer4, []byte("x")); b != nil || s.NextTimeout() != mono.Never {
+	if b := s.AppendData(nil, sc.n.Now(), peer4, []byte("x"), false); b != nil || s.NextTimeout() != mono.Never {
 		t.Error("it goes on after the end")
 	}
 }

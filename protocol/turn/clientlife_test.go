@@ -145,11 +145,11 @@ func TestClientOverStream(t *testing.T) {
 		t.Errorf("sent %v, %d allocations", l.sent, l.s.Counters().Allocations)
 	}
 	// A permission that was not used has lapsed, and is asked for again.
-	if b := l.c.AppendData(nil, l.now, peer4, []byte("12345")); len(b) != 0 {
+	if b := l.c.AppendData(nil, l.now, peer4, []byte("12345"), false); len(b) != 0 {
 		t.Error("data without a permission")
 	}
 	l.pass(time.Second)
-	if b := l.c.AppendData(nil, l.now, peer4, []byte("12345")); len(b) == 0 {
+	if b := l.c.AppendData(nil, l.now, peer4, []byte("12345"), false); len(b) == 0 {
 		t.Error("no data with a permission")
 	}
 	// A response that is not authentic ends the request: over a stream no better one can follow (RFC 8489 section 9.2.5).
@@ -255,7 +255,7 @@ func TestCloseDuringRequest(t *testing.T) {
 			},
 			"with data that waits": func(l *line) {
 				l.pass(time.Second)
-				l.c.AppendData(nil, l.now, peer4, []byte("held"))
+				l.c.AppendData(nil, l.now, peer4, []byte("held"), false)
 			},
 		} {
 			for _, silent := range []bool{false, true} {
