@@ -106,6 +106,10 @@ func For(codec, fmtp string) (Format, bool) {
 		return Opus{}, true
 	case "vp8":
 		return VP8{}, true
+	case "h264":
+		return h264Of(fmtp)
+	case "h265":
+		return H265{}, true
 	}
 	return nil, false
 }
