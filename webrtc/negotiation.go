@@ -29,7 +29,7 @@ func (pc *PeerConnection) apply(now mono.Time, c *jsep.Changes) {
 		}
 		x.ice.told = *t
 	}
-	if err := pc.peer.Apply(now, c.Transports, c.Data); err != nil && pc.network.cfg.Logger != nil {
+	if err := pc.peer.Apply(now, c.Transports, c.Media, c.Data); err != nil && pc.network.cfg.Logger != nil {
 		pc.network.cfg.Logger.Warn("a description cannot be put into force whole", "error", err)
 	}
 	for i := range c.Transports {

@@ -31,7 +31,7 @@ var levels = map[string]int{
 	"media":  6, "signaling": 6, "web": 6,
 	"webrtc":        5,
 	"internal/loop": 4, "internal/udp": 4, "internal/gather": 4,
-	"internal/peer": 3, "sfu": 3,
+	"internal/peer": 3, "internal/session": 3, "sfu": 3,
 	"protocol/ice": 2, "protocol/turn": 2, "protocol/dtls": 2, "protocol/srtp": 2, "protocol/sctp": 2, "protocol/jsep": 2, "protocol/cc": 2,
 	"protocol/stun": 1, "protocol/sdp": 1, "protocol/rtp": 1, "protocol/rtcp": 1,
 	"protocol/mono": 0, "protocol/pkt": 0, "internal/wire": 0, "internal/seqnum": 0, "internal/timerq": 0,
@@ -41,13 +41,14 @@ var levels = map[string]int{
 
 // within names the arrows that are allowed between rooms of one level.
 var within = map[[2]string]bool{
-	{"sfu", "internal/peer"}:             true,
-	{"protocol/rtcp", "protocol/rtp"}:    true, // rtp defines SSRC and PayloadType
-	{"protocol/pkt", "protocol/mono"}:    true, // a datagram says when it came
-	{"internal/timerq", "protocol/mono"}: true,
-	{"internal/loop", "internal/udp"}:    true, // the loop polls the sockets
-	{"internal/gather", "internal/loop"}: true, // opens sockets in a lease
-	{"internal/gather", "internal/udp"}:  true,
+	{"sfu", "internal/peer"}:              true,
+	{"internal/peer", "internal/session"}: true, // seals what the session sends
+	{"protocol/rtcp", "protocol/rtp"}:     true, // rtp defines SSRC and PayloadType
+	{"protocol/pkt", "protocol/mono"}:     true, // a datagram says when it came
+	{"internal/timerq", "protocol/mono"}:  true,
+	{"internal/loop", "internal/udp"}:     true, // the loop polls the sockets
+	{"internal/gather", "internal/loop"}:  true, // opens sockets in a lease
+	{"internal/gather", "internal/udp"}:   true,
 }
 
 const (

@@ -4,7 +4,7 @@
 //
 //	p, err := peer.New(peer.Config{DTLS: &dtlsConfig, Entropy: rand.Reader})
 //	changes, err := session.SetRemote(description)
-//	err = p.Apply(now, changes.Transports, changes.Data)
+//	err = p.Apply(now, changes.Transports, changes.Media, changes.Data)
 //	p.AddLocalCandidate(now, id, c), p.AddRemote(now, target) // as found, as signalled
 //	p.HandleDatagram(now, d)                                  // whatever comes to the sockets
 //	for j, ok := p.NextJob(); ok; ...                         // j.Run() anywhere, then p.JobDone(now, j)

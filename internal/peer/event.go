@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"github.com/parley-rtc/parley/internal/session"
 	"github.com/parley-rtc/parley/protocol/ice"
 	"github.com/parley-rtc/parley/protocol/sctp"
 )
@@ -15,6 +16,8 @@ const (
 	OfDTLS
 	// OfSCTP: Event.SCTP is an event of the association.
 	OfSCTP
+	// OfRTP: Event.RTP is an event of the transport's session of RTP.
+	OfRTP
 	// TransportClosed: the transport is gone; the last event of a transport.
 	TransportClosed
 	// Closed: the last event of a [Peer], after Close.
@@ -28,6 +31,7 @@ type Event struct {
 	ICE       ice.Event
 	DTLS      DTLSState
 	SCTP      sctp.Event // its data are valid until the next call of NextEvent
+	RTP       session.Event
 	Err       error
 }
 

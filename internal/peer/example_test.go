@@ -47,7 +47,7 @@ func Example() {
 	setLocal := func(p *program, kind jsep.Type) jsep.Description {
 		c, err := p.session.SetLocal(jsep.Description{Type: kind})
 		must(err)
-		must(p.Apply(now, c.Transports, c.Data))
+		must(p.Apply(now, c.Transports, c.Media, c.Data))
 		for _, t := range c.Transports {
 			if c, ok := p.AddLocalCandidate(now, t.ID, ice.Candidate{Type: ice.Host, Address: p.address}); ok {
 				p.session.AddLocalCandidate(t.ID, t.Local.Ufrag, c.SDP())
@@ -60,7 +60,7 @@ func Example() {
 	setRemote := func(p *program, d jsep.Description) {
 		c, err := p.session.SetRemote(d)
 		must(err)
-		must(p.Apply(now, c.Transports, c.Data))
+		must(p.Apply(now, c.Transports, c.Media, c.Data))
 		for _, t := range p.session.RemoteCandidates() {
 			p.AddRemote(now, t)
 		}

@@ -135,7 +135,7 @@ func FuzzPeer(f *testing.F) {
 					ts[0].Association += int(next())
 					ts[0].Role = jsep.Role(1 + next()&1)
 					d, _ := s.session.Data()
-					_ = s.Apply(now, ts, &d)
+					_ = s.Apply(now, ts, nil, &d)
 				}
 			case 12:
 				s.Close(now)
@@ -145,9 +145,9 @@ func FuzzPeer(f *testing.F) {
 			case 14:
 				d, _ := s.session.Data()
 				d.LocalPort, d.RemotePort = uint16(next()), uint16(next())
-				_ = s.Apply(now, s.session.Transports(), &d)
+				_ = s.Apply(now, s.session.Transports(), nil, &d)
 			case 15:
-				_ = s.Apply(now, nil, nil)
+				_ = s.Apply(now, nil, nil, nil)
 			}
 			drain(0)
 			drain(1)

@@ -8,17 +8,19 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/parley-rtc/parley/internal/session"
 	"github.com/parley-rtc/parley/protocol/dtls"
 	"github.com/parley-rtc/parley/protocol/ice"
 	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
+	"github.com/parley-rtc/parley/protocol/rtp"
 	"github.com/parley-rtc/parley/protocol/sctp"
 )
 
 // Config is what a Peer is made with. DTLS and Entropy are required.
 type Config struct {
-	// DTLS is shared by all transports, and may be by all peers with the same certificate.
+	// DTLS is shared by all transports, and may be by all peers with the same certificate. Media need its SRTPProfiles.
 	DTLS *dtls.Config
 	// SCTP is how the association of the data channels is made. Ports, the peer's limits and INIT chunk are those of
 	// jsep.Data; LocalInit is set here if the description has it (jsep.Config.SCTPInit).
@@ -28,6 +30,8 @@ type Config struct {
 	// Lite, RelayOnly and Accept are those of [ice.Config].
 	Lite, RelayOnly bool
 	Accept          func(local bool, c *ice.Candidate) bool
+	// Origin is the time of day at mono.Time zero, as the reports of media tell it.
+	Origin rtp.NTP
 	// Scratch may be shared by the peers of one goroutine; nil: this one has its own.
 	Scratch *Scratch
 }
@@ -49,7 +53,8 @@ type Dropped struct {
 	Stranger uint64 // not STUN, along a path that no check has made known
 	Early    uint64 // DTLS, and no ClientHello, where there is no DTLS yet
 	Late     uint64 // DTLS after the transport's end
-	Media    uint64 // RTP or RTCP: nobody receives any
+	Media    uint64 // RTP or RTCP where there are no keys yet, or no section of media
+	Forged   uint64 // RTP or RTCP that is not authentic, was here before, or is malformed
 }
 
 // A Peer is one connection: the transports that jsep names, and the association of the data channels on one of them. It
@@ -63,7 +68,8 @@ type Peer struct {
 	closing     bool
 	closed      bool // Closed was told
 	dropped     Dropped
-	copied      []byte // a datagram that two associations of DTLS may read
+	copied      []byte           // a datagram that two associations of DTLS may read
+	brought     *session.Session // what the last datagram was for; nil: none of RTP
 }
 
 // New makes a Peer without transports.
@@ -80,13 +86,13 @@ func New(cfg Config) (*Peer, error) {
 	return &Peer{cfg: cfg}, nil
 }
 
-// Apply tells what descriptions have come to: the transports that there are, and the data section, nil if there is none.
-// It is the whole state and compared with what was told before. Local credentials, restarts, roles, fingerprints and
+// Apply tells what descriptions have come to: the transports that there are, the sections of media, and the data section, nil
+// if there is none. It is the whole state and compared with what was told before. Local credentials, restarts, roles, fingerprints and
 // associations follow it; transports that it does not name any more are closed.
 //
 // An error leaves what it is about as it was, and all else applied: [ice.ErrCredentials], [ice.ErrBothLite], or what
 // [sctp.New] says.
-func (p *Peer) Apply(now mono.Time, ts []jsep.Transport, data *jsep.Data) error {
+func (p *Peer) Apply(now mono.Time, ts []jsep.Transport, media []jsep.Media, data *jsep.Data) error {
 	if p.closing {
 		return nil
 	}
@@ -101,7 +107,7 @@ func (p *Peer) Apply(now mono.Time, ts []jsep.Transport, data *jsep.Data) error 
 			}
 			p.transports = append(p.transports, x)
 		}
-		errs = append(errs, x.apply(now, &ts[i]))
+		errs = append(errs, x.apply(now, &ts[i]), x.applyMedia(now, media))
 	}
 	errs = append(errs, p.applyData(now, data))
 	for _, x := range p.transports {
@@ -243,8 +249,9 @@ func (p *Peer) RemoveAddress(now mono.Time, ip netip.Addr) {
 	}
 }
 
-// HandleDatagram takes in what came, and decrypts it in place.
+// HandleDatagram takes in what came, and decrypts it in place. If it was RTP, NextPacket returns what it has brought.
 func (p *Peer) HandleDatagram(now mono.Time, d *pkt.Datagram) {
+	p.brought = nil
 	protocol := Demultiplex(d.Payload)
 	switch protocol {
 	case Unknown:
@@ -259,7 +266,7 @@ func (p *Peer) HandleDatagram(now mono.Time, d *pkt.Datagram) {
 			continue
 		}
 		if protocol == RTP {
-			p.dropped.Media++
+			x.handleMedia(now, d)
 			return
 		}
 		x.handleDTLS(now, d)

@@ -259,7 +259,7 @@ func (s *side) renew(number int, role jsep.Role) {
 	ts := s.session.Transports()
 	ts[0].Association, ts[0].Role = number, role
 	d, _ := s.session.Data()
-	if err := s.Apply(s.clock(), ts, &d); err != nil {
+	if err := s.Apply(s.clock(), ts, nil, &d); err != nil {
 		s.t.Fatal(err)
 	}
 	s.poll()
@@ -318,7 +318,7 @@ func TestNewAssociationWithWrongFingerprint(t *testing.T) {
 	d, _ := w.a.session.Data()
 	ts[0].Association = 2
 	ts[0].RemoteFingerprints = []sdp.Fingerprint{{Hash: "sha-256", Value: strings.Repeat("00:", 31) + "00"}}
-	if err := w.a.Apply(w.Now(), ts, &d); err != nil {
+	if err := w.a.Apply(w.Now(), ts, nil, &d); err != nil {
 		t.Fatal(err)
 	}
 	w.a.poll()
@@ -530,7 +530,7 @@ func TestNewSCTPPort(t *testing.T) {
 	for i, s := range []*side{w.a, w.b} {
 		d, _ := s.session.Data()
 		d.LocalPort, d.RemotePort = uint16(5001+i), uint16(5002-i)
-		if err := s.Apply(w.Now(), s.session.Transports(), &d); err != nil {
+		if err := s.Apply(w.Now(), s.session.Transports(), nil, &d); err != nil {
 			t.Fatal(err)
 		}
 		s.openedAt = 0
@@ -543,7 +543,7 @@ func TestNewSCTPPort(t *testing.T) {
 	}
 	w.chat(func() { w.Run(time.Second) })
 	// And none at all (section 10.5).
-	if err := w.a.Apply(w.Now(), w.a.session.Transports(), nil); err != nil || w.a.Association() != nil {
+	if err := w.a.Apply(w.Now(), w.a.session.Transports(), nil, nil); err != nil || w.a.Association() != nil {
 		t.Errorf("without a data section: %v", err)
 	}
 	w.a.poll()
@@ -571,7 +571,7 @@ func TestPeerTakesLargerMessages(t *testing.T) {
 	}
 	d, _ := w.a.session.Data()
 	d.MaxMessageSize = 2000
-	if err := w.a.Apply(w.Now(), w.a.session.Transports(), &d); err != nil {
+	if err := w.a.Apply(w.Now(), w.a.session.Transports(), nil, &d); err != nil {
 		t.Fatal(err)
 	}
 	if err := send(2000); err != nil {

@@ -36,6 +36,7 @@ type Secure struct {
 	connected    bool
 	closing      bool // the association has a last word, and then DTLS
 
+	protection  *protection // of RTP; nil until there is some
 	association *sctp.Association
 	handed      bool // another Secure sends for it; what still comes this way is its all the same
 	scratch     *Scratch

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/parley-rtc/parley/internal/session"
 	"github.com/parley-rtc/parley/protocol/dtls"
 	"github.com/parley-rtc/parley/protocol/ice"
 	"github.com/parley-rtc/parley/protocol/jsep"
@@ -44,6 +45,7 @@ type Transport struct {
 	path     pkt.Path // of the selected pair, the last one
 	selected bool     // there was one, so that heard means nothing any more
 
+	session *session.Session // of RTP; nil as long as there is no section of media
 	traffic Traffic
 	paths   []PathStats
 
@@ -274,6 +276,9 @@ func (x *Transport) settle(now mono.Time) {
 				s.PathChanged(now)
 			}
 		}
+		if x.session != nil {
+			x.session.PathChanged(now)
+		}
 	}
 	if ok {
 		x.path, x.selected = path, true
@@ -300,6 +305,9 @@ func (x *Transport) settle(now mono.Time) {
 			x.secure.HandOver(now, n)
 			x.secure, x.next = n, nil
 		}
+	}
+	if x.session != nil {
+		x.settleMedia(now, rtt)
 	}
 	if s := x.secure; s != nil && s.ended && x.number != 0 {
 		x.fail(now, s.err)
@@ -337,6 +345,9 @@ func (x *Transport) handleTimeout(now mono.Time) {
 			s.HandleTimeout(now)
 		}
 	}
+	if x.session != nil {
+		x.session.HandleTimeout(now)
+	}
 	if x.former != nil && now >= x.formerUntil {
 		x.former.Close(now)
 		x.formerUntil = mono.Never
@@ -351,6 +362,9 @@ func (x *Transport) nextTimeout() mono.Time {
 			next = mono.Min(next, s.NextTimeout())
 		}
 	}
+	if x.session != nil {
+		next = mono.Min(next, x.session.NextTimeout())
+	}
 	return next
 }
 
@@ -359,7 +373,10 @@ func (x *Transport) appendTransmit(now mono.Time, b *pkt.Batch) (more bool) {
 		return true
 	}
 	written := b.Len()
-	more = x.appendSecure(now, b)
+	if x.session != nil {
+		more = x.appendMedia(now, b)
+	}
+	more = more || x.appendSecure(now, b)
 	x.countSent(now, b.Transmits()[written:])
 	if more {
 		return true
@@ -425,6 +442,11 @@ func (x *Transport) nextEvent() (Event, bool) {
 	if state != x.toldDTLS && state < DTLSClosed {
 		return x.tell(state), true
 	}
+	if x.session != nil {
+		if e, ok := x.session.NextEvent(); ok {
+			return Event{Kind: OfRTP, Transport: x.id, RTP: e}, true
+		}
+	}
 	if x.parting != nil {
 		if e, ok := x.parting.NextEvent(); ok {
 			return Event{Kind: OfSCTP, Transport: x.id, SCTP: e}, true
@@ -452,6 +474,9 @@ func (x *Transport) close(now mono.Time) {
 		return
 	}
 	x.closing = true
+	if x.session != nil {
+		x.session.Close(now)
+	}
 	for _, s := range x.secures() {
 		if s != nil {
 			s.Close(now)

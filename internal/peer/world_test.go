@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/parley-rtc/parley/internal/peer"
+	"github.com/parley-rtc/parley/internal/session"
 	"github.com/parley-rtc/parley/internal/simnet"
 	"github.com/parley-rtc/parley/protocol/dtls"
 	"github.com/parley-rtc/parley/protocol/ice"
@@ -42,6 +43,8 @@ type side struct {
 
 	events   []peer.Event
 	messages []string
+	packets  []received
+	onPacket func(now mono.Time, r *session.Received) // nil: packets keeps them
 	openedAt mono.Time
 	stream   sctp.StreamID
 }
@@ -108,9 +111,26 @@ func (s *side) poll() {
 	}
 }
 
-// The engine that the driver drives runs the jobs where they come up.
+// received is a packet that came, copied.
+type received struct {
+	mid, rid  string
+	at        mono.Time
+	seq       int64
+	timestamp uint32
+	payload   string
+	repaired  bool
+}
+
+// The engine that the driver drives runs the jobs where they come up, and takes packets at once.
 func (s *side) HandleDatagram(now mono.Time, d *pkt.Datagram) {
 	s.Peer.HandleDatagram(now, d)
+	for r, ok := s.NextPacket(); ok; r, ok = s.NextPacket() {
+		if s.onPacket != nil {
+			s.onPacket(now, r)
+			continue
+		}
+		s.packets = append(s.packets, received{r.Stream.MID(), r.Stream.RID(), now, r.Sequence, r.Packet.Timestamp, string(r.Packet.Payload), r.Repaired})
+	}
 	s.jobs(now)
 }
 
@@ -155,7 +175,7 @@ func (s *side) apply(c jsep.Changes, err error) {
 	s.t.Helper()
 	now := s.clock()
 	if err == nil {
-		err = s.Apply(now, c.Transports, c.Data)
+		err = s.Apply(now, c.Transports, c.Media, c.Data)
 	}
 	if err != nil {
 		s.t.Fatal(err)

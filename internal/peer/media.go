@@ -1,0 +1,204 @@
+package peer
+
+import (
+	"time"
+
+	"github.com/parley-rtc/parley/internal/session"
+	"github.com/parley-rtc/parley/protocol/jsep"
+	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
+	"github.com/parley-rtc/parley/protocol/rtp"
+	"github.com/parley-rtc/parley/protocol/srtp"
+)
+
+// maxProtected is the longest packet of RTP or RTCP that is sent: with the longest tag, and the index of SRTCP.
+const maxProtected = session.MaxAppend + 20
+
+// protection is SRTP with the keys of one association of DTLS.
+type protection struct{ in, out *srtp.Context }
+
+// protect makes the contexts, once DTLS is connected (RFC 5764 section 4.2). It does nothing if no profile was negotiated.
+func (s *Secure) protect() error {
+	profile := s.conn.State().SRTPProfile
+	if s.protection != nil || !s.connected || s.ended || profile == 0 {
+		return nil
+	}
+	ours, theirs, err := s.conn.SRTPKeys()
+	if err != nil {
+		return err
+	}
+	p := &protection{}
+	if p.out, err = srtp.New(srtp.Config{Profile: srtp.Profile(profile), Master: ours}); err != nil {
+		return err
+	}
+	if p.in, err = srtp.New(srtp.Config{Profile: srtp.Profile(profile), Master: theirs}); err != nil {
+		return err
+	}
+	s.protection = p
+	return nil
+}
+
+// open decrypts in place.
+func (p *protection) open(b []byte, control bool) ([]byte, error) {
+	if control {
+		return p.in.DecryptRTCP(b)
+	}
+	return p.in.DecryptRTP(b)
+}
+
+// seal encrypts in place; b has room for the tag.
+func (p *protection) seal(b []byte) ([]byte, error) {
+	if rtp.IsRTCP(b) {
+		return p.out.AppendRTCP(b[:0], b)
+	}
+	return p.out.AppendRTP(b[:0], b)
+}
+
+// applyMedia tells the session of its sections. There is none before the first.
+func (x *Transport) applyMedia(now mono.Time, media []jsep.Media) error {
+	var mine []jsep.Media
+	for _, m := range media {
+		if m.Transport == x.id {
+			mine = append(mine, m)
+		}
+	}
+	if x.session == nil {
+		if len(mine) == 0 {
+			return nil
+		}
+		var err error
+		if x.session, err = session.New(session.Config{Entropy: x.peer.cfg.Entropy, Origin: x.peer.cfg.Origin}); err != nil {
+			return err
+		}
+	}
+	x.session.Apply(now, mine)
+	x.settle(now)
+	return nil
+}
+
+// settleMedia lets the session begin as soon as there are keys, and tells it the round-trip time.
+func (x *Transport) settleMedia(now mono.Time, rtt time.Duration) {
+	if rtt > 0 {
+		x.session.SetRTT(rtt)
+	}
+	if s := x.secure; s != nil && s.connected && !s.ended {
+		// Keys that cannot be had are those of a connection that is about to end.
+		if err := s.protect(); err == nil && s.protection != nil {
+			x.session.Connect(now)
+		}
+	}
+}
+
+// handleMedia takes a packet of RTP or RTCP that came along a path that a check has made known.
+func (x *Transport) handleMedia(now mono.Time, d *pkt.Datagram) {
+	s := x.secure
+	if x.session == nil || x.closing || s == nil || s.protection == nil {
+		x.peer.dropped.Media++
+		return
+	}
+	control := rtp.IsRTCP(d.Payload)
+	older := x.former
+	if older != nil && older.protection != nil {
+		// As with DTLS only the keys tell to which association a packet belongs.
+		x.peer.copied = append(x.peer.copied[:0], d.Payload...)
+	}
+	b, err := s.protection.open(d.Payload, control)
+	if err != nil && older != nil && older.protection != nil {
+		b, err = older.protection.open(x.peer.copied, control)
+	}
+	if err != nil {
+		x.peer.dropped.Forged++
+		return
+	}
+	x.countReceived(now, d)
+	if control {
+		x.session.HandleRTCP(now, b)
+		return
+	}
+	x.session.HandleRTP(now, b, d.ECN)
+	x.peer.brought = x.session
+}
+
+// appendMedia writes what the session has to send along the selected pair. As in appendPackets of Secure, those of one size
+// leave in one transmit, which a shorter one ends.
+func (x *Transport) appendMedia(now mono.Time, b *pkt.Batch) (more bool) {
+	path, ok := x.agent.Path()
+	s := x.secure
+	if !ok || s == nil || s.protection == nil || s.ended {
+		return false
+	}
+	t := pkt.Transmit{Path: path}
+	run, segment := 0, 0 // bytes, and of each packet but the last
+	commit := func() {
+		if run > 0 {
+			t.Payload = b.Reserve(run)[:run]
+			if t.SegmentSize = 0; run > segment {
+				t.SegmentSize = uint16(segment)
+			}
+			b.Commit(t)
+			run = 0
+		}
+	}
+	for {
+		// Reserve gives the same memory until Commit, with the run so far in it.
+		room := b.Reserve(run + maxProtected)
+		if room == nil {
+			commit()
+			return true
+		}
+		packet, dscp := x.session.AppendPacket(room[run:run], now)
+		if len(packet) == 0 {
+			commit()
+			return false
+		}
+		sealed, err := s.protection.seal(packet)
+		if err != nil { // the keys are spent, or there are too many sources: as good as lost
+			s.dropped++
+			continue
+		}
+		n := len(sealed)
+		if run > 0 && (n > segment || dscp != t.DSCP || run+n > runBytes || run/segment == runSegments) {
+			commit() // after which Reserve gives the memory behind it, where this one is
+		}
+		if run == 0 {
+			segment, t.DSCP = n, dscp
+		}
+		if run += n; n < segment {
+			commit()
+		}
+	}
+}
+
+// Session returns the session of RTP, for its statistics; nil as long as there is no section of media.
+func (x *Transport) Session() *session.Session { return x.session }
+
+// Sender returns the sending half of a section of media; nil if there is none. It goes with the section and its transport, so
+// it is looked up each time.
+func (p *Peer) Sender(mid string) *session.Sender {
+	for _, x := range p.transports {
+		if x.session != nil {
+			if s := x.session.Sender(mid); s != nil {
+				return s
+			}
+		}
+	}
+	return nil
+}
+
+// NextPacket returns the packets of media that the last HandleDatagram has brought; false if there is no more. They are
+// borrowed until the next call of the peer, and what is not taken by then is dropped.
+func (p *Peer) NextPacket() (*session.Received, bool) {
+	if p.brought == nil {
+		return nil, false
+	}
+	return p.brought.NextPacket()
+}
+
+// RequestKeyFrame is that of the [session.Session] which has the section.
+func (p *Peer) RequestKeyFrame(now mono.Time, mid, rid string) {
+	for _, x := range p.transports {
+		if x.session != nil {
+			x.session.RequestKeyFrame(now, mid, rid)
+		}
+	}
+}

@@ -1,0 +1,183 @@
+package peer_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/parley-rtc/parley/internal/peer"
+	"github.com/parley-rtc/parley/internal/session"
+	"github.com/parley-rtc/parley/internal/simnet"
+	"github.com/parley-rtc/parley/protocol/dtls"
+	"github.com/parley-rtc/parley/protocol/jsep"
+	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/rtp"
+)
+
+// media are options of a peer with media.
+func media() options {
+	return options{dtls: dtls.Config{Groups: []dtls.Group{dtls.X25519}, SRTPProfiles: dtls.DefaultSRTPProfiles()}}
+}
+
+// transceive adds a transceiver.
+func (s *side) transceive(kind string, rids ...string) {
+	s.t.Helper()
+	if _, err := s.session.AddTransceiver(kind, jsep.TransceiverInit{Track: kind, RIDs: rids, AddTrack: len(rids) == 0}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// newMedia makes a world in which both sides have audio, then video, and are connected.
+func newMedia(t testing.TB, seed uint64, path simnet.Path) *world {
+	t.Helper()
+	w := newWorld(t, seed, path, media(), media())
+	for _, s := range []*side{w.a, w.b} {
+		s.transceive("audio")
+		s.transceive("video")
+	}
+	w.negotiate()
+	w.until("media's keys", 30*time.Second, func() bool { return w.a.up() && w.b.up() })
+	return w
+}
+
+// up reports whether DTLS is.
+func (s *side) up() bool {
+	return s.Transport(1) != nil && s.Transport(1).DTLSState() == peer.DTLSConnected
+}
+
+// sends sends n packets of a section, each some time after the one before, from now on.
+type source struct {
+	side      *side
+	mid       string
+	encoding  int
+	pt        uint8
+	every     time.Duration
+	size      int
+	n         int
+	frame     int // packets of one timestamp
+	extension []session.Extension
+	sent      int
+	refused   map[error]int
+}
+
+func (x *source) start() {
+	x.refused = map[error]int{}
+	x.side.host.Network().After(0, x.tick)
+}
+
+func (x *source) tick(now mono.Time) {
+	if x.sent == x.n {
+		return
+	}
+	payload := make([]byte, x.size)
+	binary.BigEndian.PutUint32(payload, uint32(x.sent))
+	frame := max(x.frame, 1)
+	p := session.Packet{
+		PayloadType: rtp.PayloadType(x.pt), Payload: payload, Timestamp: uint32(x.sent/frame) * 3000, Marker: x.sent%frame == frame-1, Extensions: x.extension,
+	}
+	sender := x.side.Sender(x.mid)
+	if sender == nil {
+		x.side.t.Fatalf("there is no section %q", x.mid)
+	}
+	if err := sender.Send(now, x.encoding, &p); err != nil {
+		x.refused[err]++
+	}
+	x.sent++
+	x.side.poll()
+	x.side.host.Network().After(x.every, x.tick)
+}
+
+// numbers returns which of the packets of a section came, by what they say themselves, and how often.
+func (s *side) numbers(mid, rid string) map[uint32]int {
+	seen := map[uint32]int{}
+	for _, p := range s.packets {
+		if p.mid == mid && p.rid == rid {
+			seen[binary.BigEndian.Uint32([]byte(p.payload))]++
+		}
+	}
+	return seen
+}
+
+func TestMediaFlows(t *testing.T) {
+	for _, answers := range []bool{false, true} {
+		t.Run(fmt.Sprint("from the answerer: ", answers), func(t *testing.T) {
+			w := newMedia(t, 1, simnet.Path{})
+			from, to := w.a, w.b
+			if answers {
+				from, to = to, from
+			}
+			audio := &source{side: from, mid: "0", pt: 111, every: 20 * time.Millisecond, size: 80, n: 100}
+			video := &source{side: from, mid: "1", pt: 96, every: 5 * time.Millisecond, size: 1000, n: 400}
+			audio.start()
+			video.start()
+			w.Run(4 * time.Second)
+			for _, x := range []*source{audio, video} {
+				seen := to.numbers(x.mid, "")
+				if len(seen) != x.n || len(x.refused) > 0 {
+					t.Errorf("section %s: %d of %d packets came, %v refused; %+v", x.mid, len(seen), x.n, x.refused, to.Transport(1).Session().Dropped())
+				}
+			}
+			for _, o := range from.Transport(1).Session().AppendOutbound(nil) {
+				if o.PacketsSent == 0 || o.Remote.Reports == 0 || o.Remote.PacketsLost != 0 {
+					t.Errorf("statistics of what is sent: %+v", o)
+				}
+				if rtt := o.Remote.RoundTripTime; rtt < 2*oneWay-time.Millisecond || rtt > 2*oneWay+time.Millisecond {
+					t.Errorf("the round trip is measured as %v", rtt)
+				}
+			}
+			in := to.Transport(1).Session().AppendInbound(nil)
+			if len(in) != 2 {
+				t.Fatalf("%d streams came", len(in))
+			}
+			for _, i := range in {
+				if i.Remote.Reports == 0 || i.CNAME == "" || i.PacketsLost != 0 || i.PacketsReceived == 0 {
+					t.Errorf("statistics of what came: %+v", i)
+				}
+			}
+		})
+	}
+}
+
+// What is lost is asked for again and comes again, on the stream of retransmissions (RFC 4588).
+func TestLossIsRepaired(t *testing.T) {
+	for _, path := range []simnet.Path{
+		{Loss: 0.025}, {Loss: 0.025, Burst: 3}, {Loss: 0.01, Reorder: 0.05, ReorderBy: 15 * time.Millisecond}, {Duplicate: 0.1, Loss: 0.05},
+	} {
+		t.Run(fmt.Sprintf("%+v", path), func(t *testing.T) {
+			w := newMedia(t, 3, path)
+			video := &source{side: w.a, mid: "1", pt: 96, every: 3 * time.Millisecond, size: 1000, n: 2000, frame: 5}
+			video.start()
+			w.Run(8 * time.Second)
+			seen := w.b.numbers("1", "")
+			for n, times := range seen {
+				if times != 1 {
+					t.Errorf("packet %d came %d times", n, times)
+				}
+			}
+			s := w.b.Transport(1).Session()
+			in := s.AppendInbound(nil)
+			if len(seen) != video.n || len(video.refused) > 0 {
+				t.Errorf("%d of %d packets came; %v refused, %+v, %+v", len(seen), video.n, video.refused, s.Dropped(), in)
+			}
+			repaired := uint64(0)
+			var last mono.Time
+			for _, p := range w.b.packets {
+				if p.repaired {
+					repaired++
+				}
+				if gap := p.at.Sub(last); last > 0 && gap > 500*time.Millisecond {
+					t.Errorf("nothing came for %v", gap)
+				}
+				last = p.at
+			}
+			if repaired == 0 || repaired != in[0].PacketsRepaired || in[0].NACKCount == 0 {
+				t.Errorf("%d packets were repaired, %+v", repaired, in[0])
+			}
+			out := w.a.Transport(1).Session().AppendOutbound(nil)[1]
+			if out.NACKCount == 0 || out.RetransmittedPacketsSent < repaired || out.RetransmittedPacketsSent > 3*repaired+20 {
+				t.Errorf("%d were repaired, %+v", repaired, out)
+			}
+		})
+	}
+}

@@ -1,0 +1,229 @@
+package session
+
+import (
+	"slices"
+
+	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/rtcp"
+	"github.com/parley-rtc/parley/protocol/rtp"
+)
+
+// HandleRTCP takes a datagram of RTCP in, compound or of reduced size. What is malformed is dropped from there on.
+func (s *Session) HandleRTCP(now mono.Time, b []byte) {
+	if rtcp.Check(b, true) != nil {
+		s.dropped.Malformed++
+		return
+	}
+	s.receivedBytes += uint64(len(b))
+	for rest := b; len(rest) > 0; {
+		var p rtcp.Packet
+		var err error
+		if p, rest, err = rtcp.Next(rest); err != nil {
+			s.dropped.Malformed++
+			return
+		}
+		s.handleControl(now, p)
+	}
+}
+
+func (s *Session) handleControl(now mono.Time, p rtcp.Packet) {
+	ok := true
+	switch p.Kind() {
+	case rtcp.KindSenderReport:
+		var r rtcp.SenderReport
+		if r, ok = p.SenderReport(); ok {
+			s.handleSenderReport(now, &r)
+			s.handleBlocks(now, r.Reports)
+		}
+	case rtcp.KindReceiverReport:
+		var r rtcp.ReceiverReport
+		if r, ok = p.ReceiverReport(); ok {
+			if x := s.streams[r.SSRC]; x != nil {
+				x.heard = now
+			}
+			s.handleBlocks(now, r.Reports)
+		}
+	case rtcp.KindSDES:
+		ok = s.handleDescription(now, p)
+	case rtcp.KindBYE:
+		var bye rtcp.BYE
+		if bye, ok = p.BYE(); ok {
+			for i := range bye.Sources.Len() {
+				if x := s.streams[bye.Sources.At(i)]; x != nil {
+					s.end(x)
+				}
+			}
+		}
+	case rtcp.KindNACK:
+		var n rtcp.NACK
+		if n, ok = p.NACK(); ok {
+			s.handleNACK(now, n)
+		}
+	case rtcp.KindPLI:
+		var pli rtcp.PLI
+		if pli, ok = p.PLI(); ok {
+			if e := s.asked(pli.Media); e != nil {
+				e.stats.PLICount++
+				s.keyFrameAsked(e)
+			}
+		}
+	case rtcp.KindFIR:
+		var f rtcp.FIR
+		if f, ok = p.FIR(); ok {
+			for entry := range f.Entries() {
+				// "the decoder refresh point ... MUST NOT be repeated" for a command that was repeated, with its number (RFC 5104
+				// section 4.3.1.2).
+				if e := s.asked(entry.SSRC); e != nil && (!e.firSeen || e.firNumber != entry.Number) {
+					e.firSeen, e.firNumber = true, entry.Number
+					e.stats.FIRCount++
+					s.keyFrameAsked(e)
+				}
+			}
+		}
+	case rtcp.KindExtendedReport:
+		var x rtcp.ExtendedReport
+		if x, ok = p.ExtendedReport(); ok {
+			s.handleExtended(now, x)
+		}
+	}
+	if !ok {
+		s.dropped.Malformed++
+	}
+}
+
+// asked returns the encoding that feedback is about.
+func (s *Session) asked(ssrc rtp.SSRC) *encoding {
+	e := s.ours[ssrc]
+	if e == nil {
+		s.dropped.Control++
+	}
+	return e
+}
+
+func (s *Session) handleSenderReport(now mono.Time, r *rtcp.SenderReport) {
+	x := s.streams[r.SSRC]
+	if x == nil {
+		return // RTP makes streams: a report does not say to what section it belongs
+	}
+	x.heard = now
+	x.report.sender, x.report.senderAt = *r, now
+	x.report.sender.Reports = rtcp.ReportBlocks{}
+	x.stats.remote(r)
+	if x.role == roleMedia {
+		s.tell(Event{Kind: SenderReport, MID: x.section.MID, Stream: x, NTP: r.NTP, RTPTime: r.RTPTime, At: now})
+	}
+}
+
+// handleBlocks takes in what the peer says of our streams.
+func (s *Session) handleBlocks(now mono.Time, blocks rtcp.ReportBlocks) {
+	for i := range blocks.Len() {
+		b := blocks.At(i)
+		e := s.ours[b.SSRC]
+		if e == nil {
+			continue
+		}
+		rtt, measured := rtcp.RoundTrip(s.ntp(now).Middle(), b.LastReport, b.Delay)
+		if measured {
+			s.noteRTT(rtt)
+		}
+		if b.SSRC != e.media.ssrc {
+			e.rtx.confirmed = true
+			continue
+		}
+		e.media.confirmed = true
+		e.stats.Remote.block(now, &b, e.clock, rtt, measured)
+	}
+}
+
+// handleDescription takes in what sources say of themselves.
+func (s *Session) handleDescription(now mono.Time, p rtcp.Packet) bool {
+	items, ok := p.SDES()
+	if !ok {
+		return false
+	}
+	for i := range items {
+		x := s.streams[i.SSRC]
+		if x == nil {
+			continue
+		}
+		switch i.Type {
+		case rtcp.ItemCNAME:
+			if x.cname != string(i.Text) {
+				x.cname = string(i.Text)
+			}
+		case rtcp.ItemMID:
+			// "If the packet contains a MID" by SDES the SSRC is latched as by RTP (RFC 8843 section 9.2).
+			if c := s.sectionOf(i.Text); c != nil && c != x.section {
+				s.end(x)
+			}
+		}
+	}
+	return true
+}
+
+// handleNACK queues what was asked for, once for each round trip.
+func (s *Session) handleNACK(now mono.Time, n rtcp.NACK) {
+	e := s.asked(n.Media)
+	if e == nil {
+		return
+	}
+	e.stats.NACKCount++
+	if e.rtx.ssrc == 0 || !e.sends() || !e.section.Sends {
+		return // without retransmission streams a packet cannot be sent again: SRTP has used its number (package srtp)
+	}
+	for seq := range n.Lost() {
+		i, number := e.history.find(seq)
+		if i == nil || i.again || now.Sub(i.sent) < s.RTT()/2 || len(e.repeats) >= maxRepeats {
+			continue
+		}
+		if f := e.section.out.of(i.payloadType); f == nil || f.RTX == 0 {
+			continue
+		}
+		i.again = true
+		e.repeats = append(e.repeats, number)
+		s.waiting++
+	}
+}
+
+// maxReferences bounds the receivers whose times we answer.
+const maxReferences = 8
+
+// A reference is a receiver's last time, by an extended report.
+type reference struct {
+	ssrc   rtp.SSRC
+	middle uint32
+	at     mono.Time
+}
+
+func (s *Session) handleExtended(now mono.Time, x rtcp.ExtendedReport) {
+	for b := range x.Blocks() {
+		if t, ok := b.ReferenceTime(); ok {
+			i := slices.IndexFunc(s.references, func(r reference) bool { return r.ssrc == x.Sender })
+			if i < 0 && len(s.references) < maxReferences {
+				i = len(s.references)
+				s.references = append(s.references, reference{})
+			}
+			if i >= 0 {
+				s.references[i] = reference{x.Sender, t.Middle(), now}
+			}
+		}
+		for d := range b.DLRRs() {
+			if d.SSRC != s.reporter() && d.SSRC != s.own {
+				continue
+			}
+			if rtt, ok := rtcp.RoundTrip(s.ntp(now).Middle(), d.LastReport, d.Delay); ok {
+				s.noteRTT(rtt)
+			}
+		}
+	}
+}
+
+// referenceAnswers answers each reference time once.
+func (s *Session) referenceAnswers(now mono.Time) []rtcp.DLRR {
+	s.answers = s.answers[:0]
+	for _, r := range s.references {
+		s.answers = append(s.answers, rtcp.DLRR{SSRC: r.ssrc, LastReport: r.middle, Delay: rtcp.DelayOf(now.Sub(r.at))})
+	}
+	s.references = s.references[:0]
+	return s.answers
+}

@@ -1,0 +1,110 @@
+package session
+
+import (
+	"sort"
+	"time"
+
+	"github.com/parley-rtc/parley/protocol/mono"
+)
+
+// Bounds of what is asked for again. A round trip is at least minRoundTrip here, so that a path of none is not flooded.
+const (
+	maxLosses    = 1024 // packets of a stream: of more, a picture that can be decoded alone is cheaper
+	maxAsked     = 10   // times for one packet
+	maxLossAge   = 2 * time.Second
+	minRoundTrip = 20 * time.Millisecond
+	maxReorder   = 30 * time.Millisecond
+)
+
+// losses are the packets of a stream that are missing, in their order.
+type losses struct {
+	list  []loss
+	asked int       // of them, the ones that have been asked for
+	due   mono.Time // when the next is to be asked for; 0: never
+	late  time.Duration
+}
+
+// A loss is one packet that has not come.
+type loss struct {
+	number int64
+	since  mono.Time
+	next   mono.Time // when to ask
+	asked  uint8
+}
+
+func (l *losses) index(n int64) (int, bool) {
+	i := sort.Search(len(l.list), func(i int) bool { return l.list[i].number >= n })
+	return i, i < len(l.list) && l.list[i].number == n
+}
+
+// has reports whether a packet was asked for.
+func (l *losses) has(n int64) bool {
+	i, ok := l.index(n)
+	return ok && l.list[i].asked > 0
+}
+
+// found takes a packet off. One that comes by itself, though late, says how long packets overtake each other here: so long
+// the next ones are waited for before they are asked for.
+func (l *losses) found(now mono.Time, n int64, repaired bool) {
+	i, ok := l.index(n)
+	if !ok {
+		return
+	}
+	if !repaired {
+		l.late = max(l.late-l.late/8, min(now.Sub(l.list[i].since), maxReorder))
+	}
+	l.list = l.list[:i+copy(l.list[i:], l.list[i+1:])]
+}
+
+// noteLosses takes notice of a packet, the highest before it being another.
+func (s *Session) noteLosses(now mono.Time, x *Stream, before, n int64) {
+	l := &x.losses
+	if n <= before {
+		l.found(now, n, false)
+		return
+	}
+	if n == before+1 {
+		return
+	}
+	if n-before-1 > maxLosses {
+		before = n - 1 - maxLosses
+	}
+	if over := len(l.list) + int(n-before-1) - maxLosses; over > 0 {
+		l.list = l.list[:copy(l.list, l.list[min(over, len(l.list)):])]
+		s.askForKeyFrame(now, x)
+	}
+	next := now.Add(l.late)
+	for m := before + 1; m < n; m++ {
+		l.list = append(l.list, loss{number: m, since: now, next: next})
+	}
+	s.dueFeedback(next)
+}
+
+// dueLosses writes down the numbers that are to be asked for now, in their order, and forgets those for which it is too late.
+// next is when to look again.
+func (s *Session) dueLosses(now mono.Time, x *Stream, dst []uint16) (_ []uint16, next mono.Time) {
+	l := &x.losses
+	next = mono.Never
+	wait := max(s.RTT(), minRoundTrip)
+	kept := l.list[:0]
+	lost := false
+	for _, m := range l.list {
+		if m.next <= now && (m.asked >= maxAsked || now.Sub(m.since) > maxLossAge) {
+			lost = true
+			continue
+		}
+		if m.next <= now && len(dst) < cap(dst) {
+			dst = append(dst, uint16(m.number))
+			m.asked++
+			// A little longer than the way there and back, and longer each time: what is lost twice is lost to a full queue.
+			m.next = now.Add(wait + wait/4*time.Duration(min(m.asked, 4)))
+		}
+		next = mono.Min(next, m.next)
+		kept = append(kept, m)
+	}
+	l.list = kept
+	if lost {
+		s.askForKeyFrame(now, x)
+	}
+	return dst, next
+}

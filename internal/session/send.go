@@ -1,0 +1,359 @@
+package session
+
+import (
+	"errors"
+	"time"
+
+	"github.com/parley-rtc/parley/protocol/jsep"
+	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
+	"github.com/parley-rtc/parley/protocol/rtp"
+)
+
+// Why a packet is not sent.
+var (
+	ErrNotSending  = errors.New("session: the section does not send, or has no such encoding, or the connection is not up")
+	ErrInactive    = errors.New("session: the encoding is not active")
+	ErrPayloadType = errors.New("session: the payload type is not one that the peer receives")
+	ErrTooLong     = errors.New("session: the packet is too long")
+	ErrFull        = errors.New("session: too much waits to be sent")
+)
+
+const (
+	// DefaultMaxPacket is the size of an RTP packet, in bytes, that payloads are cut for.
+	DefaultMaxPacket = 1200
+	// maxPacket bounds what is sent all the same, for those who forward packets that others have cut: with 16 bytes of SRTP
+	// and 48 of UDP and IPv6 it is a frame of Ethernet, less what a relay adds.
+	maxPacket = 1400
+	// rtxHeader is the original sequence number, before the payload of a retransmission (RFC 4588 section 4).
+	rtxHeader = 2
+	// firstSequence bounds the first number of a stream: "choose its first sequence number below 32,768" (package srtp).
+	firstSequence = 1 << 15
+)
+
+// A Packet is what the owner has sent. SSRC, sequence number, MID, RID, transport-wide number and time of departure are the
+// session's.
+type Packet struct {
+	PayloadType rtp.PayloadType // as in jsep.Media.Send
+	Marker      bool
+	Timestamp   uint32    // in the units of the codec's clock; it goes out as it is
+	Captured    mono.Time // when the media was; 0: now
+	Payload     []byte
+	Extensions  []Extension // those that are not negotiated are left out
+	KeyFrame    bool        // it is of a picture that can be decoded alone
+}
+
+// Encoding parameters that may change at any time.
+type EncodingParameters struct {
+	Active     bool
+	MaxBitrate uint64   // bits a second; 0: no limit
+	DSCP       pkt.DSCP // of its packets (RFC 8837)
+}
+
+// A source is one SSRC of ours.
+type source struct {
+	ssrc            rtp.SSRC
+	packets, octets uint64 // of payload, padding left out, as sender reports have it
+	headers         uint64 // bytes of headers and padding
+	confirmed       bool   // the peer has reported on it, so it knows to what section it belongs
+}
+
+// A Sender is the sending half of a section. It goes with the section.
+type Sender struct {
+	session   *Session
+	section   *section
+	encodings []*encoding
+}
+
+// An encoding is one stream that a section sends, and its retransmissions.
+type encoding struct {
+	id      uint32
+	section *section
+	index   int
+	told    jsep.Encoding
+	params  EncodingParameters
+
+	media, rtx source
+	history    history
+	rtxNumber  uint16
+	repeats    []int64 // numbers of packets to send again, in the order asked for
+
+	clock     uint32 // of the last packet's codec, in Hz
+	timestamp uint32 // of the last packet
+	captured  mono.Time
+
+	keyWanted bool // an event says so, or will
+	firSeen   bool
+	firNumber uint8
+
+	stats OutboundStats
+}
+
+// maxRepeats bounds the packets of an encoding that wait to be sent again.
+const maxRepeats = 512
+
+// Sender returns the sending half of a section; nil if there is no such section.
+func (s *Session) Sender(mid string) *Sender {
+	if c := s.section(mid); c != nil {
+		return c.sender
+	}
+	return nil
+}
+
+// Encodings returns how many encodings there are.
+func (x *Sender) Encodings() int { return len(x.encodings) }
+
+// SetEncoding changes the parameters of an encoding: what waits of one that is not active any more is dropped.
+func (x *Sender) SetEncoding(now mono.Time, encoding int, p EncodingParameters) {
+	if encoding < 0 || encoding >= len(x.encodings) {
+		return
+	}
+	e := x.encodings[encoding]
+	e.params = p
+	if !e.sends() {
+		x.session.waiting -= int(e.history.drop())
+	}
+}
+
+func (e *encoding) sends() bool { return e.params.Active && !e.told.Paused }
+
+// MaxPayload returns how long a payload may be, so that the packet has room for the session's extensions, retransmission and
+// SRTP too. The owner's own extensions come off it: a byte each, their values, and at most 7 for the first.
+func (x *Sender) MaxPayload(encoding int) int {
+	n := x.session.cfg.MaxPacket - 12 - rtxHeader
+	if encoding < 0 || encoding >= len(x.encodings) {
+		return n
+	}
+	ids, size := &x.section.outIDs, 0
+	for _, e := range [...]struct {
+		id uint8
+		n  int
+	}{{ids.mid, len(x.section.MID)}, {ids.rid, len(x.encodings[encoding].told.RID)}, {ids.transport, 2}, {ids.sendTime, 3}} {
+		if e.id != 0 && e.n > 0 {
+			size += 1 + e.n
+		}
+	}
+	if size > 0 {
+		n -= 4 + (size+3)&^3
+	}
+	return n
+}
+
+// Send takes a packet for one of the section's encodings, and copies it. It leaves by AppendPacket, when its turn has come.
+func (x *Sender) Send(now mono.Time, encoding int, p *Packet) error {
+	s := x.session
+	if !x.section.Sends || x.section.gone || !s.connected || s.closing || encoding < 0 || encoding >= len(x.encodings) {
+		return ErrNotSending
+	}
+	e := x.encodings[encoding]
+	if !e.sends() {
+		return ErrInactive
+	}
+	f := x.section.out.of(p.PayloadType)
+	if f == nil || f.role != roleMedia {
+		return ErrPayloadType
+	}
+	// Values are kept as they will be written, but with two bytes of header each.
+	ids, values := &x.section.outIDs, 0
+	for i := range p.Extensions {
+		if v := &p.Extensions[i]; ids.id(v.URI) != 0 && len(v.Value) <= 255 {
+			values += 2 + len(v.Value)
+		}
+	}
+	if len(p.Payload)+values > maxPacket-12-maxOwnExtensions {
+		return ErrTooLong
+	}
+	if e.history.next-e.history.unsent >= maxWaiting {
+		e.stats.PacketsDropped++
+		return ErrFull
+	}
+	i, b := e.history.push(now, values+len(p.Payload), s.keepFor(f))
+	if i == nil {
+		e.stats.PacketsDropped++
+		return ErrFull
+	}
+	for j := range p.Extensions {
+		v := &p.Extensions[j]
+		if id := ids.id(v.URI); id != 0 && len(v.Value) <= 255 {
+			b = append(append(b, id, uint8(len(v.Value))), v.Value...)
+		}
+	}
+	_ = append(b, p.Payload...)
+	i.values, i.size = values, len(p.Payload)
+	i.timestamp, i.payloadType, i.marker, i.keyFrame = p.Timestamp, p.PayloadType, p.Marker, p.KeyFrame
+	e.clock, e.timestamp, e.captured = f.Clock, p.Timestamp, p.Captured
+	if p.Captured == 0 {
+		e.captured = now
+	}
+	s.waiting++
+	return nil
+}
+
+const (
+	// maxWaiting bounds the packets of an encoding that wait to be sent: a key frame of 2 MB fits.
+	maxWaiting = 2 << 10
+	// maxOwnExtensions is room for what the session adds to a header.
+	maxOwnExtensions = 64
+)
+
+// keepFor says how long packets are kept to be sent again: a second, and longer where the way is long.
+func (s *Session) keepFor(f *format) time.Duration {
+	if f.RTX == 0 || !f.nack {
+		return 0
+	}
+	return time.Second + 3*s.RTT()
+}
+
+// next finds who is to send: retransmissions before what is new, audio before video, else what has waited longest.
+func (s *Session) next() (e *encoding, again bool) {
+	if s.waiting == 0 {
+		return nil, false
+	}
+	var best *encoding
+	class, since := 3, mono.Never
+	for _, c := range s.sections {
+		if c.sender == nil {
+			continue
+		}
+		for _, e := range c.sender.encodings {
+			switch {
+			case e.history.unsent < e.history.next:
+				k, at := 2, e.history.item(e.history.unsent).queued
+				if c.Kind == "audio" {
+					k = 0
+				}
+				if k < class || k == class && at < since {
+					best, class, since, again = e, k, at, false
+				}
+				if k < 1 {
+					continue
+				}
+			}
+			if len(e.repeats) > 0 && class > 1 {
+				best, class, again = e, 1, true
+			}
+		}
+	}
+	return best, again
+}
+
+// appendMedia writes the next packet of RTP; nothing if there is none, or it is not due.
+func (s *Session) appendMedia(dst []byte, now mono.Time) ([]byte, pkt.DSCP) {
+	for {
+		e, again := s.next()
+		if e == nil {
+			return dst, 0
+		}
+		s.waiting--
+		if !again {
+			h := &e.history
+			number := h.unsent
+			h.unsent++
+			i := h.item(number)
+			i.sent = now
+			return s.write(dst, now, e, i, number, false), e.params.DSCP
+		}
+		number := e.repeats[0]
+		e.repeats = e.repeats[:copy(e.repeats, e.repeats[1:])]
+		if number < e.history.first {
+			continue // overwritten since
+		}
+		i := e.history.item(number)
+		i.again, i.sent = false, now
+		if f := e.section.out.of(i.payloadType); f == nil || f.RTX == 0 {
+			continue // not negotiated any more
+		}
+		return s.write(dst, now, e, i, number, true), e.params.DSCP
+	}
+}
+
+// write writes a packet of an encoding, or its retransmission.
+func (s *Session) write(dst []byte, now mono.Time, e *encoding, i *item, number int64, again bool) []byte {
+	c := e.section
+	p := rtp.Packet{
+		Marker: i.marker, PayloadType: i.payloadType, SequenceNumber: uint16(number), Timestamp: i.timestamp, SSRC: e.media.ssrc,
+	}
+	values, payload := e.history.content(i)
+	from := &e.media
+	if again {
+		p.PayloadType, p.SequenceNumber, p.SSRC = rtp.PayloadType(c.out.of(i.payloadType).RTX), e.rtxNumber, e.rtx.ssrc
+		e.rtxNumber++
+		from = &e.rtx
+	}
+	s.setExtensions(now, e, from, values, again)
+	p.Extensions = s.extensions
+	start := len(dst)
+	dst = p.AppendHeader(dst)
+	headers := len(dst) - start
+	if again {
+		dst = append(dst, byte(number>>8), byte(number))
+	}
+	dst = append(dst, payload...)
+	size := len(dst) - start - headers
+	from.packets++
+	from.octets += uint64(size)
+	from.headers += uint64(headers)
+	e.stats.sent(now, i, size, headers, again)
+	s.sentBytes += uint64(len(dst) - start)
+	return dst
+}
+
+// setExtensions makes the header's extension of a packet.
+func (s *Session) setExtensions(now mono.Time, e *encoding, from *source, values []byte, again bool) {
+	c := e.section
+	ids := &c.outIDs
+	x := &s.extensions
+	x.Reset(formOf(c, e, values))
+	// "an endpoint ... includes the MID ... until it has feedback that the other endpoint has received" (RFC 9143 section 15.1
+	// has this as packets "at the start of" a stream).
+	if !from.confirmed {
+		if ids.mid != 0 {
+			s.addText(x, ids.mid, c.MID)
+		}
+		if rid := e.told.RID; rid != "" && !again && ids.rid != 0 {
+			s.addText(x, ids.rid, rid)
+		} else if rid != "" && again && ids.rrid != 0 {
+			s.addText(x, ids.rrid, rid)
+		}
+	}
+	if ids.sendTime != 0 {
+		x.Add(ids.sendTime, rtp.AbsSendTimeAt(time.Duration(now)).Append(s.value[:0]))
+	}
+	for len(values) > 0 {
+		n := 2 + int(values[1])
+		x.Add(values[0], values[2:n])
+		values = values[n:]
+	}
+	if isEmpty(x) {
+		x.Reset(rtp.NoExtension)
+	}
+}
+
+func (s *Session) addText(x *rtp.Extensions, id uint8, text string) {
+	x.Add(id, append(s.value[:0], text...))
+}
+
+func isEmpty(x *rtp.Extensions) bool {
+	for range x.All() {
+		return false
+	}
+	return true
+}
+
+// formOf chooses the form of a header: one byte where all fits, else two where the peer takes both (RFC 8285 section 4.1.2).
+func formOf(c *section, e *encoding, values []byte) rtp.Form {
+	if !c.Mixed {
+		return rtp.OneByte
+	}
+	ids := &c.outIDs
+	if max(ids.mid, ids.rid, ids.rrid, ids.transport, ids.sendTime) > 14 || len(c.MID) > 16 || len(e.told.RID) > 16 {
+		return rtp.TwoByte
+	}
+	for len(values) > 0 {
+		if values[0] > 14 || values[1] == 0 || values[1] > 16 {
+			return rtp.TwoByte
+		}
+		values = values[2+int(values[1]):]
+	}
+	return rtp.OneByte
+}
