@@ -32,7 +32,7 @@ var levels = map[string]int{
 	"webrtc":        5,
 	"internal/loop": 4, "internal/udp": 4, "internal/gather": 4,
 	"internal/peer": 3, "internal/session": 3, "sfu": 3,
-	"protocol/ice": 2, "protocol/turn": 2, "protocol/dtls": 2, "protocol/srtp": 2, "protocol/sctp": 2, "protocol/jsep": 2, "protocol/cc": 2,
+	"protocol/ice": 2, "protocol/turn": 2, "protocol/dtls": 2, "protocol/srtp": 2, "protocol/sctp": 2, "protocol/jsep": 2, "protocol/cc": 2, "protocol/fec": 2, "protocol/jitter": 2,
 	"protocol/stun": 1, "protocol/sdp": 1, "protocol/rtp": 1, "protocol/rtcp": 1,
 	"protocol/mono": 0, "protocol/pkt": 0, "internal/wire": 0, "internal/seqnum": 0, "internal/timerq": 0,
 
