@@ -178,7 +178,7 @@ var interfaces = []iface{
 		{attribute, "transport", "Transport", "TestConnectionStates", ""},
 		{attribute, "state", "State", "TestConnectionStates TestAClosedConnection", ""},
 		{attribute, "maxMessageSize", "MaxMessageSize", "TestSendErrors TestMaxMessageSize", ""},
-		{attribute, "maxChannels", "MaxChannels", "TestDataChannelIDs TestConnectionStates", ""},
+		{attribute, "maxChannels", "MaxChannels", "TestMaxChannels TestDataChannelIDs", ""},
 		{event, "statechange", "OnStateChange", "TestConnectionStates", ""},
 	}},
 	{"RTCCertificate", (*Certificate)(nil), []member{

@@ -319,7 +319,8 @@ func (t *SCTPTransport) State() SCTPTransportState { return t.state.Load().state
 // most what is buffered.
 func (t *SCTPTransport) MaxMessageSize() uint64 { return t.pc.maxMessageSize.Load() }
 
-// MaxChannels returns how many channels there may be; nil before the state connected.
+// MaxChannels returns how many channels there may be at a time, by the streams that were negotiated; nil before the state
+// connected. An id beyond them makes a channel only with a peer that can add streams.
 func (t *SCTPTransport) MaxChannels() *uint16 { return clone(t.state.Load().channels) }
 
 // OnStateChange sets the handler of statechange.
