@@ -282,7 +282,7 @@ const maxNamed = 64
 // addRemote hands a remote candidate to ICE. One behind a name of multicast DNS is resolved first.
 func (pc *PeerConnection) addRemote(now mono.Time, t jsep.Target) {
 	x := pc.transport(t.Transport)
-	if x == nil {
+	if x == nil || !t.End && pc.prohibited(&t.Candidate) {
 		return
 	}
 	g := x.ice.gatherer

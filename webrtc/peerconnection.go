@@ -76,6 +76,8 @@ type PeerConnection struct {
 	needed     bool             // [[NegotiationNeeded]]
 	neededNo   uint64           // counts the events
 	shut       bool             // Close was called
+	closedAt   mono.Time        // then
+	closedTime time.Time        // likewise
 	released   bool             // sockets were given up
 	over       bool             // and all else
 }
@@ -269,11 +271,15 @@ func (pc *PeerConnection) SetRemoteDescription(d SessionDescription) error {
 }
 
 // AddICECandidate adds a candidate of the peer's (addIceCandidate): what its icecandidate events tell, nil included.
-// Before there is a remote description it is an InvalidStateError; one that cannot be read, or that is for no section or
-// generation that there is, is an OperationError.
+// One without SDPMid and SDPMLineIndex is a TypeError. Before there is a remote description it is an InvalidStateError; one that
+// cannot be read, or that is for no section or generation that there is, is an OperationError.
 func (pc *PeerConnection) AddICECandidate(c *ICECandidate) error {
+	init := c.init()
+	if err := init.Validate(); err != nil { // of a closed connection too
+		return exception(err)
+	}
 	return pc.try(func(now mono.Time) error {
-		targets, err := pc.session.AddCandidate(c.init())
+		targets, err := pc.session.AddCandidate(init)
 		for _, t := range targets {
 			pc.addRemote(now, t)
 		}

@@ -104,8 +104,8 @@ func (t *ICETransport) GetSelectedCandidatePair() *ICECandidatePair { return t.s
 // GetLocalCandidates returns the candidates of ours that were signalled.
 func (t *ICETransport) GetLocalCandidates() (list []*ICECandidate) {
 	t.pc.read(func(mono.Time) {
-		if a := t.pc.peer.Agent(t.id); a != nil {
-			for _, c := range a.LocalCandidates() {
+		if x := t.pc.transport(t.id); x != nil {
+			for _, c := range x.candidates(true) {
 				if c.Type != ice.PeerReflexive {
 					list = append(list, t.candidate(&c, true))
 				}
@@ -118,8 +118,8 @@ func (t *ICETransport) GetLocalCandidates() (list []*ICECandidate) {
 // GetRemoteCandidates returns the candidates that the peer has signalled.
 func (t *ICETransport) GetRemoteCandidates() (list []*ICECandidate) {
 	t.pc.read(func(mono.Time) {
-		if a := t.pc.peer.Agent(t.id); a != nil {
-			for _, c := range a.RemoteCandidates() {
+		if x := t.pc.transport(t.id); x != nil {
+			for _, c := range x.candidates(false) {
 				if c.Type != ice.PeerReflexive {
 					list = append(list, t.candidate(&c, false))
 				}
@@ -127,6 +127,22 @@ func (t *ICETransport) GetRemoteCandidates() (list []*ICECandidate) {
 		}
 	})
 	return list
+}
+
+// candidates returns those that ICE knows, or knew when the connection was closed.
+func (x *DTLSTransport) candidates(local bool) []ice.Candidate {
+	a := x.pc.peer.Agent(x.ice.id)
+	switch {
+	case x.last != nil && local:
+		return x.last.local
+	case x.last != nil:
+		return x.last.remote
+	case a == nil:
+		return nil
+	case local:
+		return a.LocalCandidates()
+	}
+	return a.RemoteCandidates()
 }
 
 // GetLocalParameters returns our credentials; nil before there are any.
@@ -201,7 +217,8 @@ type DTLSTransport struct {
 	pc     *PeerConnection
 	ice    ICETransport
 	state  atomic.Pointer[dtlsState]
-	closed bool // no description has it any more; the loop's
+	closed bool         // no description has it any more; the loop's
+	last   *observation // what was seen of it when the connection was closed; the loop's
 
 	onStateChange hook[DTLSTransportState]
 	onError       hook[*Error]

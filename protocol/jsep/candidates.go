@@ -16,6 +16,15 @@ type CandidateInit struct {
 	Ufrag     *string // usernameFragment
 }
 
+// Validate returns what is wrong with it in any state, which addIceCandidate looks at first.
+func (c *CandidateInit) Validate() error {
+	// 3. If candidate.candidate is not an empty string and both sdpMid and sdpMLineIndex are null: TypeError.
+	if c.Candidate != "" && c.SDPMid == nil && c.Index == nil {
+		return fail(TypeError, "a candidate needs sdpMid or sdpMLineIndex")
+	}
+	return nil
+}
+
 // A Target is a remote candidate and where it goes.
 type Target struct {
 	Transport int
@@ -27,12 +36,11 @@ type Target struct {
 // AddCandidate adds a remote candidate to the remote descriptions (addIceCandidate) and says which transport it is for; to
 // more than one only where all candidates of all sections end.
 func (s *Session) AddCandidate(init CandidateInit) ([]Target, error) {
-	if s.state == Closed {
-		return nil, errClosed
+	if err := init.Validate(); err != nil {
+		return nil, err
 	}
-	// 3. If candidate.candidate is not an empty string and both sdpMid and sdpMLineIndex are null: TypeError.
-	if init.Candidate != "" && init.SDPMid == nil && init.Index == nil {
-		return nil, fail(TypeError, "a candidate needs sdpMid or sdpMLineIndex")
+	if s.state == Closed { // "chaining" (webrtc-pc section 4.4.1.2)
+		return nil, errClosed
 	}
 	// 4.1 If remoteDescription is null: InvalidStateError.
 	latest := either(s.pendingRemote, s.currentRemote)
