@@ -49,7 +49,7 @@ func (pc *PeerConnection) apply(now mono.Time, c *jsep.Changes) {
 		pc.signaling(c.Before, SignalingState(c.After))
 	}
 	pc.aggregate()
-	if c.After == jsep.Stable && pc.session.Local().Type != "" {
+	if c.After == jsep.Stable && pc.session.HasLocal() {
 		pc.fillPool(now, 0) // every section has its transport
 	}
 }
@@ -218,7 +218,7 @@ func (v *validated) gatherPolicy() gather.Policy {
 // reconfigure tells ICE what SetConfiguration has changed.
 func (pc *PeerConnection) reconfigure(now mono.Time, v *validated) {
 	pc.relays = pc.relays || v.relays()
-	if pc.session.Local().Type == "" {
+	if !pc.session.HasLocal() {
 		pc.fillPool(now, int(v.ICECandidatePoolSize))
 	}
 	for _, x := range pc.live() {

@@ -406,29 +406,36 @@ func aggregate(transports []*DTLSTransport) (g ICEGatheringState, i ICEConnectio
 	if len(transports) == 0 {
 		return g, i, c
 	}
-	states, encrypted, gathering := map[ICETransportState]int{}, map[DTLSTransportState]int{}, map[ICEGathererState]int{}
-	for _, t := range transports {
-		states[t.ice.State()]++
-		encrypted[t.State()]++
-		gathering[t.ice.GatheringState()]++
+	count := func(is func(*DTLSTransport) bool) (n int) {
+		for _, t := range transports {
+			if is(t) {
+				n++
+			}
+		}
+		return n
+	}
+	ice := func(s ICETransportState) int { return count(func(t *DTLSTransport) bool { return t.ice.State() == s }) }
+	encrypted := func(s DTLSTransportState) int { return count(func(t *DTLSTransport) bool { return t.State() == s }) }
+	gathering := func(s ICEGathererState) int {
+		return count(func(t *DTLSTransport) bool { return t.ice.GatheringState() == s })
 	}
 	all := len(transports)
 	switch {
-	case gathering[ICEGathererStateGathering] > 0:
+	case gathering(ICEGathererStateGathering) > 0:
 		g = ICEGatheringStateGathering
-	case gathering[ICEGathererStateComplete] == all:
+	case gathering(ICEGathererStateComplete) == all:
 		g = ICEGatheringStateComplete
 	}
-	idle := states[ICETransportStateNew]+states[ICETransportStateClosed] == all
-	done := states[ICETransportStateCompleted] + states[ICETransportStateClosed]
-	works := states[ICETransportStateConnected]+done == all
+	idle := ice(ICETransportStateNew)+ice(ICETransportStateClosed) == all
+	done := ice(ICETransportStateCompleted) + ice(ICETransportStateClosed)
+	works := ice(ICETransportStateConnected)+done == all
 	switch {
-	case states[ICETransportStateFailed] > 0:
+	case ice(ICETransportStateFailed) > 0:
 		i = ICEConnectionStateFailed
-	case states[ICETransportStateDisconnected] > 0:
+	case ice(ICETransportStateDisconnected) > 0:
 		i = ICEConnectionStateDisconnected
 	case idle:
-	case states[ICETransportStateNew]+states[ICETransportStateChecking] > 0:
+	case ice(ICETransportStateNew)+ice(ICETransportStateChecking) > 0:
 		i = ICEConnectionStateChecking
 	case done == all:
 		i = ICEConnectionStateCompleted
@@ -436,12 +443,12 @@ func aggregate(transports []*DTLSTransport) (g ICEGatheringState, i ICEConnectio
 		i = ICEConnectionStateConnected
 	}
 	switch {
-	case states[ICETransportStateFailed]+encrypted[DTLSTransportStateFailed] > 0:
+	case ice(ICETransportStateFailed)+encrypted(DTLSTransportStateFailed) > 0:
 		c = PeerConnectionStateFailed
-	case states[ICETransportStateDisconnected] > 0:
+	case ice(ICETransportStateDisconnected) > 0:
 		c = PeerConnectionStateDisconnected
-	case idle && encrypted[DTLSTransportStateNew]+encrypted[DTLSTransportStateClosed] == all:
-	case works && encrypted[DTLSTransportStateConnected]+encrypted[DTLSTransportStateClosed] == all:
+	case idle && encrypted(DTLSTransportStateNew)+encrypted(DTLSTransportStateClosed) == all:
+	case works && encrypted(DTLSTransportStateConnected)+encrypted(DTLSTransportStateClosed) == all:
 		c = PeerConnectionStateConnected
 	default:
 		c = PeerConnectionStateConnecting

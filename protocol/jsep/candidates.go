@@ -2,6 +2,7 @@ package jsep
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -150,16 +151,18 @@ func (s *Session) RemoteCandidates() []Target {
 		return nil
 	}
 	var targets []Target
+	groups := bundleGroups(d.sdp)
 	for i, m := range d.sdp.Media {
 		if i >= len(s.sections) || s.sections[i].transport == nil || s.sections[i].rejected || source(d.sdp, i) != i {
 			continue
 		}
 		// of sections that share a transport the tagged one counts
-		if mid, _ := m.Attr("mid"); bundleGroups(d.sdp)[mid] != nil && s.sections[i].transport.Answered && s.sections[i].transport.Remote.Ufrag != attribute(d.sdp, i, "ice-ufrag") && s.state == Stable {
+		if mid, _ := m.Attr("mid"); groups[mid] != nil && s.sections[i].transport.Answered && s.sections[i].transport.Remote.Ufrag != attribute(d.sdp, i, "ice-ufrag") && s.state == Stable {
 			continue
 		}
 		candidates, _ := m.Candidates()
 		ufrag := attribute(d.sdp, i, "ice-ufrag")
+		targets = slices.Grow(targets, len(candidates)+1)
 		for _, c := range candidates {
 			targets = append(targets, Target{s.sections[i].transport.ID, ufrag, c, false})
 		}
@@ -219,11 +222,12 @@ func setDefault(m *sdp.Media, c sdp.Candidate) {
 	if err != nil || !strings.EqualFold(c.Transport, "udp") || c.Component != 1 || m.Port == 0 {
 		return
 	}
-	candidates, _ := m.Candidates()
-	for _, o := range candidates {
-		if n, _ := netip.ParseAddr(o.Address); int(c.Port) != m.Port && int(o.Port) == m.Port && n.IsValid() && strings.EqualFold(o.Transport, "udp") &&
-			rank[o.Type] >= rank[c.Type] {
-			return
+	if m.Port != 9 && m.Port != int(c.Port) { // 9: there is no default yet
+		candidates, _ := m.Candidates()
+		for _, o := range candidates {
+			if n, _ := netip.ParseAddr(o.Address); int(o.Port) == m.Port && n.IsValid() && strings.EqualFold(o.Transport, "udp") && rank[o.Type] >= rank[c.Type] {
+				return
+			}
 		}
 	}
 	family := "IP4"
