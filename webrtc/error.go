@@ -13,10 +13,12 @@ type ErrorName string
 // The names. TypeError, SyntaxError and RangeError are those of JavaScript and Web IDL; the others are of DOMException.
 const (
 	InvalidAccessError       ErrorName = "InvalidAccessError"
+	InvalidCharacterError    ErrorName = "InvalidCharacterError"
 	InvalidModificationError ErrorName = "InvalidModificationError"
 	InvalidStateError        ErrorName = "InvalidStateError"
 	NotSupportedError        ErrorName = "NotSupportedError"
 	OperationError           ErrorName = "OperationError"
+	RangeError               ErrorName = "RangeError"
 	SyntaxError              ErrorName = "SyntaxError"
 	TypeError                ErrorName = "TypeError"
 )

@@ -29,6 +29,7 @@ func (pc *PeerConnection) apply(now mono.Time, c *jsep.Changes) {
 		}
 		x.ice.told = *t
 	}
+	tracks := pc.followMedia(now, c)
 	if err := pc.peer.Apply(now, c.Transports, c.Media, c.Data); err != nil && pc.network.cfg.Logger != nil {
 		pc.network.cfg.Logger.Warn("a description cannot be put into force whole", "error", err)
 	}
@@ -41,6 +42,7 @@ func (pc *PeerConnection) apply(now mono.Time, c *jsep.Changes) {
 	if p := pc.network.port; p != nil {
 		p.name(pc)
 	}
+	pc.applyMedia(now, c.Media)
 	pc.applyData(now, c.Data)
 	if c.RolledBack {
 		pc.signaling(c.Before, SignalingState(jsep.Stable))
@@ -48,8 +50,12 @@ func (pc *PeerConnection) apply(now mono.Time, c *jsep.Changes) {
 	} else {
 		pc.signaling(c.Before, SignalingState(c.After))
 	}
+	tracks()
+	if c.After == jsep.Stable {
+		pc.updateNegotiation()
+	}
 	pc.aggregate()
-	if c.After == jsep.Stable && pc.session.HasLocal() {
+	if c.After == jsep.Stable && pc.session.Local().Type != "" {
 		pc.fillPool(now, 0) // every section has its transport
 	}
 }
@@ -67,9 +73,6 @@ func (pc *PeerConnection) signaling(before jsep.SignalingState, after SignalingS
 	}
 	if SignalingState(before) != after {
 		emit(&pc.events, nil, &pc.onSignalingStateChange, after, nil)
-	}
-	if after == SignalingStateStable {
-		pc.updateNegotiation()
 	}
 }
 
@@ -218,7 +221,7 @@ func (v *validated) gatherPolicy() gather.Policy {
 // reconfigure tells ICE what SetConfiguration has changed.
 func (pc *PeerConnection) reconfigure(now mono.Time, v *validated) {
 	pc.relays = pc.relays || v.relays()
-	if !pc.session.HasLocal() {
+	if pc.session.Local().Type == "" {
 		pc.fillPool(now, int(v.ICECandidatePoolSize))
 	}
 	for _, x := range pc.live() {
@@ -282,7 +285,7 @@ const maxNamed = 64
 // addRemote hands a remote candidate to ICE. One behind a name of multicast DNS is resolved first.
 func (pc *PeerConnection) addRemote(now mono.Time, t jsep.Target) {
 	x := pc.transport(t.Transport)
-	if x == nil || !t.End && pc.prohibited(&t.Candidate) {
+	if x == nil {
 		return
 	}
 	g := x.ice.gatherer

@@ -15,6 +15,7 @@ import (
 	"github.com/parley-rtc/parley/protocol/dtls"
 	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/rtp"
 	"github.com/parley-rtc/parley/protocol/sctp"
 	"github.com/parley-rtc/parley/protocol/sdp"
 )
@@ -32,12 +33,16 @@ type PeerConnection struct {
 
 	events         dispatcher
 	out            outbox
+	mediaOut       mediaOutbox
 	eaten          eaten
 	maxMessageSize atomic.Uint64
 	states         atomic.Pointer[states]
 	negotiation    atomic.Uint64 // the number of the event negotiationneeded that holds; 0: none
 	config         atomic.Pointer[validated]
 	sctp           atomic.Pointer[SCTPTransport]
+	media          atomic.Pointer[[]*RTPTransceiver] // that are not stopped; nil: there never was one
+	mediaRTT       atomic.Int64                      // nanoseconds; 0: not known
+	lips           lipSync
 
 	gatheredMu sync.Mutex
 	gathered   []chan struct{} // of GatheringComplete, closed when it is
@@ -55,6 +60,7 @@ type PeerConnection struct {
 	onICEConnectionStateChange hook[ICEConnectionState]
 	onConnectionStateChange    hook[PeerConnectionState]
 	onDataChannel              hook[*DataChannel]
+	onTrack                    hook[*RTPReceiver]
 
 	// What follows is the loop's.
 
@@ -63,12 +69,15 @@ type PeerConnection struct {
 	transports []*DTLSTransport // of jsep's transports, in their order
 	channels   []*DataChannel   // that are not closed
 	byStream   map[sctp.StreamID]*DataChannel
-	associated *sctp.Association // in which the channels were opened
-	sending    []*DataChannel    // have something in the association that was not sent
-	dropped    bool              // something in the outbox was for a channel that is closed
-	ending     []*DataChannel    // are to be closed once what they have in the outbox is handed over
-	numbered   int               // channels ever
-	openedEver uint32            // channels that were open once; see PeerConnectionStats
+	associated *sctp.Association        // in which the channels were opened
+	sections   map[string]*mediaSection // by mid; nil: there never was one
+	streams    map[string]*MediaStream  // of the peer's, that have tracks
+	playing    []*DTMFSender            // have tones to play
+	sending    []*DataChannel           // have something in the association that was not sent
+	dropped    bool                     // something in the outbox was for a channel that is closed
+	ending     []*DataChannel           // are to be closed once what they have in the outbox is handed over
+	numbered   int                      // channels ever
+	openedEver uint32                   // channels that were open once; see PeerConnectionStats
 	closedEver uint32
 	relays     bool             // there may be candidates at TURN servers
 	remotes    []netip.AddrPort // in the map of a shared port
@@ -76,8 +85,6 @@ type PeerConnection struct {
 	needed     bool             // [[NegotiationNeeded]]
 	neededNo   uint64           // counts the events
 	shut       bool             // Close was called
-	closedAt   mono.Time        // then
-	closedTime time.Time        // likewise
 	released   bool             // sockets were given up
 	over       bool             // and all else
 }
@@ -90,6 +97,9 @@ type states struct {
 	connection PeerConnectionState
 	trickle    *bool
 }
+
+// descriptions are the four that there may be.
+type descriptions struct{ currentLocal, pendingLocal, currentRemote, pendingRemote *SessionDescription }
 
 // NewPeerConnection makes a connection. All connections of a program share one goroutine, which runs while there are any.
 //
@@ -162,12 +172,10 @@ func (pc *PeerConnection) makeEngines(v *validated) error {
 	pc.peer, err = peer.New(peer.Config{
 		DTLS: &dtls.Config{Entropy: rand.Reader, Certificate: certificate.dtls, SRTPProfiles: dtls.DefaultSRTPProfiles(), Groups: pc.network.groups, KeyLog: cfg.KeyLog},
 		SCTP: data, Entropy: rand.Reader, RelayOnly: v.ICETransportPolicy == ICETransportPolicyRelay, Scratch: pc.network.engines, Lite: cfg.Lite,
+		Origin: rtp.NTPAt(time.Now().Add(-time.Duration(pc.loop.Now()))),
 	})
 	return err
 }
-
-// What sections of media are answered with; connections share it, and nobody changes it.
-var audioCodecs, videoCodecs = jsep.DefaultAudio(), jsep.DefaultVideo()
 
 // maxReceived is the size of the largest message that is received, in bytes.
 const maxReceived = 256 << 10
@@ -268,15 +276,11 @@ func (pc *PeerConnection) SetRemoteDescription(d SessionDescription) error {
 }
 
 // AddICECandidate adds a candidate of the peer's (addIceCandidate): what its icecandidate events tell, nil included.
-// One without SDPMid and SDPMLineIndex is a TypeError. Before there is a remote description it is an InvalidStateError; one that
-// cannot be read, or that is for no section or generation that there is, is an OperationError.
+// Before there is a remote description it is an InvalidStateError; one that cannot be read, or that is for no section or
+// generation that there is, is an OperationError.
 func (pc *PeerConnection) AddICECandidate(c *ICECandidate) error {
-	init := c.init()
-	if err := init.Validate(); err != nil { // of a closed connection too
-		return exception(err)
-	}
 	return pc.try(func(now mono.Time) error {
-		targets, err := pc.session.AddCandidate(init)
+		targets, err := pc.session.AddCandidate(c.init())
 		for _, t := range targets {
 			pc.addRemote(now, t)
 		}
@@ -325,7 +329,7 @@ func (pc *PeerConnection) SetConfiguration(cfg Configuration) error {
 		return err
 	}
 	return pc.try(func(now mono.Time) error {
-		if err := v.replaces(pc.config.Load(), pc.session.HasLocal()); err != nil {
+		if err := v.replaces(pc.config.Load(), pc.session.Local().Type != ""); err != nil {
 			return err
 		}
 		pc.config.Store(&v)
@@ -337,37 +341,48 @@ func (pc *PeerConnection) SetConfiguration(cfg Configuration) error {
 // CurrentLocalDescription returns the local description that was negotiated last, with the candidates since; nil if there
 // is none.
 func (pc *PeerConnection) CurrentLocalDescription() *SessionDescription {
-	return pc.description((*jsep.Session).CurrentLocal)
+	return pc.descriptions().currentLocal
 }
 
 // PendingLocalDescription returns the local description that is being negotiated; nil if there is none.
 func (pc *PeerConnection) PendingLocalDescription() *SessionDescription {
-	return pc.description((*jsep.Session).PendingLocal)
+	return pc.descriptions().pendingLocal
 }
 
 // LocalDescription returns the pending local description, or else the current one.
 func (pc *PeerConnection) LocalDescription() *SessionDescription {
-	return pc.description((*jsep.Session).Local)
+	d := pc.descriptions()
+	if d.pendingLocal != nil {
+		return d.pendingLocal
+	}
+	return d.currentLocal
 }
 
 // CurrentRemoteDescription returns the remote description that was negotiated last, with the candidates since; nil if
 // there is none.
 func (pc *PeerConnection) CurrentRemoteDescription() *SessionDescription {
-	return pc.description((*jsep.Session).CurrentRemote)
+	return pc.descriptions().currentRemote
 }
 
 // PendingRemoteDescription returns the remote description that is being negotiated; nil if there is none.
 func (pc *PeerConnection) PendingRemoteDescription() *SessionDescription {
-	return pc.description((*jsep.Session).PendingRemote)
+	return pc.descriptions().pendingRemote
 }
 
 // RemoteDescription returns the pending remote description, or else the current one.
 func (pc *PeerConnection) RemoteDescription() *SessionDescription {
-	return pc.description((*jsep.Session).Remote)
+	d := pc.descriptions()
+	if d.pendingRemote != nil {
+		return d.pendingRemote
+	}
+	return d.currentRemote
 }
 
-func (pc *PeerConnection) description(which func(*jsep.Session) jsep.Description) (d *SessionDescription) {
-	pc.read(func(mono.Time) { d = described(which(pc.session)) })
+func (pc *PeerConnection) descriptions() (d descriptions) {
+	pc.read(func(mono.Time) {
+		s := pc.session
+		d = descriptions{described(s.CurrentLocal()), described(s.PendingLocal()), described(s.CurrentRemote()), described(s.PendingRemote())}
+	})
 	return d
 }
 
@@ -394,7 +409,7 @@ func (pc *PeerConnection) SCTP() *SCTPTransport { return pc.sctp.Load() }
 func (pc *PeerConnection) GatheringComplete(ctx context.Context) error {
 	done := make(chan struct{})
 	err := pc.try(func(mono.Time) error {
-		if pc.session.HasLocal() && (pc.ICEGatheringState() == ICEGatheringStateComplete || len(pc.transports) == 0) {
+		if pc.session.Local().Type != "" && (pc.ICEGatheringState() == ICEGatheringStateComplete || len(pc.transports) == 0) {
 			close(done)
 			return nil
 		}
@@ -419,34 +434,19 @@ func (pc *PeerConnection) GatheringComplete(ctx context.Context) error {
 // Close ends the connection (close) and returns when nothing of it runs any more; from within a handler, of whatever
 // connection, it returns at once and finishes afterwards. No event comes after it. Closing twice is harmless.
 func (pc *PeerConnection) Close() error {
-	first, within := false, inCallback()
-	pc.closeOnce.Do(func() { first = true })
-	switch {
-	case within:
+	pc.closeOnce.Do(func() {
 		pc.call(pc.shutdown)
-		if first {
-			go pc.finish()
-		}
-	case first:
-		pc.loop.Post(func(now mono.Time) {
-			if !pc.shut {
-				pc.shutdown(now)
-				pc.lease.Touch()
-			}
-		})
-		pc.finish()
-	default:
+		go func() {
+			<-pc.ended
+			pc.events.wait()
+			pc.network.leave(pc)
+			close(pc.gone)
+		}()
+	})
+	if !inCallback() {
 		<-pc.gone
 	}
 	return nil
-}
-
-// finish waits until nobody has anything of the connection any more.
-func (pc *PeerConnection) finish() {
-	<-pc.ended
-	pc.events.wait()
-	pc.network.leave(pc)
-	close(pc.gone)
 }
 
 // Done is closed when the connection was closed and nothing of it runs any more.

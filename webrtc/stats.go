@@ -136,8 +136,7 @@ type CertificateStats struct {
 	Base64Certificate    string `json:"base64Certificate"` // DER
 }
 
-// GetStats returns a report of the connection (getStats). That of a closed one is what there was when it was closed: "also
-// visible in getStats() after pc.close()" (webrtc-stats section 4.2).
+// GetStats returns a report of the connection (getStats). That of a closed one has little left.
 func (pc *PeerConnection) GetStats() (r StatsReport) {
 	pc.read(func(now mono.Time) { r = pc.report(now) })
 	return r
@@ -153,9 +152,6 @@ type reporter struct {
 
 func (pc *PeerConnection) report(now mono.Time) StatsReport {
 	r := reporter{StatsReport{}, pc, now, time.Now()}
-	if pc.shut {
-		r.now, r.wall = pc.closedAt, pc.closedTime
-	}
 	r.add(&PeerConnectionStats{r.base("P", StatsTypePeerConnection), pc.openedEver, pc.closedEver})
 	for _, ch := range pc.channels {
 		r.add(&DataChannelStats{
@@ -163,32 +159,10 @@ func (pc *PeerConnection) report(now mono.Time) StatsReport {
 			uint32(ch.sent.messages), ch.sent.bytes, uint32(ch.read.messages), ch.read.bytes,
 		})
 	}
-	for _, x := range pc.transports {
-		if o := x.observe(); o != nil {
-			r.transport(x, o)
-		}
+	for _, x := range pc.live() {
+		r.transport(x)
 	}
 	return r.StatsReport
-}
-
-// An observation is what the engines know of a transport.
-type observation struct {
-	peer.Stats
-	paths         []peer.PathStats
-	local, remote []ice.Candidate
-	pairs         []ice.PairStats
-	selected      uint32 // of pairs, by ID
-}
-
-// observe looks at a transport; after Close it is what was seen last. It is nil for a transport that no description has.
-func (x *DTLSTransport) observe() *observation {
-	p := x.pc.peer.Transport(x.ice.id)
-	if x.pc.shut || x.closed || p == nil {
-		return x.last
-	}
-	a := x.pc.peer.Agent(x.ice.id)
-	selected, _ := a.Selected()
-	return &observation{p.Stats(), p.Paths(), a.LocalCandidates(), a.RemoteCandidates(), a.Pairs(), selected.ID}
 }
 
 func (r *reporter) base(id string, kind StatsType) StatsBase {
@@ -207,9 +181,13 @@ func (r *reporter) at(t mono.Time) float64 {
 	return milliseconds(r.wall.Add(t.Sub(r.now)))
 }
 
-func (r *reporter) transport(x *DTLSTransport, o *observation) {
+func (r *reporter) transport(x *DTLSTransport) {
+	p := r.pc.peer.Transport(x.ice.id)
+	if p == nil {
+		return
+	}
 	id := fmt.Sprint("T", x.ice.id)
-	s, role := &o.Stats, "unknown"
+	s, role := p.Stats(), "unknown"
 	switch s.Role {
 	case dtls.Client:
 		role = "client"
@@ -232,19 +210,21 @@ func (r *reporter) transport(x *DTLSTransport, o *observation) {
 	if len(s.Certificates) > 0 {
 		t.RemoteCertificateID = r.certificate(s.Certificates[0])
 	}
-	for _, c := range o.local {
+	agent := r.pc.peer.Agent(x.ice.id)
+	for _, c := range agent.LocalCandidates() {
 		r.candidate(x, id, &c, true)
 	}
-	for _, c := range o.remote {
+	for _, c := range agent.RemoteCandidates() {
 		r.candidate(x, id, &c, false)
 	}
+	selected, _ := agent.Selected()
 	paths := map[pkt.Path]peer.PathStats{}
-	for _, path := range o.paths {
+	for _, path := range p.Paths() {
 		paths[path.Path] = path
 	}
-	for _, pair := range o.pairs {
+	for _, pair := range agent.Pairs() {
 		pairID := fmt.Sprint("CP", x.ice.id, "-", pair.ID)
-		if pair.ID == o.selected {
+		if pair.ID == selected.ID {
 			t.SelectedCandidatePairID = pairID
 		}
 		path := paths[pair.Path]

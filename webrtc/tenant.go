@@ -25,6 +25,9 @@ func (t *tenant) HandleDatagram(now mono.Time, d *pkt.Datagram) {
 		}
 	}
 	t.peer.HandleDatagram(now, d)
+	if t.sections != nil {
+		(*PeerConnection)(t).received()
+	}
 }
 
 // HandleClose learns that a stream has ended.
@@ -54,6 +57,9 @@ func (t *tenant) HandleTimeout(now mono.Time) {
 			g.HandleTimeout(now)
 		}
 	}
+	if len(t.playing) > 0 {
+		t.playing = slices.DeleteFunc(t.playing, func(d *DTMFSender) bool { return !d.handleTimeout(now) })
+	}
 }
 
 // NextTimeout returns when HandleTimeout is due.
@@ -63,6 +69,9 @@ func (t *tenant) NextTimeout() mono.Time {
 		if g := x.ice.gatherer; g != nil {
 			next = mono.Min(next, g.NextTimeout())
 		}
+	}
+	for _, d := range t.playing {
+		next = mono.Min(next, d.nextTimeout())
 	}
 	return next
 }
@@ -184,6 +193,8 @@ func (pc *PeerConnection) handle(now mono.Time, e *peer.Event) {
 		}
 	case peer.OfSCTP:
 		pc.handleSCTP(now, &e.SCTP)
+	case peer.OfRTP:
+		pc.handleRTP(&e.RTP)
 	}
 }
 
@@ -317,10 +328,6 @@ func (pc *PeerConnection) transport(id int) *DTLSTransport {
 func (pc *PeerConnection) shutdown(now mono.Time) {
 	pc.events.close()
 	pc.session.Close()
-	pc.closedAt, pc.closedTime = now, time.Now()
-	for _, x := range pc.transports {
-		x.last = x.observe()
-	}
 	pc.peer.Close(now)
 	for _, x := range pc.transports {
 		x.ice.update(func(s *iceState) { s.state, s.selected = ICETransportStateClosed, nil })
@@ -329,14 +336,12 @@ func (pc *PeerConnection) shutdown(now mono.Time) {
 	if s := pc.sctp.Load(); s != nil {
 		s.update(func(s *sctpState) { s.state = SCTPTransportStateClosed })
 	}
+	pc.closeMedia()
 	// close(), 7: "Set the [[ReadyState]] slot of each of connection's RTCDataChannels to "closed"", without events.
 	for _, ch := range pc.channels {
 		ch.isClosed(nil)
-		if ch.wasOpen {
-			pc.closedEver++
-		}
 	}
-	pc.byStream, pc.sending, pc.ending = nil, nil, nil
+	pc.channels, pc.byStream, pc.sending, pc.ending = nil, nil, nil, nil
 	s := *pc.states.Load()
 	s.signaling, s.ice, s.connection = SignalingStateClosed, ICEConnectionStateClosed, PeerConnectionStateClosed
 	pc.states.Store(&s)

@@ -93,6 +93,9 @@ func New(cfg Config) (*Loop, error) {
 	return l, nil
 }
 
+// Now returns the loop's time; it may be called from any goroutine.
+func (l *Loop) Now() mono.Time { return l.poller.Now() }
+
 // Post hands f to the loop, which runs it soon, and returns at once. It returns false, and f never runs, if the loop was
 // closed before. It may be called from any goroutine, the loop's own included.
 func (l *Loop) Post(f func(now mono.Time)) bool { return l.inbox.post(post{run: f}) }

@@ -56,12 +56,8 @@ func (s *Session) check(kind Type, d *sdp.Description) error {
 
 // checkSyntax parses every attribute that will be read.
 func checkSyntax(m *sdp.Media) error {
-	var first error
-	note := func(err error) {
-		if first == nil {
-			first = err
-		}
-	}
+	var errs []error
+	note := func(err error) { errs = append(errs, err) }
 	_, _, err := m.MID()
 	note(err)
 	_, _, err = m.Ufrag()
@@ -90,7 +86,12 @@ func checkSyntax(m *sdp.Media) error {
 	note(err)
 	_, _, err = m.Simulcast()
 	note(err)
-	return first
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func refuse(m *sdp.Media, format string, args ...any) error {

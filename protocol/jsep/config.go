@@ -3,6 +3,7 @@ package jsep
 import (
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/parley-rtc/parley/protocol/rtp"
 	"github.com/parley-rtc/parley/protocol/sdp"
@@ -75,6 +76,14 @@ func (c *Config) fill() {
 	if c.MaxMessageSize == 0 {
 		c.MaxMessageSize = 256 << 10
 	}
+}
+
+// Extensions returns the URIs of the header extensions of "audio" or "video" that are negotiated by default.
+func Extensions(kind string) []string {
+	if kind == "audio" {
+		return slices.Clone(defaultAudioExtensions)
+	}
+	return slices.Clone(defaultVideoExtensions)
 }
 
 var defaultAudioExtensions = []string{

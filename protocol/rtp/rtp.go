@@ -186,3 +186,13 @@ func (s *Sources) Add(source SSRC) bool {
 // Reset empties s, and keeps its memory for use by Add: to be called on a copy of one's own, never on a packet that was
 // parsed, whose memory is the datagram.
 func (s *Sources) Reset() { s.raw = s.raw[:0] }
+
+// CopyFrom makes p a copy of another packet, in memory of its own: that of its parts, which must not be borrowed, is used
+// again.
+func (p *Packet) CopyFrom(from *Packet) {
+	csrc, extensions, payload := p.CSRC.raw, p.Extensions.raw, p.Payload
+	*p = *from
+	p.CSRC.raw = append(csrc[:0], from.CSRC.raw...)
+	p.Extensions.raw = append(extensions[:0], from.Extensions.raw...)
+	p.Payload = append(payload[:0], from.Payload...)
+}

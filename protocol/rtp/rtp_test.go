@@ -325,3 +325,21 @@ func Example() {
 	fmt.Printf("%s %d %q\n", mid, q.SequenceNumber, q.Payload)
 	// Output: audio 1 "opus"
 }
+
+// A copy is its own: neither the original's memory nor new memory, once it has some.
+func TestCopyFrom(t *testing.T) {
+	p := Packet{Marker: true, PayloadType: 96, SequenceNumber: 7, Timestamp: 8, SSRC: 9, Payload: []byte("payload")}
+	p.CSRC.Add(10)
+	p.Extensions.Reset(OneByte)
+	p.Extensions.Add(3, []byte("abc"))
+	var q Packet
+	q.CopyFrom(&p)
+	want := p.Append(nil)
+	p.Payload[0] = 'P'
+	if got := q.Append(nil); !bytes.Equal(got, want) {
+		t.Errorf("the copy is %x, want %x", got, want)
+	}
+	if n := testing.AllocsPerRun(100, func() { q.CopyFrom(&p) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

@@ -1,0 +1,314 @@
+package webrtc
+
+import (
+	"slices"
+
+	"github.com/parley-rtc/parley/internal/session"
+	"github.com/parley-rtc/parley/protocol/jsep"
+	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
+	"github.com/parley-rtc/parley/protocol/rtp"
+)
+
+// A mediaSection is a section of audio or video as it is in force. It does not change: another one takes its place.
+type mediaSection struct {
+	jsep.Media
+	transceiver  *RTPTransceiver
+	level, mixer uint8 // ids of header extensions; 0: not negotiated
+}
+
+// id returns the id of a header extension that comes; 0 if it was not negotiated.
+func (s *mediaSection) id(uri string) uint8 {
+	for _, e := range s.ReceiveExtensions {
+		if e.URI == uri {
+			return uint8(e.ID)
+		}
+	}
+	return 0
+}
+
+// codec returns what a payload type that comes means; nil if it means nothing.
+func (s *mediaSection) codec(pt rtp.PayloadType) *jsep.Codec {
+	for i := range s.Receive {
+		if s.Receive[i].Payload == uint8(pt) {
+			return &s.Receive[i]
+		}
+	}
+	return nil
+}
+
+// transceiverOf returns the object of a transceiver of the descriptions.
+func (pc *PeerConnection) transceiverOf(j *jsep.Transceiver) *RTPTransceiver {
+	for _, t := range pc.transceivers() {
+		if t.jsep == j {
+			return t
+		}
+	}
+	return nil
+}
+
+// followMedia takes over what a description has changed of transceivers. What it returns queues the events, when their turn
+// is.
+func (pc *PeerConnection) followMedia(now mono.Time, c *jsep.Changes) (events func()) {
+	if pc.media.Load() == nil && len(c.Created) == 0 {
+		return func() {}
+	}
+	for _, j := range c.Created {
+		g := &gate{open: !slices.ContainsFunc(c.Tracks, func(x jsep.TrackChange) bool { return x.Added && x.Transceiver == j })}
+		encodings := unicast(j.Kind())
+		if rids := j.RIDs(); len(rids) > 0 {
+			encodings = nil
+			for _, r := range rids {
+				encodings = append(encodings, RTPEncodingParameters{RID: r})
+			}
+			defaultScales(j.Kind(), encodings)
+		}
+		pc.adopt(j, encodings, g)
+	}
+	all := pc.transceivers()
+	for _, j := range slices.Concat(c.Removed, c.Stopped) {
+		if t := pc.transceiverOf(j); t != nil {
+			t.stopMedia(true)
+			t.refresh()
+			s := *t.state.Load()
+			s.stopping, s.stopped, s.mid = true, true, ""
+			t.state.Store(&s)
+		}
+	}
+	list := slices.DeleteFunc(slices.Clone(all), func(t *RTPTransceiver) bool { return t.state.Load().stopped })
+	pc.media.Store(&list)
+	var moves []func()
+	for _, t := range all {
+		if !t.state.Load().stopped {
+			t.sender.follow()
+			t.receiver.follow()
+			t.refresh()
+		}
+		t.sender.returned = nil
+		moves = append(moves, pc.followStreams(t)...)
+	}
+	// "For each track in muteTracks", "for each stream and track pair in removeList", then in addList, "for each entry entry in
+	// trackEventInits"
+	var mute, came []*RTPReceiver
+	for _, x := range c.Tracks {
+		i := slices.IndexFunc(all, func(t *RTPTransceiver) bool { return t.jsep == x.Transceiver })
+		switch {
+		case i < 0:
+		case x.Added:
+			came = append(came, all[i].receiver)
+		default:
+			mute = append(mute, all[i].receiver)
+		}
+	}
+	return func() {
+		for _, r := range mute {
+			for _, track := range r.encodings() {
+				track.setMuted(true)
+			}
+		}
+		for _, move := range moves {
+			move()
+		}
+		for _, r := range came {
+			emit(&pc.events, nil, &pc.onTrack, r, r.gate)
+		}
+	}
+}
+
+// followStreams is "set the associated remote streams". It returns the events of the streams: removals, then additions.
+func (pc *PeerConnection) followStreams(t *RTPTransceiver) (events []func()) {
+	r := t.receiver
+	have := *r.streams.Load()
+	var want []string
+	if !t.state.Load().stopped {
+		want = t.jsep.RemoteStreams()
+	}
+	var list []*MediaStream
+	for _, s := range have {
+		if slices.Contains(want, s.id) {
+			continue
+		}
+		s.remove(r.track)
+		if len(s.GetTracks()) == 0 {
+			delete(pc.streams, s.id)
+		}
+		events = append(events, func() { emit(&pc.events, r.gate, &s.onRemoveTrack, r.track, nil) })
+	}
+	for _, id := range want {
+		s := pc.streams[id]
+		if s == nil {
+			s = &MediaStream{id: id, events: &pc.events}
+			if pc.streams == nil {
+				pc.streams = map[string]*MediaStream{}
+			}
+			pc.streams[id] = s
+		}
+		if known := len(s.GetTracks()) > 0; known && !slices.Contains(have, s) {
+			// Nobody listens yet at one that begins with this track.
+			events = append(events, func() { emit(&pc.events, nil, &s.onAddTrack, r.track, nil) })
+		}
+		s.add(r.track)
+		list = append(list, s)
+	}
+	r.streams.Store(&list)
+	return events
+}
+
+// applyMedia takes over which sections are in force, once the peer knows them.
+func (pc *PeerConnection) applyMedia(now mono.Time, media []jsep.Media) {
+	if len(media) == 0 && pc.sections == nil {
+		return
+	}
+	pc.sections = make(map[string]*mediaSection, len(media))
+	for i := range media {
+		m := &media[i]
+		t := pc.transceiverOf(m.Transceiver)
+		if t == nil {
+			continue
+		}
+		s := &mediaSection{Media: *m, transceiver: t}
+		s.level, s.mixer = s.id(rtp.URIAudioLevel), s.id(rtp.URIMixerAudioLevels)
+		pc.sections[m.MID] = s
+		t.section = s
+		t.receiver.section.Store(s)
+		x := pc.transport(m.Transport)
+		t.sender.transport.Store(x)
+		t.receiver.transport.Store(x)
+		t.sender.tellEncodings(now)
+	}
+	for _, t := range pc.transceivers() {
+		if t.section != nil && pc.sections[t.section.MID] != t.section {
+			t.section = nil // rolled back
+			t.receiver.section.Store(nil)
+			t.sender.transport.Store(nil)
+			t.receiver.transport.Store(nil)
+		}
+	}
+}
+
+// reapplyMedia has a change between descriptions known.
+func (pc *PeerConnection) reapplyMedia(now mono.Time) {
+	media := pc.session.Media()
+	var data *jsep.Data
+	if d, ok := pc.session.Data(); ok {
+		data = &d
+	}
+	pc.peer.Apply(now, pc.session.Transports(), media, data) // what could fail has not changed
+	pc.applyMedia(now, media)
+}
+
+// tellEncodings tells the session how the encodings are to be sent.
+func (s *RTPSender) tellEncodings(now mono.Time) {
+	m, sender := s.pc.sectionOf(s.transceiver)
+	if m == nil || sender == nil {
+		return
+	}
+	least := 0
+	for i := range s.encodings {
+		e := &s.encodings[i]
+		p := session.EncodingParameters{Active: e.active(), DSCP: marking(m.Kind, e.NetworkPriority)}
+		if e.MaxBitrate != nil {
+			p.MaxBitrate = *e.MaxBitrate
+		}
+		sender.SetEncoding(now, i, p)
+		if n := sender.MaxPayload(i); least == 0 || n < least {
+			least = n
+		}
+	}
+	s.told = sender
+	s.maxPayload.Store(int32(least))
+}
+
+// marking is the DSCP of a priority (RFC 8837 section 5): of audio and of interactive video, without the drop precedence.
+func marking(kind string, p PriorityType) pkt.DSCP {
+	switch {
+	case p == PriorityVeryLow:
+		return pkt.LowerEffort
+	case p != PriorityMedium && p != PriorityHigh:
+		return pkt.DefaultForwarding
+	case kind == "audio":
+		return pkt.EF
+	case p == PriorityMedium:
+		return pkt.AF42
+	}
+	return pkt.AF41
+}
+
+// sectionOf returns the section of a transceiver and what sends it; nil if it has none in force.
+func (pc *PeerConnection) sectionOf(t *RTPTransceiver) (*jsep.Media, *session.Sender) {
+	if t.section == nil {
+		return nil, nil
+	}
+	return &t.section.Media, pc.peer.Sender(t.section.MID)
+}
+
+// received takes the packets of media that a datagram has brought.
+func (pc *PeerConnection) received() {
+	for r, ok := pc.peer.NextPacket(); ok; r, ok = pc.peer.NextPacket() {
+		s := pc.sections[r.Stream.MID()]
+		if s == nil {
+			continue
+		}
+		receiver := s.transceiver.receiver
+		receiver.hear(r.Arrival, &r.Packet, s.level, s.mixer)
+		track := receiver.layer(r.Stream.RID())
+		track.ssrc.Store(uint32(r.Stream.SSRC()))
+		track.setMuted(false)
+		track.put(&r.Packet, r.Arrival, r.Sequence)
+	}
+}
+
+// handleRTP does what an event of the session asks for.
+func (pc *PeerConnection) handleRTP(e *session.Event) {
+	if pc.shut {
+		return
+	}
+	s := pc.sections[e.MID]
+	if s == nil {
+		return
+	}
+	switch e.Kind {
+	case session.StreamEnded:
+		track := s.transceiver.receiver.layer(e.Stream.RID())
+		if track.ssrc.Load() == uint32(e.Stream.SSRC()) {
+			track.setMuted(true) // "If an RTCP BYE is received ... or the stream times out"
+		}
+	case session.KeyFrameWanted:
+		s.transceiver.sender.wantKeyFrame(e.Encoding)
+	case session.SenderReport:
+		track := s.transceiver.receiver.layer(e.Stream.RID())
+		r := &clockReport{ntp: e.NTP, timestamp: e.RTPTime, count: 1}
+		if last := track.report.Load(); last != nil {
+			r.count = last.count + 1
+		}
+		track.report.Store(r)
+		if x := pc.peer.Transport(s.Transport); x != nil && x.Session() != nil {
+			pc.mediaRTT.Store(int64(x.Session().RTT()))
+		}
+	}
+}
+
+// requestKeyFrame asks the peer for a key frame.
+func (pc *PeerConnection) requestKeyFrame(now mono.Time, t *RemoteTrack) {
+	if s := t.receiver.transceiver.section; s != nil {
+		pc.peer.RequestKeyFrame(now, s.MID, t.RID())
+	}
+}
+
+// post runs f on the loop, if the connection is there then; it does not wait.
+func (pc *PeerConnection) post(f func(now mono.Time)) {
+	pc.lease.Post(func(now mono.Time) {
+		if !pc.shut {
+			f(now)
+		}
+	})
+}
+
+// closeMedia ends what the connection has of media, without events.
+func (pc *PeerConnection) closeMedia() {
+	for _, t := range pc.transceivers() {
+		t.stopMedia(false)
+		t.state.Store(&transceiverState{mid: t.state.Load().mid, direction: RTPTransceiverDirectionInactive, stopping: true, stopped: true})
+	}
+	pc.sections, pc.playing = nil, nil
+}

@@ -1,0 +1,303 @@
+package webrtc
+
+import (
+	"slices"
+	"sync/atomic"
+
+	"github.com/parley-rtc/parley/internal/session"
+	"github.com/parley-rtc/parley/protocol/jsep"
+	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/rtp"
+)
+
+// An RTPSender is RTCRtpSender. Its methods may be called from any goroutine and from any handler.
+type RTPSender struct {
+	pc          *PeerConnection
+	transceiver *RTPTransceiver
+	dtmf        *DTMFSender // nil for video
+
+	track      atomic.Pointer[Track]
+	transport  atomic.Pointer[DTLSTransport]
+	rids       atomic.Pointer[[]string] // of the encodings
+	maxPayload atomic.Int32             // 0: not known
+	bitrates   atomic.Pointer[[]int]    // what was told last of each encoding, in bits a second
+	telling    atomic.Bool              // an event of bitrates is on its way
+	asking     atomic.Uint64            // encodings for which an event of a key frame is on its way
+
+	onTargetBitrate   hook[int]
+	onKeyFrameRequest hook[struct{}]
+
+	// The loop's.
+
+	encodings []RTPEncodingParameters // [[SendEncodings]]
+	unicast   []RTPEncodingParameters // what they were before an offer to receive simulcast
+	returned  *RTPSendParameters      // [[LastReturnedParameters]]
+	timelines []timeline              // of the encodings
+	told      *session.Sender         // has the encodings' parameters
+}
+
+// A timeline has the timestamps of an encoding go on when another track feeds it.
+type timeline struct {
+	feed   *feed
+	offset uint32 // of what goes out, from what the feed has
+	last   uint32 // of what went out
+	at     mono.Time
+	clock  uint32
+}
+
+// next returns the timestamp that goes out.
+func (l *timeline) next(now mono.Time, f *feed, timestamp uint32) uint32 {
+	clock := f.src.codec.ClockRate
+	if l.feed != f {
+		if l.feed != nil {
+			l.offset = l.running(now, clock) - timestamp
+		}
+		l.feed, l.clock = f, clock
+	}
+	l.last, l.at = timestamp+l.offset, now
+	return l.last
+}
+
+// running returns where the timeline is now, in units of a clock.
+func (l *timeline) running(now mono.Time, clock uint32) uint32 {
+	elapsed := now.Sub(l.at)
+	return l.last + uint32(int64(elapsed)/1000*int64(clock)/1_000_000)
+}
+
+// Track returns what is sent; nil if nothing is.
+func (s *RTPSender) Track() Track {
+	if t := s.track.Load(); t != nil {
+		return *t
+	}
+	return nil
+}
+
+// Transport returns what it is sent over; nil before a description says so.
+func (s *RTPSender) Transport() *DTLSTransport { return s.transport.Load() }
+
+// DTMF returns what sends tones; nil for video.
+func (s *RTPSender) DTMF() *DTMFSender { return s.dtmf }
+
+// Transceiver returns the transceiver that it is the half of.
+func (s *RTPSender) Transceiver() *RTPTransceiver { return s.transceiver }
+
+func (s *RTPSender) setTrack(t Track) {
+	if old := s.Track(); old != nil {
+		old.source().detach(s)
+	}
+	if t == nil {
+		s.track.Store(nil)
+		return
+	}
+	s.track.Store(&t)
+	t.source().attach(s)
+	s.tellBitrates()
+}
+
+// ReplaceTrack sends another track from now on, or none if it is nil, without a negotiation (replaceTrack). One of another
+// kind is a TypeError; a sender that is stopped gives an InvalidStateError.
+func (s *RTPSender) ReplaceTrack(t Track) error {
+	if t != nil && t.Kind() != s.transceiver.kind {
+		return fail(TypeError, "a track of %s cannot take the place of %s", t.Kind(), s.transceiver.kind)
+	}
+	return s.pc.try(func(mono.Time) error {
+		if s.transceiver.state.Load().stopping {
+			return errStopped
+		}
+		s.setTrack(t)
+		return nil
+	})
+}
+
+// SetStreams says in which streams the peer is to see the track (setStreams), for which an offer is needed.
+func (s *RTPSender) SetStreams(streams ...*MediaStream) error {
+	return s.pc.try(func(mono.Time) error {
+		s.transceiver.jsep.SetStreams(streamIDs(streams))
+		s.pc.updateNegotiation()
+		return nil
+	})
+}
+
+// GetParameters returns the parameters (getParameters), which SetParameters takes when they were changed.
+func (s *RTPSender) GetParameters() (p RTPSendParameters) {
+	s.pc.read(func(mono.Time) {
+		j := s.transceiver.jsep
+		p = RTPSendParameters{RTPParameters: RTPParameters{
+			HeaderExtensions: headerExtensions(j.Extensions(true)),
+			RTCP:             RTCPParameters{s.pc.session.CNAME(), j.ReducedSize()},
+			Codecs:           codecParameters(s.transceiver.kind, j.SendCodecs()),
+		}, TransactionID: newID(), Encodings: copyEncodings(s.encodings)}
+		for i := range p.Encodings {
+			e := &p.Encodings[i]
+			if e.Active == nil {
+				e.Active = new(true)
+			}
+			for _, priority := range []*PriorityType{&e.Priority, &e.NetworkPriority} {
+				if *priority == "" {
+					*priority = PriorityLow
+				}
+			}
+		}
+		last := p
+		last.RTPParameters, last.Encodings = p.RTPParameters.copy(), copyEncodings(p.Encodings)
+		s.returned = &last
+	})
+	return p
+}
+
+// SetParameters changes how it is sent, without a negotiation (setParameters): parameters that GetParameters has returned last,
+// changed in Encodings alone. Anything else changed is an InvalidModificationError, as are encodings added, removed or
+// renamed; without GetParameters before it, since the last description, it is an InvalidStateError.
+func (s *RTPSender) SetParameters(p RTPSendParameters) error {
+	return s.pc.try(func(now mono.Time) error {
+		t := s.transceiver
+		switch {
+		case t.state.Load().stopping:
+			return errStopped
+		case s.returned == nil:
+			return fail(InvalidStateError, "getParameters was not called since the last change")
+		}
+		last := s.returned
+		// "If any of the following conditions are met ... InvalidModificationError": encodings.length is different from N, a rid
+		// is, or a parameter that is read-only.
+		renamed := !slices.EqualFunc(p.Encodings, s.encodings, func(a, b RTPEncodingParameters) bool { return a.RID == b.RID })
+		if renamed || p.TransactionID != last.TransactionID || p.RTCP != last.RTCP || !slices.Equal(p.Codecs, last.Codecs) ||
+			!slices.Equal(p.HeaderExtensions, last.HeaderExtensions) {
+			return fail(InvalidModificationError, "what cannot be changed was changed")
+		}
+		list := copyEncodings(p.Encodings)
+		if err := checkEncodings(t.kind, list, t.jsep.SendCodecs()); err != nil {
+			return err
+		}
+		if slices.ContainsFunc(list, func(e RTPEncodingParameters) bool { return e.ScaleResolutionDownBy != nil }) {
+			defaultScales(t.kind, list)
+		}
+		s.encodings, s.returned = list, nil
+		s.told = nil
+		s.tellEncodings(now)
+		return nil
+	})
+}
+
+// OnTargetBitrate sets the handler that is called with the bits a second that there are for what the sender sends, of all its
+// encodings together: an encoder should produce that. With simulcast see the same of the parts of a track.
+func (s *RTPSender) OnTargetBitrate(f func(bps int)) { on(&s.pc.events, &s.onTargetBitrate, f) }
+
+// OnKeyFrameRequest sets the handler that is called when the peer needs a key frame, of any encoding. With simulcast see
+// the same of the parts of a track.
+func (s *RTPSender) OnKeyFrameRequest(f func()) { on(&s.pc.events, &s.onKeyFrameRequest, bare(f)) }
+
+// setRIDs has the encodings found by their RIDs.
+func (s *RTPSender) setRIDs() {
+	var rids []string
+	for _, e := range s.encodings {
+		rids = append(rids, e.RID)
+	}
+	s.rids.Store(&rids)
+}
+
+// encodingOf returns which encoding something feeds. The caller holds the lock of its track.
+func (s *RTPSender) encodingOf(f *feed) (encoding int, ok bool) {
+	rids := *s.rids.Load()
+	if f.rid != "" {
+		i := slices.Index(rids, f.rid)
+		return i, i >= 0
+	}
+	first := rids[0]
+	return 0, first == "" || !slices.ContainsFunc(f.src.feeds, func(o *feed) bool { return o.rid == first })
+}
+
+// follow takes over what a description has made of the encodings.
+func (s *RTPSender) follow() {
+	rids := s.transceiver.jsep.RIDs()
+	was := *s.rids.Load()
+	if len(rids) == 0 {
+		rids = []string{""}
+	}
+	if slices.Equal(rids, was) {
+		return
+	}
+	kind := s.transceiver.kind
+	switch before := s.encodings; {
+	case was[0] == "": // an offer to receive simulcast: "proposedSendEncodings"
+		s.unicast, s.encodings = before, nil
+		for _, r := range rids {
+			s.encodings = append(s.encodings, RTPEncodingParameters{RID: r})
+		}
+		defaultScales(kind, s.encodings)
+	case rids[0] == "": // and its rollback
+		if s.encodings = s.unicast; s.encodings == nil {
+			s.encodings = unicast(kind)
+		}
+	default:
+		s.encodings = nil
+		for _, r := range rids {
+			i := slices.IndexFunc(before, func(e RTPEncodingParameters) bool { return e.RID == r })
+			if i >= 0 {
+				s.encodings = append(s.encodings, before[i])
+			} else {
+				s.encodings = append(s.encodings, RTPEncodingParameters{RID: r})
+			}
+		}
+	}
+	s.timelines, s.told, s.returned = nil, nil, nil
+	s.setRIDs()
+}
+
+// payloadType returns what a codec is sent as: nothing if it was not negotiated, or an encoding is for another.
+func (s *RTPSender) payloadType(m *jsep.Media, encoding int, codec *RTPCodec) (rtp.PayloadType, bool) {
+	j := codec.jsep()
+	if only := s.encodings[encoding].Codec; only != nil {
+		if o := only.jsep(); !o.Matches(&j) {
+			return 0, false
+		}
+	}
+	for i := range m.Send {
+		if m.Send[i].Matches(&j) {
+			return rtp.PayloadType(m.Send[i].Payload), true
+		}
+	}
+	return 0, false
+}
+
+// tellBitrates has the source know what there is for it, if that is known.
+func (s *RTPSender) tellBitrates() {
+	if s.bitrates.Load() == nil || s.telling.Swap(true) {
+		return
+	}
+	s.pc.events.do(func() {
+		s.telling.Store(false)
+		total := 0
+		for i, n := range *s.bitrates.Load() {
+			total += n
+			if f := s.feedOf(i); f != nil {
+				f.targetBitrate.call(n)
+			}
+		}
+		emit(&s.pc.events, nil, &s.onTargetBitrate, total, nil)
+	})
+}
+
+// feedOf returns what feeds an encoding; nil if nothing does.
+func (s *RTPSender) feedOf(encoding int) *feed {
+	rids, t := *s.rids.Load(), s.Track()
+	if t == nil || encoding >= len(rids) {
+		return nil
+	}
+	return t.source().feedOf(rids[encoding], encoding)
+}
+
+// wantKeyFrame has the source know that a peer needs a key frame.
+func (s *RTPSender) wantKeyFrame(encoding int) {
+	bit := uint64(1) << encoding
+	if s.asking.Or(bit)&bit != 0 {
+		return
+	}
+	s.pc.events.do(func() {
+		s.asking.And(^bit)
+		if f := s.feedOf(encoding); f != nil {
+			f.keyFrameRequest.call(struct{}{})
+		}
+		emit(&s.pc.events, nil, &s.onKeyFrameRequest, struct{}{}, nil)
+	})
+}
