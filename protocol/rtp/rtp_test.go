@@ -328,11 +328,11 @@ func Example() {
 
 // A copy is its own: neither the original's memory nor new memory, once it has some.
 func TestCopyFrom(t *testing.T) {
-	p := Packet{Marker: true, PayloadType: 96, SequenceNumber: 7, Timestamp: 8, SSRC: 9, Payload: []byte("payload")}
+	p := rtp.Packet{Marker: true, PayloadType: 96, SequenceNumber: 7, Timestamp: 8, SSRC: 9, Payload: []byte("payload")}
 	p.CSRC.Add(10)
-	p.Extensions.Reset(OneByte)
+	p.Extensions.Reset(rtp.OneByte)
 	p.Extensions.Add(3, []byte("abc"))
-	var q Packet
+	var q rtp.Packet
 	q.CopyFrom(&p)
 	want := p.Append(nil)
 	p.Payload[0] = 'P'
