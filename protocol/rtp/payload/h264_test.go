@@ -275,7 +275,7 @@ func TestFor(t *testing.T) {
 		codec, fmtp string
 		want        Format
 	}{
-		{"opus", "minptime=10", Opus{}}, {"VP8", "", VP8{}}, {"H264", "", H264{0}}, {"h264", "a=b; Packetization-Mode=1", H264{1}},
+		{"opus", "minptime=10", Opus{}}, {"VP8", "", VP8{}}, {"VP9", "profile-id=2", VP9{}}, {"AV1", "", AV1{}}, {"PCMU", "", PCMU{}}, {"pcma", "", PCMA{}}, {"H264", "", H264{0}}, {"h264", "a=b; Packetization-Mode=1", H264{1}},
 		{"H264", "packetization-mode=0", H264{0}}, {"H264", "packetization-mode=2", nil}, {"H265", "tx-mode=SRST", H265{}},
 		{"red", "111/111", nil}, {"telephone-event", "", nil}, {"rtx", "apt=96", nil},
 	} {

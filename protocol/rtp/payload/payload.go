@@ -104,6 +104,10 @@ func For(codec, fmtp string) (Format, bool) {
 	switch strings.ToLower(codec) {
 	case "opus":
 		return Opus{}, true
+	case "pcmu":
+		return PCMU{}, true
+	case "pcma":
+		return PCMA{}, true
 	case "vp8":
 		return VP8{}, true
 	case "h264":

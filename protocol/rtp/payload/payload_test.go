@@ -62,6 +62,8 @@ var formats = []struct {
 		b[0] &^= 3
 		return b
 	}},
+	{"pcmu", PCMU{}, true, func(r *rand.Rand, size int) []byte { return randomBytes(r, 1+size) }},
+	{"pcma", PCMA{}, true, func(r *rand.Rand, size int) []byte { return randomBytes(r, 1+size) }},
 	{"vp8", VP8{}, false, func(r *rand.Rand, size int) []byte { return randomBytes(r, 1+size) }},
 	{"h264", H264{Mode: 1}, false, func(r *rand.Rand, size int) []byte {
 		if r.IntN(3) == 0 {
