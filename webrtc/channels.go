@@ -104,10 +104,12 @@ func (pc *PeerConnection) handleSCTP(now mono.Time, e *sctp.Event) {
 	switch e.Kind {
 	case sctp.Established:
 		if s := pc.sctp.Load(); s != nil {
-			s.update(func(s *sctpState) { s.state, s.channels = SCTPTransportStateConnected, new(uint16(maxChannels)) })
+			s.update(func(s *sctpState) { s.state = SCTPTransportStateConnected })
+			pc.countStreams(s)
 			emit(&pc.events, nil, &s.onStateChange, SCTPTransportStateConnected, nil)
 		}
 	case sctp.ChannelOpen:
+		pc.countStreams(pc.sctp.Load())
 		if e.Remote {
 			pc.announce(e)
 			return
@@ -134,6 +136,18 @@ func (pc *PeerConnection) handleSCTP(now mono.Time, e *sctp.Event) {
 		}
 	case sctp.Closed:
 		pc.associationClosed(e.Err)
+	}
+}
+
+// countStreams is "set transport.[[MaxChannels]] to the minimum of the negotiated amount of incoming and outgoing SCTP
+// streams", and follows them where more are added for a channel.
+func (pc *PeerConnection) countStreams(s *SCTPTransport) {
+	if s == nil || pc.associated == nil || s.State() != SCTPTransportStateConnected {
+		return
+	}
+	out, in := pc.associated.Streams()
+	if most := uint16(min(out, in)); s.state.Load().channels == nil || *s.state.Load().channels != most {
+		s.update(func(s *sctpState) { s.channels = &most })
 	}
 }
 

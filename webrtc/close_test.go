@@ -109,6 +109,7 @@ func TestAClosedConnection(t *testing.T) {
 		} {
 			is(t, name, err, InvalidStateError)
 		}
+		is(t, "AddICECandidate without a section", a.AddICECandidate(&ICECandidate{Candidate: "candidate:1"}), TypeError)
 		a.RestartICE() // is ignored
 		if _, err := x.Receive(context.Background()); err != io.EOF {
 			t.Errorf("Receive returned %v", err)

@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -107,6 +109,43 @@ func TestDataChannelIDs(t *testing.T) {
 			t.Errorf("the client's id is %d", *other.ID())
 		}
 	})
+}
+
+// "maxChannels ... will be null until the SCTP transport goes into the "connected" state", then "the minimum of the negotiated
+// amount of incoming and outgoing SCTP streams" (webrtc-pc section 6.1.1).
+func TestMaxChannels(t *testing.T) {
+	for _, streams := range [][2]uint16{{300, 100}, {100, 300}} { // the peer's, outgoing and incoming
+		inWorld(t, func(w *world) {
+			a, b := w.pair(Configuration{})
+			x, err := a.CreateDataChannel("x", nil)
+			w.check(err)
+			open := make(chan struct{})
+			x.OnOpen(func() { close(open) })
+			w.check(a.SetLocalDescription(nil))
+			w.check(b.SetRemoteDescription(*a.LocalDescription()))
+			w.check(b.SetLocalDescription(nil))
+			answer := *b.LocalDescription()
+			const attribute = "a=sctp-init:"
+			before, rest, _ := strings.Cut(answer.SDP, attribute)
+			value, after, ok := strings.Cut(rest, "\r\n")
+			init, err := base64.StdEncoding.DecodeString(value)
+			if w.check(err); !ok || len(init) < 20 {
+				t.Fatalf("no INIT chunk in %q", answer.SDP)
+			}
+			binary.BigEndian.PutUint16(init[12:], streams[0])
+			binary.BigEndian.PutUint16(init[14:], streams[1])
+			answer.SDP = before + attribute + base64.StdEncoding.EncodeToString(init) + "\r\n" + after
+			w.check(a.SetRemoteDescription(answer))
+			if m := a.SCTP().MaxChannels(); m != nil {
+				t.Errorf("MaxChannels is %d before the transport is connected", *m)
+			}
+			w.trickle(a, b)
+			await(w, open, "the channel opening")
+			if m := a.SCTP().MaxChannels(); m == nil || *m != 100 {
+				t.Errorf("MaxChannels is %v, want 100", m)
+			}
+		})
+	}
 }
 
 // The peer sees the channel with all that it was made with.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // maxKept is how many events of a connection wait for their first handler.
@@ -66,9 +67,14 @@ func (d *dispatcher) run() {
 		d.queue[d.head] = nil
 		d.head++
 		d.mu.Unlock()
+		handling.Add(1)
 		f()
+		handling.Add(-1)
 	}
 }
+
+// handling counts the handlers that run, of all connections.
+var handling atomic.Int32
 
 // close drops what was not delivered, and what comes from now on.
 func (d *dispatcher) close() {
@@ -105,7 +111,13 @@ type hook[T any] struct {
 	call  func(T)
 	set   bool         // a handler was set once
 	stale func(T) bool // if set, asked at delivery: an event that does not hold any more is dropped
-	kept  []func()
+	kept  []emitted[T]
+}
+
+// An emitted event waits for its handler, and introduces the object of a gate, if that is not nil.
+type emitted[T any] struct {
+	value      T
+	introduces *gate
 }
 
 // on sets the handler of h, and has the events that waited for it delivered, before all others.
@@ -117,12 +129,13 @@ func on[T any](d *dispatcher, h *hook[T], f func(T)) {
 		return
 	}
 	h.set = true
-	if len(h.kept) == 0 {
-		return
+	kept := make([]func(), len(h.kept))
+	for i, e := range h.kept {
+		kept[i] = func() { deliver(d, h, e) }
 	}
-	d.kept -= len(h.kept)
-	d.insert(h.kept...)
+	d.kept -= len(kept)
 	h.kept = nil
+	d.insert(kept...)
 }
 
 // first queues a call before all others.
@@ -133,7 +146,7 @@ func (d *dispatcher) first(f func()) {
 }
 
 func (d *dispatcher) insert(fs ...func()) {
-	if d.closed {
+	if d.closed || len(fs) == 0 {
 		return
 	}
 	d.queue, d.head = slices.Concat(fs, d.queue[d.head:]), 0
@@ -146,26 +159,39 @@ func (d *dispatcher) insert(fs ...func()) {
 // emit queues an event of an object for the handler of h. If introduces is not nil, the event introduces the object of
 // that gate.
 func emit[T any](d *dispatcher, g *gate, h *hook[T], v T, introduces *gate) {
-	var deliver func()
-	deliver = func() {
-		d.mu.Lock()
-		if !h.set {
-			if d.keep(h.name) {
-				h.kept = append(h.kept, deliver)
-			}
-			d.mu.Unlock()
-			return
-		}
-		call := h.call
-		d.mu.Unlock()
-		if call != nil && (h.stale == nil || !h.stale(v)) {
-			call(v)
-		}
-		if introduces != nil {
-			d.open(introduces)
-		}
+	e := emitted[T]{v, introduces}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if (g == nil || g.open) && !d.running && !d.closed && !h.set {
+		h.keep(d, e) // nothing is before it in the queue
+		return
 	}
-	d.pass(g, deliver)
+	d.queueBehind(g, func() { deliver(d, h, e) })
+}
+
+// deliver is the turn of an event.
+func deliver[T any](d *dispatcher, h *hook[T], e emitted[T]) {
+	d.mu.Lock()
+	if !h.set {
+		h.keep(d, e)
+		d.mu.Unlock()
+		return
+	}
+	call := h.call
+	d.mu.Unlock()
+	if call != nil && (h.stale == nil || !h.stale(e.value)) {
+		call(e.value)
+	}
+	if e.introduces != nil {
+		d.open(e.introduces)
+	}
+}
+
+// keep keeps an event until there is a handler. The caller holds the lock.
+func (h *hook[T]) keep(d *dispatcher, e emitted[T]) {
+	if d.keep(h.name) {
+		h.kept = append(h.kept, e)
+	}
 }
 
 // A gate holds the events of an object back until the object has been introduced. A nil gate is open.
@@ -178,6 +204,11 @@ type gate struct {
 func (d *dispatcher) pass(g *gate, f func()) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.queueBehind(g, f)
+}
+
+// queueBehind is pass for who holds the lock.
+func (d *dispatcher) queueBehind(g *gate, f func()) bool {
 	switch {
 	case g == nil || g.open:
 		d.push(f)
@@ -204,6 +235,9 @@ func (d *dispatcher) open(g *gate) {
 
 // inCallback reports whether the caller runs in a handler, of whatever connection.
 func inCallback() bool {
+	if handling.Load() == 0 {
+		return false
+	}
 	var pcs [64]uintptr
 	for skip := 2; ; skip += len(pcs) {
 		n := runtime.Callers(skip, pcs[:])

@@ -55,7 +55,7 @@ func (pc *PeerConnection) apply(now mono.Time, c *jsep.Changes) {
 		pc.updateNegotiation()
 	}
 	pc.aggregate()
-	if c.After == jsep.Stable && pc.session.Local().Type != "" {
+	if c.After == jsep.Stable && pc.session.HasLocal() {
 		pc.fillPool(now, 0) // every section has its transport
 	}
 }
@@ -221,7 +221,7 @@ func (v *validated) gatherPolicy() gather.Policy {
 // reconfigure tells ICE what SetConfiguration has changed.
 func (pc *PeerConnection) reconfigure(now mono.Time, v *validated) {
 	pc.relays = pc.relays || v.relays()
-	if pc.session.Local().Type == "" {
+	if !pc.session.HasLocal() {
 		pc.fillPool(now, int(v.ICECandidatePoolSize))
 	}
 	for _, x := range pc.live() {
@@ -285,7 +285,7 @@ const maxNamed = 64
 // addRemote hands a remote candidate to ICE. One behind a name of multicast DNS is resolved first.
 func (pc *PeerConnection) addRemote(now mono.Time, t jsep.Target) {
 	x := pc.transport(t.Transport)
-	if x == nil {
+	if x == nil || !t.End && pc.prohibited(&t.Candidate) {
 		return
 	}
 	g := x.ice.gatherer

@@ -85,6 +85,8 @@ type PeerConnection struct {
 	needed     bool             // [[NegotiationNeeded]]
 	neededNo   uint64           // counts the events
 	shut       bool             // Close was called
+	closedAt   mono.Time        // then
+	closedTime time.Time        // likewise
 	released   bool             // sockets were given up
 	over       bool             // and all else
 }
@@ -97,9 +99,6 @@ type states struct {
 	connection PeerConnectionState
 	trickle    *bool
 }
-
-// descriptions are the four that there may be.
-type descriptions struct{ currentLocal, pendingLocal, currentRemote, pendingRemote *SessionDescription }
 
 // NewPeerConnection makes a connection. All connections of a program share one goroutine, which runs while there are any.
 //
@@ -276,11 +275,15 @@ func (pc *PeerConnection) SetRemoteDescription(d SessionDescription) error {
 }
 
 // AddICECandidate adds a candidate of the peer's (addIceCandidate): what its icecandidate events tell, nil included.
-// Before there is a remote description it is an InvalidStateError; one that cannot be read, or that is for no section or
-// generation that there is, is an OperationError.
+// One without SDPMid and SDPMLineIndex is a TypeError. Before there is a remote description it is an InvalidStateError; one that
+// cannot be read, or that is for no section or generation that there is, is an OperationError.
 func (pc *PeerConnection) AddICECandidate(c *ICECandidate) error {
+	init := c.init()
+	if err := init.Validate(); err != nil { // of a closed connection too
+		return exception(err)
+	}
 	return pc.try(func(now mono.Time) error {
-		targets, err := pc.session.AddCandidate(c.init())
+		targets, err := pc.session.AddCandidate(init)
 		for _, t := range targets {
 			pc.addRemote(now, t)
 		}
@@ -329,7 +332,7 @@ func (pc *PeerConnection) SetConfiguration(cfg Configuration) error {
 		return err
 	}
 	return pc.try(func(now mono.Time) error {
-		if err := v.replaces(pc.config.Load(), pc.session.Local().Type != ""); err != nil {
+		if err := v.replaces(pc.config.Load(), pc.session.HasLocal()); err != nil {
 			return err
 		}
 		pc.config.Store(&v)
@@ -341,48 +344,37 @@ func (pc *PeerConnection) SetConfiguration(cfg Configuration) error {
 // CurrentLocalDescription returns the local description that was negotiated last, with the candidates since; nil if there
 // is none.
 func (pc *PeerConnection) CurrentLocalDescription() *SessionDescription {
-	return pc.descriptions().currentLocal
+	return pc.description((*jsep.Session).CurrentLocal)
 }
 
 // PendingLocalDescription returns the local description that is being negotiated; nil if there is none.
 func (pc *PeerConnection) PendingLocalDescription() *SessionDescription {
-	return pc.descriptions().pendingLocal
+	return pc.description((*jsep.Session).PendingLocal)
 }
 
 // LocalDescription returns the pending local description, or else the current one.
 func (pc *PeerConnection) LocalDescription() *SessionDescription {
-	d := pc.descriptions()
-	if d.pendingLocal != nil {
-		return d.pendingLocal
-	}
-	return d.currentLocal
+	return pc.description((*jsep.Session).Local)
 }
 
 // CurrentRemoteDescription returns the remote description that was negotiated last, with the candidates since; nil if
 // there is none.
 func (pc *PeerConnection) CurrentRemoteDescription() *SessionDescription {
-	return pc.descriptions().currentRemote
+	return pc.description((*jsep.Session).CurrentRemote)
 }
 
 // PendingRemoteDescription returns the remote description that is being negotiated; nil if there is none.
 func (pc *PeerConnection) PendingRemoteDescription() *SessionDescription {
-	return pc.descriptions().pendingRemote
+	return pc.description((*jsep.Session).PendingRemote)
 }
 
 // RemoteDescription returns the pending remote description, or else the current one.
 func (pc *PeerConnection) RemoteDescription() *SessionDescription {
-	d := pc.descriptions()
-	if d.pendingRemote != nil {
-		return d.pendingRemote
-	}
-	return d.currentRemote
+	return pc.description((*jsep.Session).Remote)
 }
 
-func (pc *PeerConnection) descriptions() (d descriptions) {
-	pc.read(func(mono.Time) {
-		s := pc.session
-		d = descriptions{described(s.CurrentLocal()), described(s.PendingLocal()), described(s.CurrentRemote()), described(s.PendingRemote())}
-	})
+func (pc *PeerConnection) description(which func(*jsep.Session) jsep.Description) (d *SessionDescription) {
+	pc.read(func(mono.Time) { d = described(which(pc.session)) })
 	return d
 }
 
@@ -409,7 +401,7 @@ func (pc *PeerConnection) SCTP() *SCTPTransport { return pc.sctp.Load() }
 func (pc *PeerConnection) GatheringComplete(ctx context.Context) error {
 	done := make(chan struct{})
 	err := pc.try(func(mono.Time) error {
-		if pc.session.Local().Type != "" && (pc.ICEGatheringState() == ICEGatheringStateComplete || len(pc.transports) == 0) {
+		if pc.session.HasLocal() && (pc.ICEGatheringState() == ICEGatheringStateComplete || len(pc.transports) == 0) {
 			close(done)
 			return nil
 		}
@@ -434,19 +426,34 @@ func (pc *PeerConnection) GatheringComplete(ctx context.Context) error {
 // Close ends the connection (close) and returns when nothing of it runs any more; from within a handler, of whatever
 // connection, it returns at once and finishes afterwards. No event comes after it. Closing twice is harmless.
 func (pc *PeerConnection) Close() error {
-	pc.closeOnce.Do(func() {
+	first, within := false, inCallback()
+	pc.closeOnce.Do(func() { first = true })
+	switch {
+	case within:
 		pc.call(pc.shutdown)
-		go func() {
-			<-pc.ended
-			pc.events.wait()
-			pc.network.leave(pc)
-			close(pc.gone)
-		}()
-	})
-	if !inCallback() {
+		if first {
+			go pc.finish()
+		}
+	case first:
+		pc.loop.Post(func(now mono.Time) {
+			if !pc.shut {
+				pc.shutdown(now)
+				pc.lease.Touch()
+			}
+		})
+		pc.finish()
+	default:
 		<-pc.gone
 	}
 	return nil
+}
+
+// finish waits until nobody has anything of the connection any more.
+func (pc *PeerConnection) finish() {
+	<-pc.ended
+	pc.events.wait()
+	pc.network.leave(pc)
+	close(pc.gone)
 }
 
 // Done is closed when the connection was closed and nothing of it runs any more.

@@ -136,7 +136,8 @@ type CertificateStats struct {
 	Base64Certificate    string `json:"base64Certificate"` // DER
 }
 
-// GetStats returns a report of the connection (getStats). That of a closed one has little left.
+// GetStats returns a report of the connection (getStats). That of a closed one is what there was when it was closed: "also
+// visible in getStats() after pc.close()" (webrtc-stats section 4.2).
 func (pc *PeerConnection) GetStats() (r StatsReport) {
 	pc.read(func(now mono.Time) { r = pc.report(now) })
 	return r
@@ -152,6 +153,9 @@ type reporter struct {
 
 func (pc *PeerConnection) report(now mono.Time) StatsReport {
 	r := reporter{StatsReport{}, pc, now, time.Now()}
+	if pc.shut {
+		r.now, r.wall = pc.closedAt, pc.closedTime
+	}
 	r.add(&PeerConnectionStats{r.base("P", StatsTypePeerConnection), pc.openedEver, pc.closedEver})
 	for _, ch := range pc.channels {
 		r.add(&DataChannelStats{
@@ -159,10 +163,32 @@ func (pc *PeerConnection) report(now mono.Time) StatsReport {
 			uint32(ch.sent.messages), ch.sent.bytes, uint32(ch.read.messages), ch.read.bytes,
 		})
 	}
-	for _, x := range pc.live() {
-		r.transport(x)
+	for _, x := range pc.transports {
+		if o := x.observe(); o != nil {
+			r.transport(x, o)
+		}
 	}
 	return r.StatsReport
+}
+
+// An observation is what the engines know of a transport.
+type observation struct {
+	peer.Stats
+	paths         []peer.PathStats
+	local, remote []ice.Candidate
+	pairs         []ice.PairStats
+	selected      uint32 // of pairs, by ID
+}
+
+// observe looks at a transport; after Close it is what was seen last. It is nil for a transport that no description has.
+func (x *DTLSTransport) observe() *observation {
+	p := x.pc.peer.Transport(x.ice.id)
+	if x.pc.shut || x.closed || p == nil {
+		return x.last
+	}
+	a := x.pc.peer.Agent(x.ice.id)
+	selected, _ := a.Selected()
+	return &observation{p.Stats(), p.Paths(), a.LocalCandidates(), a.RemoteCandidates(), a.Pairs(), selected.ID}
 }
 
 func (r *reporter) base(id string, kind StatsType) StatsBase {
@@ -181,13 +207,9 @@ func (r *reporter) at(t mono.Time) float64 {
 	return milliseconds(r.wall.Add(t.Sub(r.now)))
 }
 
-func (r *reporter) transport(x *DTLSTransport) {
-	p := r.pc.peer.Transport(x.ice.id)
-	if p == nil {
-		return
-	}
+func (r *reporter) transport(x *DTLSTransport, o *observation) {
 	id := fmt.Sprint("T", x.ice.id)
-	s, role := p.Stats(), "unknown"
+	s, role := &o.Stats, "unknown"
 	switch s.Role {
 	case dtls.Client:
 		role = "client"
@@ -210,21 +232,19 @@ func (r *reporter) transport(x *DTLSTransport) {
 	if len(s.Certificates) > 0 {
 		t.RemoteCertificateID = r.certificate(s.Certificates[0])
 	}
-	agent := r.pc.peer.Agent(x.ice.id)
-	for _, c := range agent.LocalCandidates() {
+	for _, c := range o.local {
 		r.candidate(x, id, &c, true)
 	}
-	for _, c := range agent.RemoteCandidates() {
+	for _, c := range o.remote {
 		r.candidate(x, id, &c, false)
 	}
-	selected, _ := agent.Selected()
 	paths := map[pkt.Path]peer.PathStats{}
-	for _, path := range p.Paths() {
+	for _, path := range o.paths {
 		paths[path.Path] = path
 	}
-	for _, pair := range agent.Pairs() {
+	for _, pair := range o.pairs {
 		pairID := fmt.Sprint("CP", x.ice.id, "-", pair.ID)
-		if pair.ID == selected.ID {
+		if pair.ID == o.selected {
 			t.SelectedCandidatePairID = pairID
 		}
 		path := paths[pair.Path]

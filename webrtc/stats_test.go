@@ -98,7 +98,40 @@ func TestGetStats(t *testing.T) {
 		if p := of[*PeerConnectionStats](t, a.GetStats(), nil); p.DataChannelsClosed != 1 {
 			t.Errorf("after a close: %+v", p)
 		}
+		z, err := a.CreateDataChannel("z", nil)
+		w.check(err)
+		opened := make(chan struct{})
+		z.OnOpen(func() { close(opened) })
+		await(w, opened, "another channel")
+		before := a.GetStats()
+		candidates := len(a.SCTP().Transport().ICETransport().GetLocalCandidates())
 		w.check(a.Close())
-		of[*PeerConnectionStats](t, a.GetStats(), nil)
+		// webrtc-stats section 4.2: an object "will remain visible until the RTCPeerConnection is no longer available; it is also
+		// visible in getStats() after pc.close()".
+		time.Sleep(time.Minute)
+		after := a.GetStats()
+		for id, s := range before {
+			if after[id] == nil || after[id].Base().Timestamp > s.Base().Timestamp+1 {
+				t.Errorf("after the end %q is %+v", id, after[id])
+			}
+		}
+		if len(after) != len(before) {
+			t.Errorf("%d objects after the end, %d before", len(after), len(before))
+		}
+		if p := of[*PeerConnectionStats](t, after, nil); p.DataChannelsOpened != 2 || p.DataChannelsClosed != 2 {
+			t.Errorf("after the end: %+v", p)
+		}
+		if s := of[*TransportStats](t, after, nil); s.DTLSState != "closed" || s.ICEState != "closed" || s.SelectedCandidatePairID == "" || s.BytesSent == 0 {
+			t.Errorf("after the end: %+v", s)
+		}
+		if s := of[*DataChannelStats](t, after, nil); s.State != "closed" || s.Label != "z" {
+			t.Errorf("after the end: %+v", s)
+		}
+		if p := of(t, after, func(p *ICECandidatePairStats) bool { return p.Nominated }); p.LastPacketSentTimestamp > p.Timestamp {
+			t.Errorf("after the end: %+v", p)
+		}
+		if n := len(a.SCTP().Transport().ICETransport().GetLocalCandidates()); n != candidates || n == 0 {
+			t.Errorf("%d local candidates after the end, %d before", n, candidates)
+		}
 	})
 }

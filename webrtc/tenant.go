@@ -328,6 +328,10 @@ func (pc *PeerConnection) transport(id int) *DTLSTransport {
 func (pc *PeerConnection) shutdown(now mono.Time) {
 	pc.events.close()
 	pc.session.Close()
+	pc.closedAt, pc.closedTime = now, time.Now()
+	for _, x := range pc.transports {
+		x.last = x.observe()
+	}
 	pc.peer.Close(now)
 	for _, x := range pc.transports {
 		x.ice.update(func(s *iceState) { s.state, s.selected = ICETransportStateClosed, nil })
@@ -340,8 +344,11 @@ func (pc *PeerConnection) shutdown(now mono.Time) {
 	// close(), 7: "Set the [[ReadyState]] slot of each of connection's RTCDataChannels to "closed"", without events.
 	for _, ch := range pc.channels {
 		ch.isClosed(nil)
+		if ch.wasOpen {
+			pc.closedEver++
+		}
 	}
-	pc.channels, pc.byStream, pc.sending, pc.ending = nil, nil, nil, nil
+	pc.byStream, pc.sending, pc.ending = nil, nil, nil
 	s := *pc.states.Load()
 	s.signaling, s.ice, s.connection = SignalingStateClosed, ICEConnectionStateClosed, PeerConnectionStateClosed
 	pc.states.Store(&s)

@@ -104,8 +104,8 @@ func (t *ICETransport) GetSelectedCandidatePair() *ICECandidatePair { return t.s
 // GetLocalCandidates returns the candidates of ours that were signalled.
 func (t *ICETransport) GetLocalCandidates() (list []*ICECandidate) {
 	t.pc.read(func(mono.Time) {
-		if a := t.pc.peer.Agent(t.id); a != nil {
-			for _, c := range a.LocalCandidates() {
+		if x := t.pc.transport(t.id); x != nil {
+			for _, c := range x.candidates(true) {
 				if c.Type != ice.PeerReflexive {
 					list = append(list, t.candidate(&c, true))
 				}
@@ -118,8 +118,8 @@ func (t *ICETransport) GetLocalCandidates() (list []*ICECandidate) {
 // GetRemoteCandidates returns the candidates that the peer has signalled.
 func (t *ICETransport) GetRemoteCandidates() (list []*ICECandidate) {
 	t.pc.read(func(mono.Time) {
-		if a := t.pc.peer.Agent(t.id); a != nil {
-			for _, c := range a.RemoteCandidates() {
+		if x := t.pc.transport(t.id); x != nil {
+			for _, c := range x.candidates(false) {
 				if c.Type != ice.PeerReflexive {
 					list = append(list, t.candidate(&c, false))
 				}
@@ -127,6 +127,22 @@ func (t *ICETransport) GetRemoteCandidates() (list []*ICECandidate) {
 		}
 	})
 	return list
+}
+
+// candidates returns those that ICE knows, or knew when the connection was closed.
+func (x *DTLSTransport) candidates(local bool) []ice.Candidate {
+	a := x.pc.peer.Agent(x.ice.id)
+	switch {
+	case x.last != nil && local:
+		return x.last.local
+	case x.last != nil:
+		return x.last.remote
+	case a == nil:
+		return nil
+	case local:
+		return a.LocalCandidates()
+	}
+	return a.RemoteCandidates()
 }
 
 // GetLocalParameters returns our credentials; nil before there are any.
@@ -201,7 +217,8 @@ type DTLSTransport struct {
 	pc     *PeerConnection
 	ice    ICETransport
 	state  atomic.Pointer[dtlsState]
-	closed bool // no description has it any more; the loop's
+	closed bool         // no description has it any more; the loop's
+	last   *observation // what was seen of it when the connection was closed; the loop's
 
 	onStateChange hook[DTLSTransportState]
 	onError       hook[*Error]
@@ -319,7 +336,8 @@ func (t *SCTPTransport) State() SCTPTransportState { return t.state.Load().state
 // most what is buffered.
 func (t *SCTPTransport) MaxMessageSize() uint64 { return t.pc.maxMessageSize.Load() }
 
-// MaxChannels returns how many channels there may be; nil before the state connected.
+// MaxChannels returns how many channels there may be at a time, by the streams that were negotiated; nil before the state
+// connected. An id beyond them makes a channel only with a peer that can add streams.
 func (t *SCTPTransport) MaxChannels() *uint16 { return clone(t.state.Load().channels) }
 
 // OnStateChange sets the handler of statechange.
@@ -388,29 +406,36 @@ func aggregate(transports []*DTLSTransport) (g ICEGatheringState, i ICEConnectio
 	if len(transports) == 0 {
 		return g, i, c
 	}
-	states, encrypted, gathering := map[ICETransportState]int{}, map[DTLSTransportState]int{}, map[ICEGathererState]int{}
-	for _, t := range transports {
-		states[t.ice.State()]++
-		encrypted[t.State()]++
-		gathering[t.ice.GatheringState()]++
+	count := func(is func(*DTLSTransport) bool) (n int) {
+		for _, t := range transports {
+			if is(t) {
+				n++
+			}
+		}
+		return n
+	}
+	ice := func(s ICETransportState) int { return count(func(t *DTLSTransport) bool { return t.ice.State() == s }) }
+	encrypted := func(s DTLSTransportState) int { return count(func(t *DTLSTransport) bool { return t.State() == s }) }
+	gathering := func(s ICEGathererState) int {
+		return count(func(t *DTLSTransport) bool { return t.ice.GatheringState() == s })
 	}
 	all := len(transports)
 	switch {
-	case gathering[ICEGathererStateGathering] > 0:
+	case gathering(ICEGathererStateGathering) > 0:
 		g = ICEGatheringStateGathering
-	case gathering[ICEGathererStateComplete] == all:
+	case gathering(ICEGathererStateComplete) == all:
 		g = ICEGatheringStateComplete
 	}
-	idle := states[ICETransportStateNew]+states[ICETransportStateClosed] == all
-	done := states[ICETransportStateCompleted] + states[ICETransportStateClosed]
-	works := states[ICETransportStateConnected]+done == all
+	idle := ice(ICETransportStateNew)+ice(ICETransportStateClosed) == all
+	done := ice(ICETransportStateCompleted) + ice(ICETransportStateClosed)
+	works := ice(ICETransportStateConnected)+done == all
 	switch {
-	case states[ICETransportStateFailed] > 0:
+	case ice(ICETransportStateFailed) > 0:
 		i = ICEConnectionStateFailed
-	case states[ICETransportStateDisconnected] > 0:
+	case ice(ICETransportStateDisconnected) > 0:
 		i = ICEConnectionStateDisconnected
 	case idle:
-	case states[ICETransportStateNew]+states[ICETransportStateChecking] > 0:
+	case ice(ICETransportStateNew)+ice(ICETransportStateChecking) > 0:
 		i = ICEConnectionStateChecking
 	case done == all:
 		i = ICEConnectionStateCompleted
@@ -418,12 +443,12 @@ func aggregate(transports []*DTLSTransport) (g ICEGatheringState, i ICEConnectio
 		i = ICEConnectionStateConnected
 	}
 	switch {
-	case states[ICETransportStateFailed]+encrypted[DTLSTransportStateFailed] > 0:
+	case ice(ICETransportStateFailed)+encrypted(DTLSTransportStateFailed) > 0:
 		c = PeerConnectionStateFailed
-	case states[ICETransportStateDisconnected] > 0:
+	case ice(ICETransportStateDisconnected) > 0:
 		c = PeerConnectionStateDisconnected
-	case idle && encrypted[DTLSTransportStateNew]+encrypted[DTLSTransportStateClosed] == all:
-	case works && encrypted[DTLSTransportStateConnected]+encrypted[DTLSTransportStateClosed] == all:
+	case idle && encrypted(DTLSTransportStateNew)+encrypted(DTLSTransportStateClosed) == all:
+	case works && encrypted(DTLSTransportStateConnected)+encrypted(DTLSTransportStateClosed) == all:
 		c = PeerConnectionStateConnected
 	default:
 		c = PeerConnectionStateConnecting

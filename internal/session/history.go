@@ -73,7 +73,7 @@ func (h *history) push(now mono.Time, n int, keep time.Duration) (*item, []byte)
 		if size > 0 && at%size+int64(n) > size { // a packet lies in one piece
 			at += size - at%size
 		}
-		if int64(n) <= size && (h.first == h.next || h.item(h.first).at >= at+int64(n)-size) {
+		if size > 0 && int64(n) <= size && (h.first == h.next || h.item(h.first).at >= at+int64(n)-size) {
 			i := h.item(h.next)
 			*i = item{at: at, queued: now}
 			h.next++

@@ -73,7 +73,7 @@ func (s *Session) noteLosses(now mono.Time, x *Stream, before, n int64) {
 		l.list = l.list[:copy(l.list, l.list[min(over, len(l.list)):])]
 		s.askForKeyFrame(now, x)
 	}
-	next := now.Add(l.late)
+	next := now.Add(l.late + l.late/4)
 	for m := before + 1; m < n; m++ {
 		l.list = append(l.list, loss{number: m, since: now, next: next})
 	}

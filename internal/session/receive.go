@@ -172,8 +172,12 @@ func (s *Session) demultiplex(now mono.Time, p *rtp.Packet) *Stream {
 		s.end(x)
 	}
 	if c == nil {
-		// "If the payload type is in the table mapping payload types to a single m= section ..."
-		if c = s.sectionByPayload(p.PayloadType); c == nil {
+		// "... SSRCs ... that were signaled", and then "If the payload type is in the table mapping payload types to a single m=
+		// section ..."
+		if c = s.sectionBySource(p.SSRC); c == nil {
+			c = s.sectionByPayload(p.PayloadType)
+		}
+		if c == nil {
 			s.dropped.Unknown++
 			return nil
 		}
@@ -220,7 +224,7 @@ func (s *Session) adopt(now mono.Time, x *Stream) {
 		switch x.ssrc {
 		case d.SSRC:
 			x.cname, x.rtx = d.CNAME, d.RTX
-		case d.RTX, d.FEC:
+		case d.RTX, d.FEC: // an SSRC that is not zero
 			x.repairs = c.stream(d.SSRC)
 		}
 	}
@@ -295,6 +299,18 @@ func (s *Session) sectionOf(mid []byte) *section {
 	for _, c := range s.sections {
 		if c.MID == string(mid) {
 			return c
+		}
+	}
+	return nil
+}
+
+// sectionBySource returns the section that the peer has declared a source for.
+func (s *Session) sectionBySource(ssrc rtp.SSRC) *section {
+	for _, c := range s.sections {
+		for i := range c.Sources {
+			if d := &c.Sources[i]; d.SSRC == ssrc || d.RTX == ssrc || d.FEC == ssrc {
+				return c
+			}
 		}
 	}
 	return nil

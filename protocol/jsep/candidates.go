@@ -2,6 +2,7 @@ package jsep
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,6 +17,15 @@ type CandidateInit struct {
 	Ufrag     *string // usernameFragment
 }
 
+// Validate returns what is wrong with it in any state, which addIceCandidate looks at first.
+func (c *CandidateInit) Validate() error {
+	// 3. If candidate.candidate is not an empty string and both sdpMid and sdpMLineIndex are null: TypeError.
+	if c.Candidate != "" && c.SDPMid == nil && c.Index == nil {
+		return fail(TypeError, "a candidate needs sdpMid or sdpMLineIndex")
+	}
+	return nil
+}
+
 // A Target is a remote candidate and where it goes.
 type Target struct {
 	Transport int
@@ -27,12 +37,11 @@ type Target struct {
 // AddCandidate adds a remote candidate to the remote descriptions (addIceCandidate) and says which transport it is for; to
 // more than one only where all candidates of all sections end.
 func (s *Session) AddCandidate(init CandidateInit) ([]Target, error) {
-	if s.state == Closed {
-		return nil, errClosed
+	if err := init.Validate(); err != nil {
+		return nil, err
 	}
-	// 3. If candidate.candidate is not an empty string and both sdpMid and sdpMLineIndex are null: TypeError.
-	if init.Candidate != "" && init.SDPMid == nil && init.Index == nil {
-		return nil, fail(TypeError, "a candidate needs sdpMid or sdpMLineIndex")
+	if s.state == Closed { // "chaining" (webrtc-pc section 4.4.1.2)
+		return nil, errClosed
 	}
 	// 4.1 If remoteDescription is null: InvalidStateError.
 	latest := either(s.pendingRemote, s.currentRemote)
@@ -142,16 +151,18 @@ func (s *Session) RemoteCandidates() []Target {
 		return nil
 	}
 	var targets []Target
+	groups := bundleGroups(d.sdp)
 	for i, m := range d.sdp.Media {
 		if i >= len(s.sections) || s.sections[i].transport == nil || s.sections[i].rejected || source(d.sdp, i) != i {
 			continue
 		}
 		// of sections that share a transport the tagged one counts
-		if mid, _ := m.Attr("mid"); bundleGroups(d.sdp)[mid] != nil && s.sections[i].transport.Answered && s.sections[i].transport.Remote.Ufrag != attribute(d.sdp, i, "ice-ufrag") && s.state == Stable {
+		if mid, _ := m.Attr("mid"); groups[mid] != nil && s.sections[i].transport.Answered && s.sections[i].transport.Remote.Ufrag != attribute(d.sdp, i, "ice-ufrag") && s.state == Stable {
 			continue
 		}
 		candidates, _ := m.Candidates()
 		ufrag := attribute(d.sdp, i, "ice-ufrag")
+		targets = slices.Grow(targets, len(candidates)+1)
 		for _, c := range candidates {
 			targets = append(targets, Target{s.sections[i].transport.ID, ufrag, c, false})
 		}
@@ -211,11 +222,12 @@ func setDefault(m *sdp.Media, c sdp.Candidate) {
 	if err != nil || !strings.EqualFold(c.Transport, "udp") || c.Component != 1 || m.Port == 0 {
 		return
 	}
-	candidates, _ := m.Candidates()
-	for _, o := range candidates {
-		if n, _ := netip.ParseAddr(o.Address); int(c.Port) != m.Port && int(o.Port) == m.Port && n.IsValid() && strings.EqualFold(o.Transport, "udp") &&
-			rank[o.Type] >= rank[c.Type] {
-			return
+	if m.Port != 9 && m.Port != int(c.Port) { // 9: there is no default yet
+		candidates, _ := m.Candidates()
+		for _, o := range candidates {
+			if n, _ := netip.ParseAddr(o.Address); int(o.Port) == m.Port && n.IsValid() && strings.EqualFold(o.Transport, "udp") && rank[o.Type] >= rank[c.Type] {
+				return
+			}
 		}
 	}
 	family := "IP4"

@@ -56,8 +56,12 @@ func (s *Session) check(kind Type, d *sdp.Description) error {
 
 // checkSyntax parses every attribute that will be read.
 func checkSyntax(m *sdp.Media) error {
-	var errs []error
-	note := func(err error) { errs = append(errs, err) }
+	var first error
+	note := func(err error) {
+		if first == nil {
+			first = err
+		}
+	}
 	_, _, err := m.MID()
 	note(err)
 	_, _, err = m.Ufrag()
@@ -86,12 +90,7 @@ func checkSyntax(m *sdp.Media) error {
 	note(err)
 	_, _, err = m.Simulcast()
 	note(err)
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return first
 }
 
 func refuse(m *sdp.Media, format string, args ...any) error {

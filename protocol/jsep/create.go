@@ -1,7 +1,7 @@
 package jsep
 
 import (
-	"fmt"
+	"encoding/hex"
 	"slices"
 	"strconv"
 	"strings"
@@ -148,7 +148,7 @@ func (s *Session) offerTransports(slots []slot, restart bool) {
 }
 
 func (s *Session) newTLSID() string {
-	return strings.NewReplacer("=", "", " ", "").Replace(fmt.Sprintf("%x", s.random(12)))
+	return hex.EncodeToString(s.random(12))
 }
 
 func (s *Session) offerCodecs(slots []slot) {

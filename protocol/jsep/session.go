@@ -250,6 +250,9 @@ func (s *Session) PendingLocal() Description  { return text(s.pendingLocal) }
 func (s *Session) CurrentRemote() Description { return text(s.currentRemote) }
 func (s *Session) PendingRemote() Description { return text(s.pendingRemote) }
 
+// HasLocal reports whether there is a local description.
+func (s *Session) HasLocal() bool { return s.pendingLocal != nil || s.currentLocal != nil }
+
 // Local is the pending local description, else the current one; Remote alike.
 func (s *Session) Local() Description  { return text(either(s.pendingLocal, s.currentLocal)) }
 func (s *Session) Remote() Description { return text(either(s.pendingRemote, s.currentRemote)) }

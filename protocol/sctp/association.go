@@ -297,6 +297,10 @@ func (a *Association) Stats() Stats {
 	return s
 }
 
+// Streams returns how many streams there are in each direction, at most 65535: what was negotiated (RFC 9260 section 5.1.1),
+// and what was added since. They are 0 before the peer has said anything.
+func (a *Association) Streams() (outgoing, incoming int) { return a.outStreams, a.inStreams }
+
 // HandlePacket takes a packet from the peer. What is wrong with it is counted, never an error; the packet is borrowed.
 func (a *Association) HandlePacket(now mono.Time, packet []byte) {
 	if a.state == stateDone && !a.graceful {

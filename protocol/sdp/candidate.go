@@ -122,7 +122,10 @@ func (c *Candidate) Append(b []byte) []byte {
 	return b
 }
 
-func (c Candidate) String() string { return string(c.Append(nil)) }
+func (c Candidate) String() string {
+	var room [192]byte
+	return string(c.Append(room[:0]))
+}
 
 // Candidates returns the a=candidate lines.
 func (s *Section) Candidates() ([]Candidate, error) { return all(s, "candidate", ParseCandidate) }

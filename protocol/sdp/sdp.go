@@ -335,7 +335,20 @@ func (d *Description) Append(b []byte) []byte {
 	return b
 }
 
-func (d *Description) String() string { return string(d.Append(nil)) }
+func (d *Description) String() string {
+	size := lengthOf(d.Lines)
+	for _, m := range d.Media {
+		size += 64 + 4*len(m.Formats) + lengthOf(m.Lines) // or a little more, where formats are numbers
+	}
+	return string(d.Append(make([]byte, 0, size)))
+}
+
+func lengthOf(lines []Line) (n int) {
+	for _, l := range lines {
+		n += len("a=\r\n") + len(l.Value)
+	}
+	return n
+}
 
 func appendLines(b []byte, lines []Line, eol string) []byte {
 	for _, l := range lines {

@@ -67,3 +67,14 @@ func (m *Mode) interLayer(spatial uint8, key bool) bool {
 
 // discardable reports whether frames of a temporal layer are needed by no later picture.
 func (m *Mode) discardable(temporal uint8) bool { return temporal > 0 && temporal == m.Temporal-1 }
+
+// pattern returns the temporal layers of successive pictures, from a key picture on, after which they repeat.
+func (m *Mode) pattern() []uint8 {
+	switch m.Temporal {
+	case 2:
+		return []uint8{0, 1}
+	case 3:
+		return []uint8{0, 2, 1, 2}
+	}
+	return []uint8{0}
+}

@@ -110,6 +110,10 @@ func For(codec, fmtp string) (Format, bool) {
 		return PCMA{}, true
 	case "vp8":
 		return VP8{}, true
+	case "vp9":
+		return VP9{}, true
+	case "av1":
+		return AV1{}, true
 	case "h264":
 		return h264Of(fmtp)
 	case "h265":

@@ -65,6 +65,20 @@ var formats = []struct {
 	{"pcmu", PCMU{}, true, func(r *rand.Rand, size int) []byte { return randomBytes(r, 1+size) }},
 	{"pcma", PCMA{}, true, func(r *rand.Rand, size int) []byte { return randomBytes(r, 1+size) }},
 	{"vp8", VP8{}, false, func(r *rand.Rand, size int) []byte { return randomBytes(r, 1+size) }},
+	{"vp9", VP9{}, false, func(r *rand.Rand, size int) []byte { return randomBytes(r, 1+size) }},
+	{"av1", AV1{}, false, func(r *rand.Rand, size int) []byte {
+		unit := []byte{0x12, 0}
+		if r.IntN(3) == 0 {
+			unit = appendOBU(unit, obuSequence, []byte{0, 0, 0, 1})
+			unit = appendOBU(unit, obuFrame, append([]byte{0x10}, randomBytes(r, size)...))
+		} else {
+			unit = appendOBU(unit, obuFrameHeader, []byte{0x30, 5})
+			for range 1 + r.IntN(5) {
+				unit = appendOBU(unit, obuTileGroup, randomBytes(r, size/3))
+			}
+		}
+		return unit
+	}},
 	{"h264", H264{Mode: 1}, false, func(r *rand.Rand, size int) []byte {
 		if r.IntN(3) == 0 {
 			return accessUnit(r, size, []byte{0x67}, []byte{0x68}, []byte{0x06}, []byte{0x65}, []byte{0x65})
@@ -312,6 +326,12 @@ func fuzzFormat(f *testing.F, format Format, seeds ...[]byte) {
 }
 
 func FuzzOpus(f *testing.F) { fuzzFormat(f, Opus{}, []byte{0xfc, 1, 2}, []byte{3, 0xc1, 1, 1, 0}) }
+func FuzzVP9(f *testing.F) {
+	fuzzFormat(f, VP9{}, []byte{0x8c, 0x81, 1, 9}, []byte{0xbe, 0x81, 1, 0, 7, 0x18, 1, 0, 1, 0, 1, 4, 1, 0x82}, []byte{0xfc, 0x81, 1, 2, 3, 4, 9})
+}
+func FuzzAV1(f *testing.F) {
+	fuzzFormat(f, AV1{}, []byte{0x28, 4, 8, 0, 0, 0, 0x30, 0x10, 1}, []byte{0x50, 0x30, 9, 9}, []byte{0x90, 9, 9}, []byte{0, 1, 0x30, 2, 0x12, 0})
+}
 func FuzzH264(f *testing.F) {
 	fuzzFormat(f, H264{Mode: 1}, []byte{0x67, 1}, []byte{0x78, 0, 2, 0x67, 1, 0, 2, 0x68, 1}, []byte{0x7c, 0x85, 1}, []byte{0x7c, 0x45, 1})
 }

@@ -1,0 +1,139 @@
+package cc
+
+import (
+	"math"
+	"time"
+
+	"github.com/parley-rtc/parley/protocol/mono"
+)
+
+const (
+	backOff        = 0.85 // of what arrived when a queue grew: beta of draft-ietf-rmcat-gcc-02 section 5.5
+	growth         = 1.08 // a second, while the capacity is unknown: eta
+	ackedHeadroom  = 1.5  // the rate does not grow beyond what arrives by more
+	ackedMargin    = 10 * kbit
+	detectionTime  = 100 * time.Millisecond // that overuse is seen after, above the round trip
+	leastAdditive  = 4 * kbit               // a second
+	frameTime      = time.Second / 30
+	packetSize     = 1200
+	firstDecrease  = 0.5 // the capacity was not known: back off to what surely passes
+	shortestReact  = 10 * time.Millisecond
+	longestReact   = 200 * time.Millisecond
+	capacityWeight = 0.05
+)
+
+// aimd is the rate by delay: it grows while no queue does, multiplicatively where the capacity is unknown and additively near it, and
+// falls to a share of what arrives when one does (draft-ietf-rmcat-gcc-02 section 5.5).
+type aimd struct {
+	rate      Rate
+	capacity  capacity
+	holds     bool      // the queue drains: nothing grows
+	grown     mono.Time // when last, or when growing began
+	decreased mono.Time
+	growing   bool
+}
+
+// update goes on to now, and returns how the rate must be read: beyond says that it has grown past the capacity that was known.
+func (a *aimd) update(now mono.Time, u usage, arrives Rate, rtt time.Duration) (beyond bool) {
+	switch u {
+	case overusing:
+		a.decrease(now, arrives)
+		a.growing = false
+	case underusing:
+		a.growing = false
+	case normal:
+		if !a.growing {
+			a.growing, a.grown = true, now
+		}
+		if arrives > 0 && arrives > a.capacity.above() {
+			a.capacity = capacity{}
+			beyond = true
+		}
+		a.increase(now, arrives, rtt)
+	}
+	return beyond
+}
+
+// mayDecrease reports whether what is seen may already be an answer to the last decrease.
+func (a *aimd) mayDecrease(now mono.Time, arrives Rate, rtt time.Duration) bool {
+	return now.Sub(a.decreased) >= min(max(rtt, shortestReact), longestReact) || arrives > 0 && arrives < a.rate/2
+}
+
+func (a *aimd) decrease(now mono.Time, arrives Rate) {
+	to := arrives.times(backOff)
+	if arrives == 0 {
+		to = a.rate.times(firstDecrease)
+	} else {
+		if arrives < a.capacity.below() {
+			a.capacity = capacity{}
+		}
+		if to > a.rate && a.capacity.known() {
+			to = Rate(a.capacity.mean * 1000).times(backOff)
+		}
+		a.capacity.add(arrives)
+	}
+	a.rate = min(a.rate, to)
+	a.decreased = now
+}
+
+func (a *aimd) increase(now mono.Time, arrives Rate, rtt time.Duration) {
+	since := min(now.Sub(a.grown), time.Second)
+	a.grown = now
+	to := a.rate
+	if a.capacity.known() {
+		to += a.additive(rtt).times(since.Seconds())
+	} else {
+		to += max(a.rate.times(math.Pow(growth, since.Seconds())-1), kbit.times(since.Seconds()))
+	}
+	if arrives > 0 {
+		to = min(to, arrives.times(ackedHeadroom)+ackedMargin)
+	}
+	a.rate = max(a.rate, to)
+}
+
+// additive is by how much the rate grows in a second near the capacity: a packet for each time that it takes to see what came of
+// the last.
+func (a *aimd) additive(rtt time.Duration) Rate {
+	frame := float64(a.rate.Bytes(frameTime))
+	packet := frame / math.Ceil(max(frame, 1)/packetSize)
+	return max(leastAdditive, Rate(packet*8/(rtt+detectionTime).Seconds()))
+}
+
+// capacity is what arrived when queues grew: an average and how far it is to be trusted, in kbit/s.
+type capacity struct{ mean, variance float64 }
+
+const (
+	capacityVarianceLeast = 0.4
+	capacityVarianceMost  = 2.5
+	capacityDeviations    = 3
+	capacityMore          = 1.1
+)
+
+func (c *capacity) known() bool { return c.mean > 0 }
+
+func (c *capacity) add(r Rate) {
+	kbps := float64(r) / 1000
+	if !c.known() {
+		c.mean, c.variance = kbps, capacityVarianceLeast
+		return
+	}
+	off := c.mean - kbps
+	c.mean += capacityWeight * -off
+	c.variance = (1-capacityWeight)*c.variance + capacityWeight*off*off/max(c.mean, 1)
+	c.variance = min(max(c.variance, capacityVarianceLeast), capacityVarianceMost)
+}
+
+func (c *capacity) deviation() float64 { return math.Sqrt(c.variance * c.mean) }
+
+// above is from where on the capacity must have become more.
+func (c *capacity) above() Rate {
+	if !c.known() {
+		return math.MaxInt64
+	}
+	return Rate(max(c.mean+capacityDeviations*c.deviation(), c.mean*capacityMore) * 1000)
+}
+
+// below is from where on it must have become less.
+func (c *capacity) below() Rate {
+	return Rate(max(0, c.mean-capacityDeviations*c.deviation()) * 1000)
+}
