@@ -53,10 +53,10 @@ func (s *source) audio(from mono.Time, n int) {
 
 // vp8Frame is a frame of a size whose content is its index.
 func vp8Frame(index, size int, key bool) []byte {
-	data := make([]byte, max(size, 20))
+	data := make([]byte, max(size, 24))
 	r := rand.NewPCG(uint64(index), 7)
-	for i := range data {
-		data[i] = byte(r.Uint64())
+	for i := 0; i+8 <= len(data); i += 8 {
+		binary.LittleEndian.PutUint64(data[i:], r.Uint64())
 	}
 	head := []byte{0x11, 0, 0}
 	if key {
