@@ -10,8 +10,13 @@ import (
 	"github.com/parley-rtc/parley/protocol/sctp"
 )
 
-// association returns that of the data channels; nil if there is none.
-func (pc *PeerConnection) association() *sctp.Association { return pc.peer.Association() }
+// association returns that of the data channels; nil if there is none, or none any more.
+func (pc *PeerConnection) association() *sctp.Association {
+	if a := pc.peer.Association(); a != nil && !a.Over() {
+		return a
+	}
+	return nil
+}
 
 // openChannel is the end of createDataChannel.
 func (pc *PeerConnection) openChannel(now mono.Time, ch *DataChannel) error {
@@ -56,7 +61,7 @@ func (pc *PeerConnection) open(now mono.Time, a *sctp.Association, ch *DataChann
 // applyData follows the data section of the descriptions.
 func (pc *PeerConnection) applyData(now mono.Time, data *jsep.Data) {
 	a := pc.association()
-	if pc.associated != nil && a != pc.associated {
+	if pc.associated != nil && pc.peer.Association() != pc.associated {
 		pc.associationClosed(nil)
 	}
 	if data == nil || a == nil {

@@ -239,6 +239,9 @@ func (pc *PeerConnection) handleDTLS(x *DTLSTransport, state peer.DTLSState, err
 			s.certificates, s.negotiated = stats.Certificates, stats.ConnectionState
 		}
 	})
+	if state == peer.DTLSFailed {
+		pc.session.DTLSFailed(x.ice.id)
+	}
 	if state == peer.DTLSFailed && err != nil {
 		emit(&pc.events, nil, &x.onError, dtlsError(err), nil)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/parley-rtc/parley/internal/simnet"
 	"github.com/parley-rtc/parley/internal/simnet/simloop"
 	"github.com/parley-rtc/parley/protocol/dtls"
+	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/turn"
 )
 
@@ -279,6 +280,60 @@ func TestFingerprintMismatch(t *testing.T) {
 		synctest.Wait()
 		if a.ConnectionState() != PeerConnectionStateFailed || a.SCTP().Transport().State() != DTLSTransportStateFailed || x.ReadyState() == DataChannelStateOpen {
 			t.Errorf("the states are %s, %s and %s", a.ConnectionState(), a.SCTP().Transport().State(), x.ReadyState())
+		}
+
+		// With a restart both ask for a new association of DTLS by their tls-ids (RFC 8842 section 3.1), and "an SCTP association has
+		// not yet been established" (RFC 8841 sections 10.3 and 10.4), so one is now.
+		was := [...]string{tlsID(t, a.LocalDescription()), tlsID(t, a.RemoteDescription())}
+		y, err := a.CreateDataChannel("y", nil)
+		w.check(err)
+		open := make(chan struct{})
+		y.OnOpen(func() { close(open) })
+		a.RestartICE()
+		w.negotiate(a, b)
+		if now := [...]string{tlsID(t, a.LocalDescription()), tlsID(t, a.RemoteDescription())}; now[0] == was[0] || now[1] == was[1] {
+			t.Errorf("the tls-ids are %q, and were %q", now, was)
+		}
+		await(w, open, "a channel on a new association")
+		if a.ConnectionState() != PeerConnectionStateConnected || a.SCTP().State() != SCTPTransportStateConnected {
+			t.Errorf("the states are %s and %s", a.ConnectionState(), a.SCTP().State())
+		}
+	})
+}
+
+func tlsID(t *testing.T, d *SessionDescription) string {
+	t.Helper()
+	_, after, ok := strings.Cut(d.SDP, "a=tls-id:")
+	id, _, _ := strings.Cut(after, "\r\n")
+	if !ok || len(id) < 20 { // "20*255(tls-id-char)"
+		t.Fatalf("no tls-id in %s", d.SDP)
+	}
+	return id
+}
+
+// An association that was established and has ended is not established anew with the same ports: "New (different than the ones currently
+// used) SCTP ports MUST be used by both endpoints" (RFC 8841 section 9.3).
+func TestNoSecondAssociation(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b, x, _ := w.connect(Configuration{}, nil)
+		closed := make(chan struct{})
+		x.OnClose(func() { close(closed) })
+		w.check(b.loop.Do(func(mono.Time) {
+			b.peer.Association().Abort("for the test")
+			b.lease.Touch()
+		}))
+		await(w, closed, "the channel's close")
+		was := a.SCTP()
+		a.RestartICE()
+		w.negotiate(a, b)
+		time.Sleep(10 * time.Second)
+		for _, pc := range []*PeerConnection{a, b} {
+			if pc.SCTP().State() != SCTPTransportStateClosed || pc.ConnectionState() != PeerConnectionStateConnected {
+				t.Errorf("the states are %s and %s", pc.SCTP().State(), pc.ConnectionState())
+			}
+		}
+		if a.SCTP() != was {
+			t.Error("there is another SCTPTransport")
 		}
 	})
 }

@@ -121,6 +121,14 @@ func (p *Peer) Apply(now mono.Time, ts []jsep.Transport, media []jsep.Media, dat
 // applyData makes, moves or ends the association.
 func (p *Peer) applyData(now mono.Time, data *jsep.Data) error {
 	was := p.data
+	if was != nil && p.association.Over() {
+		if streams, _ := p.association.Streams(); streams == 0 {
+			// "if an SCTP association has not yet been established" (RFC 8841 sections 10.3 and 10.4): DTLS had failed. One that was
+			// established and has ended needs new ports (section 9.3).
+			p.dissociate(now)
+			was = nil
+		}
+	}
 	if data == nil || was != nil && (was.LocalPort != data.LocalPort || was.RemotePort != data.RemotePort) {
 		// "The existing SCTP association is closed, and the new SCTP association is established, if one or both endpoints
 		// signal a new SCTP port" (RFC 8841 section 9.3).

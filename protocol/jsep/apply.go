@@ -1,6 +1,7 @@
 package jsep
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -546,10 +547,7 @@ func (s *Session) answered(t *transport, local, theirs *sdp.Description, i int, 
 			return fail(InvalidAccessError, "the answer restarts ICE and our offer did not")
 		}
 	}
-	fingerprints, err := theirs.Media[at].Fingerprints()
-	if err == nil && len(fingerprints) == 0 {
-		fingerprints, err = theirs.Fingerprints()
-	}
+	fingerprints, err := fingerprintsOf(theirs, at)
 	if err != nil {
 		return syntax(err)
 	}
@@ -560,10 +558,13 @@ func (s *Session) answered(t *transport, local, theirs *sdp.Description, i int, 
 		role = RoleClient
 	}
 	tlsID := attribute(theirs, at, "tls-id")
-	// RFC 8842 section 3.1: a new association by fingerprints, setup roles or tls-id
-	if !t.Answered || !slices.Equal(fingerprints, t.RemoteFingerprints) || tlsID != t.RemoteTLSID || role != t.Role {
+	own := cmp.Or(attribute(local, source(local, i), "tls-id"), t.LocalTLSID)
+	// RFC 8842 section 3.1: a new association by fingerprints, setup roles or either's tls-id
+	if !t.Answered || !slices.Equal(fingerprints, t.RemoteFingerprints) || tlsID != t.RemoteTLSID || own != t.LocalTLSID || role != t.Role {
 		t.Association++
+		t.failed = false
 	}
+	t.LocalTLSID = own
 	t.Answered, t.Role, t.RemoteFingerprints, t.RemoteTLSID = true, role, fingerprints, tlsID
 	t.Remote, t.next = next, Credentials{}
 	t.RemoteLite, t.RemoteOptions = theirs.Has("ice-lite"), options(theirs, at)

@@ -1,7 +1,8 @@
 package jsep
 
 import (
-	"encoding/hex"
+	"cmp"
+	"encoding/base64"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,7 +23,8 @@ type slot struct {
 	made        transport  // offers: the credentials and tls-id of the transport that applying makes
 	restart     Credentials
 	setup       sdp.Setup
-	tlsID       bool // RFC 8842 section 5.3: no tls-id in the answer to an offer without
+	tlsID       bool   // RFC 8842 section 5.3: no tls-id in the answer to an offer without
+	renewed     string // the tls-id of another association of DTLS; "": the transport's
 	codecs      []Codec
 	extensions  []sdp.ExtMap
 }
@@ -144,12 +146,16 @@ func (s *Session) offerTransports(slots []slot, restart bool) {
 		if restart || s.replace[current.Ufrag] {
 			x.restart = s.credentials()
 		}
+		if x.transport.failed && x.restart != (Credentials{}) {
+			// RFC 8842 section 5.5: "the offerer MUST insert in the offer an SDP "tls-id" attribute with a new unique attribute value",
+			// and section 6: not without new candidates
+			x.renewed = s.newTLSID()
+		}
 	}
 }
 
-func (s *Session) newTLSID() string {
-	return hex.EncodeToString(s.random(12))
-}
+// newTLSID makes one with 144 bits of randomness; "at least 120" (RFC 8842 section 4).
+func (s *Session) newTLSID() string { return base64.RawURLEncoding.EncodeToString(s.random(18)) }
 
 func (s *Session) offerCodecs(slots []slot) {
 	numbers := newPayloads()
@@ -291,7 +297,7 @@ func (s *Session) writeTransport(m *sdp.Media, x *slot) {
 	}
 	m.Add("setup", string(x.setup))
 	if x.tlsID {
-		m.Add("tls-id", t.LocalTLSID)
+		m.Add("tls-id", cmp.Or(x.renewed, t.LocalTLSID))
 	}
 }
 
@@ -448,8 +454,32 @@ func (s *Session) answerSlots(offer *sdp.Description) ([]slot, sdp.Group) {
 		at := source(offer, i) // the offer's tagged section may be one that we reject
 		x.setup = s.answerSetup(x.transport, attribute(offer, at, "setup"), media)
 		x.tlsID = attribute(offer, at, "tls-id") != ""
+		if x.tlsID && x.transport.renewedBy(offer, at, x.setup) {
+			// RFC 8842 section 5.3: "If the answerer determines ... that a new DTLS association is to be established, the answerer MUST
+			// insert in the associated answer an SDP "tls-id" attribute with a new unique attribute value."
+			x.renewed = s.newTLSID()
+		}
 	}
 	return slots, group
+}
+
+// renewedBy reports whether an offer asks for another association of DTLS in the place of that which there is (RFC 8842 section 3.1).
+func (t *transport) renewedBy(offer *sdp.Description, at int, answer sdp.Setup) bool {
+	if !t.Answered {
+		return false
+	}
+	fingerprints, err := fingerprintsOf(offer, at)
+	return err == nil && !slices.Equal(fingerprints, t.RemoteFingerprints) || attribute(offer, at, "tls-id") != t.RemoteTLSID ||
+		(answer == sdp.Active) != (t.Role == RoleClient)
+}
+
+// fingerprintsOf returns those of a section, or of the session.
+func fingerprintsOf(d *sdp.Description, i int) ([]sdp.Fingerprint, error) {
+	list, err := d.Media[i].Fingerprints()
+	if err == nil && len(list) == 0 {
+		list, err = d.Fingerprints()
+	}
+	return list, err
 }
 
 // rejectByPolicy rejects what the policy wants bundled and the offer does not bundle (RFC 8829 section 5.3.1).

@@ -1,6 +1,7 @@
 package jsep
 
 import (
+	"encoding/base64"
 	"slices"
 	"strings"
 	"testing"
@@ -257,5 +258,87 @@ func TestNewAssociation(t *testing.T) {
 		if y.ID != x.ID || y.Local != x.Local || y.Remote != x.Remote || (y.Association == x.Association+1) != c.fresh || !c.fresh && y.Association != x.Association {
 			t.Errorf("%s: %+v after %+v", what, y, x)
 		}
+	}
+}
+
+// RFC 8842 section 5.3: "If the answerer determines, based on the criteria specified in Section 3.1, that a new DTLS association is to
+// be established, the answerer MUST insert in the associated answer an SDP "tls-id" attribute with a new unique attribute value", else
+// "with the previously assigned attribute value". Section 4: "at least 120 bits of randomness".
+func TestTLSIDOfAnswers(t *testing.T) {
+	for what, c := range map[string]struct {
+		change func(d *sdp.Description)
+		fresh  bool
+	}{
+		"nothing": {func(*sdp.Description) {}, false},
+		"a restart": {func(d *sdp.Description) {
+			d.Media[0].Set("ice-ufrag", "other")
+			d.Media[0].Set("ice-pwd", strings.Repeat("p", 22))
+		}, false},
+		"a fingerprint": {func(d *sdp.Description) { d.Media[0].Set("fingerprint", fingerprint(77).String()) }, true},
+		"a tls-id":      {func(d *sdp.Description) { d.Media[0].Set("tls-id", "0123456789abcdef0123") }, true},
+		"the same role": {func(d *sdp.Description) { d.Media[0].Set("setup", "passive") }, false},
+		"the other":     {func(d *sdp.Description) { d.Media[0].Set("setup", "active") }, true},
+	} {
+		a, b := session(t, 1), session(t, 2)
+		a.AddData()
+		_, first := negotiate(t, a, b)
+		must(t)(a.SetLocal(Description{}))
+		must(t)(b.SetRemote(edit(t, a.PendingLocal(), c.change)))
+		second := must(t)(b.SetLocal(Description{}))
+		was, is := first.Transports[0].LocalTLSID, second.Transports[0].LocalTLSID
+		if (is != was) != c.fresh || (second.Transports[0].Association == 2) != c.fresh {
+			t.Errorf("%s: the tls-id was %s and is %s, the association is number %d", what, was, is, second.Transports[0].Association)
+		}
+		if d, _ := sdp.Parse(b.CurrentLocal().SDP); d.Media[0].Has("tls-id") && attribute(d, 0, "tls-id") != is {
+			t.Errorf("%s: the answer has another tls-id than %s", what, is)
+		}
+		if raw, err := base64.RawURLEncoding.DecodeString(is); err != nil || len(raw) < 15 {
+			t.Errorf("%s: the tls-id %s has too little randomness", what, is)
+		}
+	}
+}
+
+// RFC 8842 section 5.5: "if the offerer wants to establish a new DTLS association ... the offerer MUST insert in the offer an SDP "tls-id"
+// attribute with a new unique attribute value": when the one before has failed, and ICE is restarted.
+func TestTLSIDAfterFailure(t *testing.T) {
+	a, b := session(t, 1), session(t, 2)
+	a.AddData()
+	first, _ := negotiate(t, a, b)
+	offer := func(restart bool) string {
+		t.Helper()
+		d, err := a.CreateOffer(OfferOptions{ICERestart: restart})
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed, err := sdp.Parse(d.SDP)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return attribute(parsed, 0, "tls-id")
+	}
+	id := first.Transports[0].ID
+	was := first.Transports[0].LocalTLSID
+	if got := offer(true); got != was {
+		t.Errorf("a restart has changed the tls-id to %s", got)
+	}
+	a.DTLSFailed(id)
+	b.DTLSFailed(id)
+	if got := offer(false); got != was {
+		t.Errorf("without new candidates the tls-id is %s", got)
+	}
+	if got := offer(true); got == was {
+		t.Error("after a failure the tls-id is the same")
+	}
+	a.RestartICE()
+	mine, theirs := negotiate(t, a, b)
+	for _, c := range []Changes{mine, theirs} {
+		if x := c.Transports[0]; x.ID != id || x.Association != 2 {
+			t.Errorf("the association is number %d", x.Association)
+		}
+	}
+	a.RestartICE()
+	mine, _ = negotiate(t, a, b)
+	if x := mine.Transports[0]; x.Association != 2 {
+		t.Errorf("after another restart the association is number %d", x.Association)
 	}
 }

@@ -123,7 +123,8 @@ type Changes struct {
 
 type transport struct {
 	Transport
-	next Credentials // the peer's, from a restart that it offers
+	next   Credentials // the peer's, from a restart that it offers
+	failed bool        // DTLS has, so that the next restart asks for another association
 }
 
 // section is one m= section, by its index.
@@ -200,9 +201,20 @@ func (s *Session) credentials() Credentials {
 func (s *Session) newTransport(mid string) *transport {
 	s.nextTransport++
 	t := &transport{Transport: Transport{ID: s.nextTransport, MID: mid, Local: s.credentials(),
-		LocalTLSID: base64.RawURLEncoding.EncodeToString(s.random(18))}}
+		LocalTLSID: s.newTLSID()}}
 	s.transports = append(s.transports, t)
 	return t
+}
+
+// DTLSFailed says that DTLS has failed on a transport: the next offer that restarts ICE asks for another association (RFC 8842
+// section 3.1: "Whenever an entity determines that a new DTLS association is required, the entity MUST initiate an SDP offer/answer
+// exchange").
+func (s *Session) DTLSFailed(id int) {
+	for _, t := range s.transports {
+		if t.ID == id {
+			t.failed = true
+		}
+	}
 }
 
 // SignalingState returns the state.

@@ -301,6 +301,9 @@ func (a *Association) Stats() Stats {
 // and what was added since. They are 0 before the peer has said anything.
 func (a *Association) Streams() (outgoing, incoming int) { return a.outStreams, a.inStreams }
 
+// Over reports whether the association has ended, for good.
+func (a *Association) Over() bool { return a.state == stateDone }
+
 // HandlePacket takes a packet from the peer. What is wrong with it is counted, never an error; the packet is borrowed.
 func (a *Association) HandlePacket(now mono.Time, packet []byte) {
 	if a.state == stateDone && !a.graceful {
