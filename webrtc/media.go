@@ -66,23 +66,31 @@ func (pc *PeerConnection) followMedia(now mono.Time, c *jsep.Changes) (events fu
 		pc.adopt(j, encodings, g)
 	}
 	all := pc.transceivers()
+	var stopped, gone []*RTPTransceiver
 	for _, j := range slices.Concat(c.Removed, c.Stopped) {
 		if t := pc.transceiverOf(j); t != nil {
-			t.stopMedia(true)
-			t.refresh()
-			s := *t.state.Load()
-			s.stopping, s.stopped, s.mid = true, true, ""
-			t.state.Store(&s)
+			if t.stopMedia() {
+				stopped = append(stopped, t)
+			}
+			if slices.Contains(c.Removed, j) {
+				gone = append(gone, t)
+			}
 		}
 	}
-	list := slices.DeleteFunc(slices.Clone(all), func(t *RTPTransceiver) bool { return t.state.Load().stopped })
+	for _, t := range all {
+		t.refresh()
+	}
+	for _, t := range gone {
+		t.state.Store(&transceiverState{direction: RTPTransceiverDirectionInactive, stopping: true, stopped: true})
+	}
+	// One that is stopped is in the set until an answer has rejected its section.
+	list := slices.DeleteFunc(slices.Clone(all), func(t *RTPTransceiver) bool { s := t.state.Load(); return s.stopped && s.mid == "" })
 	pc.media.Store(&list)
 	var moves []func()
 	for _, t := range all {
 		if !t.state.Load().stopped {
 			t.sender.follow()
 			t.receiver.follow()
-			t.refresh()
 		}
 		t.sender.returned = nil
 		moves = append(moves, pc.followStreams(t)...)
@@ -111,6 +119,9 @@ func (pc *PeerConnection) followMedia(now mono.Time, c *jsep.Changes) (events fu
 		}
 		for _, r := range came {
 			emit(&pc.events, nil, &pc.onTrack, r, r.gate)
+		}
+		for _, t := range stopped {
+			t.tellEnd()
 		}
 	}
 }
@@ -253,7 +264,9 @@ func (pc *PeerConnection) received() {
 		receiver.hear(r.Arrival, &r.Packet, s.level, s.mixer)
 		track := receiver.layer(r.Stream.RID())
 		track.ssrc.Store(uint32(r.Stream.SSRC()))
-		track.setMuted(false)
+		if track.muted.Load() && !track.ended.Load() {
+			track.setMuted(false)
+		}
 		track.put(&r.Packet, r.Arrival, r.Sequence)
 	}
 }
@@ -307,7 +320,7 @@ func (pc *PeerConnection) post(f func(now mono.Time)) {
 // closeMedia ends what the connection has of media, without events.
 func (pc *PeerConnection) closeMedia() {
 	for _, t := range pc.transceivers() {
-		t.stopMedia(false)
+		t.stopMedia()
 		t.state.Store(&transceiverState{mid: t.state.Load().mid, direction: RTPTransceiverDirectionInactive, stopping: true, stopped: true})
 	}
 	pc.sections, pc.playing = nil, nil

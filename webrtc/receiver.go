@@ -72,8 +72,8 @@ func (r *RTPReceiver) follow() {
 		}
 	}
 	for _, old := range before {
-		if !slices.Contains(layers, old) {
-			old.end(true)
+		if !slices.Contains(layers, old) && old.end() {
+			old.emit(&old.onEnded)
 		}
 	}
 	r.layers.Store(&layers)

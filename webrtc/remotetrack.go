@@ -92,7 +92,7 @@ func (t *RemoteTrack) ReadyState() TrackState {
 }
 
 // Stop ends the track here (stop), without the event ended; the peer does not notice.
-func (t *RemoteTrack) Stop() { t.end(false) }
+func (t *RemoteTrack) Stop() { t.end() }
 
 // Dropped returns how many packets were dropped because nobody has read them.
 func (t *RemoteTrack) Dropped() uint64 { return t.dropped.Load() }
@@ -112,7 +112,7 @@ func (t *RemoteTrack) emit(h *hook[struct{}]) {
 
 // setMuted is "set a track's muted state".
 func (t *RemoteTrack) setMuted(muted bool) {
-	if t.ended.Load() || t.muted.Swap(muted) == muted {
+	if t.muted.Swap(muted) == muted {
 		return
 	}
 	if muted {
@@ -122,18 +122,16 @@ func (t *RemoteTrack) setMuted(muted bool) {
 	}
 }
 
-// end ends the track; tell says whether with the event.
-func (t *RemoteTrack) end(tell bool) {
+// end ends the track; it returns false if it has ended before.
+func (t *RemoteTrack) end() bool {
 	if t.ended.Swap(true) {
-		return
+		return false
 	}
 	t.mu.Lock()
 	t.closed = true
 	t.mu.Unlock()
 	t.wake()
-	if tell {
-		t.emit(&t.onEnded)
-	}
+	return true
 }
 
 func (t *RemoteTrack) wake() {

@@ -132,7 +132,9 @@ func (t *RTPTransceiver) Stop() error {
 		if err := t.jsep.Stop(); err != nil {
 			return exception(err)
 		}
-		t.stopMedia(true)
+		if t.stopMedia() {
+			t.tellEnd()
+		}
 		t.refresh()
 		t.pc.reapplyMedia(now)
 		t.pc.updateNegotiation()
@@ -140,13 +142,21 @@ func (t *RTPTransceiver) Stop() error {
 	})
 }
 
-// stopMedia is "stop sending and receiving".
-func (t *RTPTransceiver) stopMedia(tell bool) {
+// stopMedia is "stop sending and receiving"; it returns false if that was done before.
+func (t *RTPTransceiver) stopMedia() (first bool) {
 	if s := t.sender.Track(); s != nil {
 		s.source().detach(t.sender)
 	}
 	for _, track := range t.receiver.encodings() {
-		track.end(tell)
+		first = track.end() || first
+	}
+	return first
+}
+
+// tellEnd is the event ended, of the tracks that stopMedia has ended.
+func (t *RTPTransceiver) tellEnd() {
+	for _, track := range t.receiver.encodings() {
+		track.emit(&track.onEnded)
 	}
 }
 

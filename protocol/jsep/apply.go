@@ -152,6 +152,9 @@ func (s *Session) set(d Description, remote bool) (Changes, error) {
 		s.restore(before, func(*Transceiver) bool { return false })
 		return Changes{Before: s.state}, err
 	}
+	for _, t := range c.Stopped {
+		t.end()
+	}
 	kept := &description{d.Type, parsed}
 	switch {
 	case d.Type == Answer && remote:
@@ -189,8 +192,12 @@ func (s *Session) conclude(c *Changes) {
 func (s *Session) rollback(c *Changes) {
 	before := slices.Clone(s.transports)
 	all, fired := slices.Clone(s.transceivers), []sdp.Direction(nil)
+	var stopped []*Transceiver
 	for _, t := range all {
 		fired = append(fired, t.fired)
+		if t.stopped { // for good
+			stopped = append(stopped, t)
+		}
 	}
 	// A transceiver that the description created stays only if addTrack has attached a track to it since; those that were
 	// added otherwise lose their mid.
@@ -200,9 +207,15 @@ func (s *Session) rollback(c *Changes) {
 			t.remote, t.fromTrack = false, true // addTrack has made it ours: the next offer may have it
 		}
 	}
+	for _, t := range stopped {
+		t.end()
+	}
 	for i, t := range all {
-		if fired[i].Receives() && (!t.fired.Receives() || slices.Contains(c.Removed, t)) {
+		switch {
+		case fired[i].Receives() && (!t.fired.Receives() || slices.Contains(c.Removed, t)):
 			c.Tracks = append(c.Tracks, TrackChange{Transceiver: t})
+		case !fired[i].Receives() && t.fired.Receives() && !t.stopped: // the offer took it away
+			c.Tracks = append(c.Tracks, TrackChange{t, true, streamsOf(t.msids)})
 		}
 	}
 	s.closed(before, c)
@@ -388,6 +401,11 @@ func (s *Session) receive(sec *section, i int, m *sdp.Media, offer, rejected boo
 	t := sec.transceiver
 	if t == nil {
 		return nil
+	}
+	if rejected && !t.stopped {
+		// "If the media description is rejected, and transceiver.[[Stopped]] is false, then stop the RTCRtpTransceiver": once all
+		// else was in order
+		c.Stopped = append(c.Stopped, t)
 	}
 	direction := sdp.DirectionOf(theirs.Receives(), theirs.Sends())
 	if rejected {
@@ -627,7 +645,7 @@ func (s *Session) stop(c *Changes) {
 		sec := &s.sections[i]
 		if t := sec.transceiver; sec.rejected && t != nil {
 			if !t.stopped {
-				t.stopped, t.stopping, t.direction = true, true, sdp.Inactive
+				t.end()
 				c.Stopped = append(c.Stopped, t)
 			}
 			t.current, t.mid, t.index, sec.transceiver = "", "", -1, nil

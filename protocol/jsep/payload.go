@@ -57,14 +57,21 @@ func (p *payloads) take(c *Codec, rtx bool, want uint8) (uint8, bool) {
 
 // offer lists what a section offers: what was negotiated before first, then the rest of ours (RFC 8829 section 5.2.2).
 func (p *payloads) offer(negotiated, ours []Codec, ordered bool) []Codec {
-	var list []Codec
 	if !ordered {
+		var first []Codec
 		for _, n := range negotiated {
-			if slices.ContainsFunc(ours, func(c Codec) bool { return c.Matches(&n) }) {
-				list = append(list, n)
+			if i := slices.IndexFunc(ours, func(c Codec) bool { return c.Matches(&n) }); i >= 0 {
+				first = append(first, ours[i])
 			}
 		}
+		for _, c := range ours {
+			if !slices.ContainsFunc(first, func(f Codec) bool { return f.Matches(&c) }) {
+				first = append(first, c)
+			}
+		}
+		ours = first
 	}
+	var list []Codec
 	renumbered := map[string]string{}
 	for _, c := range ours {
 		if slices.ContainsFunc(list, func(l Codec) bool { return l.Matches(&c) }) {
@@ -84,7 +91,11 @@ func (p *payloads) offer(negotiated, ours []Codec, ordered bool) []Codec {
 				c.RTX = 0
 			}
 		}
-		if strings.EqualFold(c.Name, "red") {
+		list = append(list, c)
+		p.know(slices.Clone(list[len(list)-1:]), nil)
+	}
+	for i := range list { // RED names the payload types of its blocks
+		if c := &list[i]; strings.EqualFold(c.Name, "red") {
 			blocks := strings.Split(c.FMTP, "/")
 			for i, b := range blocks {
 				if n, ok := renumbered[b]; ok {
@@ -93,8 +104,6 @@ func (p *payloads) offer(negotiated, ours []Codec, ordered bool) []Codec {
 			}
 			c.FMTP = strings.Join(blocks, "/")
 		}
-		list = append(list, c)
-		p.know(slices.Clone(list[len(list)-1:]), nil)
 	}
 	return list
 }

@@ -75,9 +75,22 @@ func TestRecycledSections(t *testing.T) {
 		if err := video.Stop(); err != nil {
 			t.Fatal(err)
 		}
-		mine, theirs := negotiate(t, a, b)
-		if len(mine.Stopped) != 1 || len(theirs.Stopped) != 1 || len(b.Transceivers()) != 0 {
-			t.Fatalf("stopped %v and %v", mine.Stopped, theirs.Stopped)
+		must(t)(a.SetLocal(Description{}))
+		// "If the media description is rejected ... stop the RTCRtpTransceiver": of an offer too, and a rollback does not bring it
+		// back
+		theirs := must(t)(b.SetRemote(a.PendingLocal()))
+		if len(theirs.Stopped) != 1 || !theirs.Stopped[0].Stopped() || theirs.Stopped[0].MID() == "" {
+			t.Fatalf("stopped %v", theirs.Stopped)
+		}
+		must(t)(b.SetRemote(Description{Type: Rollback}))
+		if !theirs.Stopped[0].Stopped() || !b.NegotiationNeeded() {
+			t.Error("a rollback has brought it back, or asks for no offer")
+		}
+		must(t)(b.SetRemote(a.PendingLocal()))
+		must(t)(b.SetLocal(Description{}))
+		mine := must(t)(a.SetRemote(b.CurrentLocal()))
+		if len(mine.Stopped) != 1 || len(b.Transceivers()) != 0 || theirs.Stopped[0].MID() != "" || b.NegotiationNeeded() {
+			t.Fatalf("stopped %v", mine.Stopped)
 		}
 		if d := parsed(t, a.CurrentLocal()); d.Media[0].Port != 0 || len(d.Media) != 2 {
 			t.Fatalf("the rejected section has port %d", d.Media[0].Port)

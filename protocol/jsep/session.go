@@ -379,8 +379,10 @@ func (s *Session) NegotiationNeeded() bool {
 		switch {
 		case t.stopping && !t.stopped:
 			return true // 1. If transceiver.[[Stopping]] is true and transceiver.[[Stopped]] is false, return true.
+		case t.stopped && t.index < 0:
+			continue
 		case t.stopped:
-			continue // its section is rejected in a description by then
+			return true // its section is not rejected in a current description: an offer that said so was rolled back
 		case t.index < 0 || t.mid == "":
 			return true // 2. If transceiver isn't stopped and isn't yet associated with an m= section, return true.
 		case s.differs(t):

@@ -95,7 +95,7 @@ func (t *Transceiver) CurrentDirection() sdp.Direction { return t.current }
 // Stopping reports whether it was stopped by us, though the peer may not know it yet.
 func (t *Transceiver) Stopping() bool { return t.stopping }
 
-// Stopped reports whether it is stopped for good.
+// Stopped reports whether it is stopped for good. It has a MID until an answer has rejected its section.
 func (t *Transceiver) Stopped() bool { return t.stopped }
 
 // SendCodecs are the codecs negotiated for sending, in order of preference and with the peer's payload types.
@@ -200,6 +200,11 @@ func (t *Transceiver) Stop() error {
 		t.stopping, t.direction, t.session.dirty = true, sdp.Inactive, true
 	}
 	return nil
+}
+
+// end is "stop the RTCRtpTransceiver". Its section is there until an answer has rejected it.
+func (t *Transceiver) end() {
+	t.stopped, t.stopping, t.direction, t.current = true, true, sdp.Inactive, ""
 }
 
 // wanted are the codecs that may be negotiated, in our order.
