@@ -155,7 +155,7 @@ func (d *Decoder) Repair(p *rtp.Packet) {
 		return
 	}
 	missing := d.missing(h)
-	if missing == 0 {
+	if missing == 0 || d.stale(h) {
 		d.counts.Discarded++
 		return
 	}
@@ -174,6 +174,17 @@ func (h *header) span() (most int) {
 		most = max(most, h.sets[i].span())
 	}
 	return most
+}
+
+// stale reports whether what is protected is so old that nobody knows any more whether it came.
+func (d *Decoder) stale(h *header) bool {
+	for i := range h.streams {
+		set := &h.sets[i]
+		if s := d.stream(set.ssrc, false); s != nil && seqnum.Diff(set.base, s.highest) <= -window {
+			return true
+		}
+	}
+	return false
 }
 
 // missing counts the protected packets that are not here.

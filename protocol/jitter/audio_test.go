@@ -9,6 +9,7 @@ import (
 
 	"github.com/parley-rtc/parley/protocol/jitter"
 	"github.com/parley-rtc/parley/protocol/rtp"
+	"github.com/parley-rtc/parley/protocol/rtp/payload"
 )
 
 // What is not lost comes out as it was sent, in order; what is lost is reported in its place, and time is whole: each frame
@@ -158,6 +159,74 @@ func TestTargetOfTheApplication(t *testing.T) {
 	}
 }
 
+// "the redundant data [...] can be used to recover lost packets" (RFC 2198 section 1): with two levels only the loss of three in a row is
+// one, also where silence lies between.
+func TestRedundantAudioFillsGaps(t *testing.T) {
+	const redType rtp.PayloadType = 63
+	forSeeds(t, 20, func(t *testing.T, rng *rand.Rand) {
+		var s source
+		s.sequence, s.timestamp = 65000, 0xfffff000
+		now := begin
+		for range 30 {
+			s.audio(now, 50)
+			s.timestamp += 400 * 48
+			now = now.Add(1400 * time.Millisecond)
+		}
+		red := payload.NewREDEncoder(2)
+		for i := range s.packets {
+			k := &s.packets[i]
+			k.Payload = red.Append(nil, opusType, k.Timestamp, k.Payload, 1000)
+			k.PayloadType = redType
+		}
+		p := newPlayer(t, audioConfig)
+		p.b.SetRED(redType)
+		p.b.SetTarget(120 * time.Millisecond)
+		packets := (&path{rng: rng, delay: 30 * time.Millisecond, jitter: 30 * time.Millisecond, loss: 0.2}).carry(s.packets)
+		came := map[int]bool{}
+		for _, k := range packets {
+			came[k.frame] = true
+		}
+		p.play(packets)
+		got := map[int]bool{}
+		for _, f := range p.got {
+			if f.Lost {
+				continue
+			}
+			i := int(binary.BigEndian.Uint32(f.Data[1:]))
+			if got[i] || f.PayloadType != opusType || f.Timestamp != s.packets[i].Timestamp || !slices.Equal(f.Data, s.frames[i]) {
+				t.Fatalf("frame %d: %+v", i, f.Frame)
+			}
+			got[i] = true
+		}
+		first := slices.IndexFunc(s.packets, func(k sent) bool { return came[k.frame] })
+		lost, filled := 0, 0
+		for i := first; i < len(s.packets); i++ {
+			want := came[i]
+			for _, later := range []int{i + 1, i + 2} {
+				// After a silence the one before it is too old: by then it was due long ago.
+				if later < len(s.packets) && later/50 == i/50 {
+					want = want || came[later]
+				}
+			}
+			if want != got[i] && came[i] {
+				t.Errorf("frame %d came and did not come out", i)
+			}
+			if want && !got[i] {
+				lost++
+			}
+			if got[i] && !came[i] {
+				filled++
+			}
+		}
+		if lost > 0 || filled < 200 {
+			t.Errorf("%d frames were filled in, %d were not although they came", filled, lost)
+		}
+		if st := p.b.Statistics(); st.PacketsRedundant < uint64(filled) {
+			t.Errorf("%d filled, %+v", filled, st)
+		}
+	})
+}
+
 // Events (RFC 4733) have the timestamp of their beginning, in each packet: they pass in order and move no clock.
 func TestEventsPassThrough(t *testing.T) {
 	var s source
@@ -188,6 +257,31 @@ func TestEventsPassThrough(t *testing.T) {
 		if f.Lost {
 			t.Errorf("frame %d is reported as lost", i)
 		}
+	}
+}
+
+// What has a payload type that nobody set is left out, and is no loss.
+func TestUnknownPayloadTypesAreNoLoss(t *testing.T) {
+	var s source
+	s.audio(begin, 300)
+	want := 0
+	for i := range s.packets {
+		if i%7 == 3 {
+			s.packets[i].PayloadType = 13
+			s.packets[i].Timestamp = 12345 // of another clock
+		} else {
+			want++
+		}
+	}
+	p := newPlayer(t, audioConfig)
+	p.play(s.packets)
+	for i, f := range p.got {
+		if f.Lost || f.PayloadType != opusType || f.Missing > 0 {
+			t.Fatalf("frame %d: %+v", i, f.Frame)
+		}
+	}
+	if st := p.b.Statistics(); len(p.got) != want || st.PacketsUnknown != uint64(300-want) || st.PacketsLost != 0 {
+		t.Errorf("%d of %d came out: %+v", len(p.got), want, st)
 	}
 }
 

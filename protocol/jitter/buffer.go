@@ -133,7 +133,7 @@ func New(c Config) (*Buffer, error) {
 }
 
 // SetFormat says what a payload type stands for. A nil format passes payloads through as frames of no duration, such as
-// telephone-event and comfort noise.
+// telephone-event and comfort noise. Payloads of types that are not set are left out.
 func (b *Buffer) SetFormat(pt rtp.PayloadType, f payload.Format) {
 	b.formats[pt&127] = format{known: true, format: f}
 }
@@ -156,9 +156,12 @@ func (b *Buffer) SetSyncDelay(d time.Duration) {
 	}
 }
 
-// SetRTT tells the round trip time, by which it is decided how long retransmissions are waited for.
+// SetRTT tells the round trip time, by which it is decided how long retransmissions are waited for; 0: not known.
 func (b *Buffer) SetRTT(d time.Duration) {
-	b.rtt = min(max(d, 0), maxRTT)
+	if d <= 0 {
+		d = defaultRTT
+	}
+	b.rtt = min(d, maxRTT)
 	b.plan()
 }
 
@@ -186,20 +189,26 @@ func (b *Buffer) Statistics() Statistics { return b.statistics }
 // Push gives the Buffer a packet, which it copies; now is when it arrived.
 func (b *Buffer) Push(now mono.Time, p *rtp.Packet) {
 	kind := b.formats[p.PayloadType&127]
-	if !kind.known {
-		b.statistics.PacketsUnknown++
-		return
-	}
 	b.now = now
 	n, ok := b.place(p)
 	if !ok {
-		if b.config.Audio && !kind.red && kind.format != nil { // too late: that is what the delay is to learn from
+		if b.config.Audio && kind.format != nil { // too late: that is what the delay is to learn from
 			b.playout.arrived(now, b.timestamps.Peek(p.Timestamp))
 		}
 		return
 	}
 	b.extensions(p)
-	b.insert(now, n, p, kind, false)
+	switch {
+	case !kind.known: // nothing to be given out, but its number is not missing
+		b.statistics.PacketsUnknown++
+		empty := *p
+		empty.Payload = nil
+		b.insert(now, n, &empty, kind, false)
+	case kind.red:
+		b.insertRED(now, n, p)
+	default:
+		b.insert(now, n, p, kind, false)
+	}
 	b.settle()
 	b.plan()
 }
@@ -277,14 +286,15 @@ func (b *Buffer) insert(now mono.Time, n int64, p *rtp.Packet, kind format, redu
 	}
 	s := b.packets.put(now, n, p)
 	s.kind, s.part = kind, part
-	if redundant {
+	switch {
+	case redundant:
 		b.statistics.PacketsRedundant++
 		s.ts = b.timestamps.Peek(p.Timestamp)
-	} else {
+	case !s.filler:
 		s.ts = b.timestamps.Unwrap(p.Timestamp)
 	}
 	if b.config.Audio {
-		if !redundant && kind.format != nil {
+		if !redundant && !s.filler && kind.format != nil {
 			b.playout.arrived(now, s.ts)
 		}
 		s.start, s.linked, s.done = n, true, true
