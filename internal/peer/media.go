@@ -14,6 +14,12 @@ import (
 // maxProtected is the longest packet of RTP or RTCP that is sent: with the longest tag, and the index of SRTCP.
 const maxProtected = session.MaxAppend + 20
 
+// What IPv4 and UDP add to each packet, and what IPv6 does beyond that.
+const (
+	udpOverhead = 28
+	ipv6More    = 20
+)
+
 // protection is SRTP with the keys of one association of DTLS.
 type protection struct{ in, out *srtp.Context }
 
@@ -76,14 +82,24 @@ func (x *Transport) applyMedia(now mono.Time, media []jsep.Media) error {
 	return nil
 }
 
-// settleMedia lets the session begin as soon as there are keys, and tells it the round-trip time.
+// settleMedia lets the session begin as soon as there are keys, tells it of the path, and joins it with what carries data.
 func (x *Transport) settleMedia(now mono.Time, rtt time.Duration) {
 	if rtt > 0 {
 		x.session.SetRTT(rtt)
 	}
+	for _, s := range x.secures() {
+		if s != nil {
+			s.media = x.session
+		}
+	}
 	if s := x.secure; s != nil && s.connected && !s.ended {
 		// Keys that cannot be had are those of a connection that is about to end.
 		if err := s.protect(); err == nil && s.protection != nil {
+			ip := udpOverhead
+			if x.path.Remote.Addr().Is6() {
+				ip += ipv6More
+			}
+			x.session.SetOverhead(ip + s.protection.out.RTPOverhead())
 			x.session.Connect(now)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/parley-rtc/parley/internal/session"
 	"github.com/parley-rtc/parley/protocol/dtls"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
@@ -40,9 +41,11 @@ type Secure struct {
 	association *sctp.Association
 	handed      bool // another Secure sends for it; what still comes this way is its all the same
 	scratch     *Scratch
-	held        []byte // the next packet, before it is sealed; in scratch, and in kept from one call to the next
-	kept        []byte // memory for a packet that found no room in the batch; nil until there was one
-	whole       bool   // ... and must not be fragmented
+	held        []byte           // the next packet, before it is sealed; in scratch, and in kept from one call to the next
+	kept        []byte           // memory for a packet that found no room in the batch; nil until there was one
+	whole       bool             // ... and must not be fragmented
+	media       *session.Session // which data share the path with, and are paced by; nil: there is none
+	dataAt      mono.Time        // when it lets the next packet go
 
 	paused  bool // there is no path, so the clock of SCTP stands still
 	begun   bool // the handshake has: something came, or went out
@@ -62,7 +65,7 @@ func NewSecure(role dtls.Role, cfg *dtls.Config, scratch *Scratch) (*Secure, err
 	if mtu == 0 {
 		mtu = dtls.DefaultMTU
 	}
-	return &Secure{conn: conn, role: role, mtu: mtu, told: DTLSNew, scratch: scratch}, nil
+	return &Secure{conn: conn, role: role, mtu: mtu, told: DTLSNew, scratch: scratch, dataAt: mono.Never}, nil
 }
 
 // SetFingerprints says what the peer's description promised. It may come before, during or after the handshake; a
@@ -181,6 +184,9 @@ func (s *Secure) Pause(paused bool) { s.paused = paused }
 func (s *Secure) HandleTimeout(now mono.Time) {
 	s.conn.HandleTimeout(now)
 	s.take(now)
+	if now >= s.dataAt {
+		s.dataAt = mono.Never
+	}
 	if s.ticking() {
 		s.association.HandleTimeout(now)
 	}
@@ -188,7 +194,7 @@ func (s *Secure) HandleTimeout(now mono.Time) {
 
 // NextTimeout returns when HandleTimeout is due, or mono.Never.
 func (s *Secure) NextTimeout() mono.Time {
-	next := s.conn.NextTimeout()
+	next := mono.Min(s.conn.NextTimeout(), s.dataAt)
 	if s.ticking() {
 		next = mono.Min(next, s.association.NextTimeout())
 	}
@@ -364,6 +370,10 @@ func (s *Secure) appendPackets(now mono.Time, path pkt.Path, b *pkt.Batch) (more
 		if s.held == nil {
 			return false
 		}
+		if s.waits(now) {
+			s.keep()
+			return false
+		}
 		t := pkt.Transmit{Path: path, Unfragmented: s.whole}
 		segment := len(s.held) + s.conn.Overhead()
 		run := s.reserveRun(b, segment)
@@ -371,7 +381,7 @@ func (s *Secure) appendPackets(now mono.Time, path pkt.Path, b *pkt.Batch) (more
 			s.keep()
 			return true
 		}
-		for full := false; s.held != nil && !full && s.whole == t.Unfragmented && cap(run)-len(run) >= segment; {
+		for full := false; s.held != nil && !full && !s.waits(now) && s.whole == t.Unfragmented && cap(run)-len(run) >= segment; {
 			size := len(s.held) + s.conn.Overhead()
 			if size > segment {
 				break
@@ -383,6 +393,9 @@ func (s *Secure) appendPackets(now mono.Time, path pkt.Path, b *pkt.Batch) (more
 				break
 			}
 			run, full = sealed, size < segment
+			if s.media != nil {
+				s.media.DataSent(now, size+udpOverhead)
+			}
 			if s.held = nil; !full {
 				s.hold(now)
 			}
@@ -395,6 +408,19 @@ func (s *Secure) appendPackets(now mono.Time, path pkt.Path, b *pkt.Batch) (more
 		}
 		b.Commit(t)
 	}
+}
+
+// waits reports whether the next packet is to wait, as media share the path.
+func (s *Secure) waits(now mono.Time) bool {
+	if s.media == nil || s.closing {
+		return false
+	}
+	at := s.media.DataAt(now)
+	if at <= now {
+		return false
+	}
+	s.dataAt = at
+	return true
 }
 
 // hold takes the next packet from the association.

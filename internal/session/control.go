@@ -2,7 +2,9 @@ package session
 
 import (
 	"slices"
+	"time"
 
+	"github.com/parley-rtc/parley/protocol/cc"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/rtcp"
 	"github.com/parley-rtc/parley/protocol/rtp"
@@ -80,6 +82,24 @@ func (s *Session) handleControl(now mono.Time, p rtcp.Packet) {
 				}
 			}
 		}
+	case rtcp.KindTransportFeedback:
+		var f rtcp.TransportFeedback
+		if f, ok = p.TransportFeedback(); ok && s.congestion.Controller != nil {
+			s.congestion.HandleTransportFeedback(now, f)
+			s.allocate(now)
+		}
+	case rtcp.KindCongestionFeedback:
+		var f rtcp.CongestionFeedback
+		if f, ok = p.CongestionFeedback(); ok && s.congestion.Controller != nil {
+			s.congestion.HandleCongestionFeedback(now, f)
+			s.allocate(now)
+		}
+	case rtcp.KindREMB:
+		var r rtcp.REMB
+		if r, ok = p.REMB(); ok && s.congestion.Controller != nil {
+			s.congestion.HandleREMB(now, cc.Rate(min(r.Bitrate, 1<<40)))
+			s.allocate(now)
+		}
 	case rtcp.KindExtendedReport:
 		var x rtcp.ExtendedReport
 		if x, ok = p.ExtendedReport(); ok {
@@ -116,6 +136,7 @@ func (s *Session) handleSenderReport(now mono.Time, r *rtcp.SenderReport) {
 
 // handleBlocks takes in what the peer says of our streams.
 func (s *Session) handleBlocks(now mono.Time, blocks rtcp.ReportBlocks) {
+	lost, expected, trip := 0, 0, time.Duration(0)
 	for i := range blocks.Len() {
 		b := blocks.At(i)
 		e := s.ours[b.SSRC]
@@ -124,6 +145,7 @@ func (s *Session) handleBlocks(now mono.Time, blocks rtcp.ReportBlocks) {
 		}
 		rtt, measured := rtcp.RoundTrip(s.ntp(now).Middle(), b.LastReport, b.Delay)
 		if measured {
+			trip = rtt
 			s.noteRTT(rtt)
 		}
 		if b.SSRC != e.media.ssrc {
@@ -132,7 +154,10 @@ func (s *Session) handleBlocks(now mono.Time, blocks rtcp.ReportBlocks) {
 		}
 		e.media.confirmed = true
 		e.stats.Remote.block(now, &b, e.clock, rtt, measured)
+		l, n := e.flow.since(&b)
+		lost, expected = lost+l, expected+n
 	}
+	s.handleReports(now, lost, expected, trip)
 }
 
 // handleDescription takes in what sources say of themselves.
@@ -168,20 +193,25 @@ func (s *Session) handleNACK(now mono.Time, n rtcp.NACK) {
 		return
 	}
 	e.stats.NACKCount++
-	if e.rtx.ssrc == 0 || !e.sends() || !e.section.Sends {
+	if s.congestion.Controller == nil || e.rtx.ssrc == 0 || !e.sends() || !e.section.Sends {
 		return // without retransmission streams a packet cannot be sent again: SRTP has used its number (package srtp)
 	}
 	for seq := range n.Lost() {
-		i, number := e.history.find(seq)
-		if i == nil || i.again || now.Sub(i.sent) < s.RTT()/2 || len(e.repeats) >= maxRepeats {
-			continue
+		if i, number := e.history.find(seq); i != nil && now.Sub(i.sent) >= s.RTT()/2 {
+			s.repeat(now, e, number)
 		}
-		if f := e.section.out.of(i.payloadType); f == nil || f.RTX == 0 {
-			continue
-		}
+	}
+}
+
+// repeat queues a packet to be sent again, if its format has retransmissions.
+func (s *Session) repeat(now mono.Time, e *encoding, number int64) {
+	i := e.history.item(number)
+	if f := e.section.out.of(i.payloadType); i.again || len(e.repeats) >= maxRepeats || f == nil || f.RTX == 0 {
+		return
+	}
+	if s.congestion.Push(now, cc.Retransmission, uint64(e.flow.slot), s.wireSize(i)) {
 		i.again = true
 		e.repeats = append(e.repeats, number)
-		s.waiting++
 	}
 }
 

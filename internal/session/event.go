@@ -5,7 +5,7 @@ import (
 	"github.com/parley-rtc/parley/protocol/rtp"
 )
 
-// An EventKind says what an Event tells, and which of its fields do. All have MID, but for RoundTrip.
+// An EventKind says what an Event tells, and which of its fields do. All have MID.
 type EventKind uint8
 
 // The kinds.
@@ -20,6 +20,8 @@ const (
 	SenderReport
 	// SourceChanged: Encoding has another SSRC, because the peer has taken the same (RFC 3550 section 8.2).
 	SourceChanged
+	// TargetBitrate: Encoding should be of Bitrate from now on; of 0 bits it is not sent until another is told.
+	TargetBitrate
 )
 
 // An Event is something that the owner must know.
@@ -31,6 +33,7 @@ type Event struct {
 	NTP      rtp.NTP
 	RTPTime  uint32
 	At       mono.Time
+	Bitrate  uint64 // bits a second, of payloads
 
 	encoding *encoding
 }
@@ -60,8 +63,12 @@ func (s *Session) NextEvent() (Event, bool) {
 	e := s.events[s.told]
 	s.events[s.told] = Event{}
 	s.told++
-	if e.Kind == KeyFrameWanted {
+	switch e.Kind {
+	case KeyFrameWanted:
 		e.encoding.keyWanted = false
+	case TargetBitrate:
+		f := &e.encoding.flow
+		e.Bitrate, f.toldRate, f.pending = f.target, f.target, false
 	}
 	return e, true
 }

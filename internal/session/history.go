@@ -123,8 +123,4 @@ func (h *history) growArena(n int) {
 }
 
 // drop gives up what waits.
-func (h *history) drop() (packets int64) {
-	packets = h.next - h.unsent
-	h.next = h.unsent
-	return packets
-}
+func (h *history) drop() { h.next = h.unsent }

@@ -108,3 +108,32 @@ func (s *Session) dueLosses(now mono.Time, x *Stream, dst []uint16) (_ []uint16,
 	}
 	return dst, next
 }
+
+// maxTails is how often the last packet of an encoding is sent once more, and tailAfter how long the encoding must have been silent
+// for that at first: if that packet was lost, nothing behind it shows the peer that it was.
+const maxTails = 3
+
+func (s *Session) tailAfter() time.Duration { return max(2*s.RTT(), 100*time.Millisecond) }
+
+// tailTimeout sends last packets once more.
+func (s *Session) tailTimeout(now mono.Time) {
+	s.tailAt = mono.Never
+	after := s.tailAfter()
+	for _, e := range s.slots {
+		if e == nil || e.tails == maxTails || e.media.packets == 0 || e.rtx.ssrc == 0 || e.history.unsent < e.history.next || !e.sends() {
+			continue
+		}
+		number := e.history.unsent - 1
+		if number < e.history.first || e.flow.reported && uint16(e.flow.lastHighest) == uint16(number) {
+			continue // nobody would ask, or the peer has it
+		}
+		if at := e.history.item(number).sent.Add(after << e.tails); at > now {
+			s.tailAt = mono.Min(s.tailAt, at)
+			continue
+		}
+		if e.tails++; e.tails < maxTails {
+			s.tailAt = mono.Min(s.tailAt, now.Add(after<<e.tails))
+		}
+		s.repeat(now, e, number)
+	}
+}

@@ -51,6 +51,7 @@ func (s *Session) HandleRTP(now mono.Time, b []byte, ecn pkt.ECN) {
 	}
 	x.heard = now
 	s.receivedBytes += uint64(len(b))
+	s.record(now, x.section, &p, uint8(ecn), len(b))
 	f := x.section.in.of(p.PayloadType)
 	switch {
 	case !x.section.Receives || f == nil:

@@ -77,6 +77,9 @@ func (s *Session) controlTimeout(now mono.Time) {
 			s.schedule(now)
 		}
 	}
+	if s.recorders.next() <= now {
+		c.urgent = true
+	}
 	if now >= c.feedbackAt {
 		c.refill(now, s.controlRate())
 		if c.budget < 0 { // until it is made up
@@ -269,6 +272,7 @@ func (s *Session) appendFeedback(dst []byte, now mono.Time, start int) []byte {
 			x.stats.NACKCount++
 		}
 	}
+	dst = s.recorders.append(dst, now, s, limit-(len(dst)-start))
 	if next <= now { // no room for all of it
 		next = now.Add(time.Millisecond)
 	}

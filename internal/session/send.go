@@ -1,9 +1,11 @@
 package session
 
 import (
+	"encoding/binary"
 	"errors"
 	"time"
 
+	"github.com/parley-rtc/parley/protocol/cc"
 	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
@@ -13,7 +15,7 @@ import (
 // Why a packet is not sent.
 var (
 	ErrNotSending  = errors.New("session: the section does not send, or has no such encoding, or the connection is not up")
-	ErrInactive    = errors.New("session: the encoding is not active")
+	ErrInactive    = errors.New("session: the encoding is not active, or there is no bandwidth for it")
 	ErrPayloadType = errors.New("session: the payload type is not one that the peer receives")
 	ErrTooLong     = errors.New("session: the packet is too long")
 	ErrFull        = errors.New("session: too much waits to be sent")
@@ -46,15 +48,15 @@ type Packet struct {
 // Encoding parameters that may change at any time.
 type EncodingParameters struct {
 	Active     bool
-	MaxBitrate uint64   // bits a second; 0: no limit
-	DSCP       pkt.DSCP // of its packets (RFC 8837)
+	MaxBitrate uint64      // bits a second; 0: no limit
+	Priority   cc.Priority // of its section in the allocation: the highest of the encodings'
+	DSCP       pkt.DSCP    // of its packets (RFC 8837)
 }
 
 // A source is one SSRC of ours.
 type source struct {
 	ssrc            rtp.SSRC
 	packets, octets uint64 // of payload, padding left out, as sender reports have it
-	headers         uint64 // bytes of headers and padding
 	confirmed       bool   // the peer has reported on it, so it knows to what section it belongs
 }
 
@@ -67,7 +69,6 @@ type Sender struct {
 
 // An encoding is one stream that a section sends, and its retransmissions.
 type encoding struct {
-	id      uint32
 	section *section
 	index   int
 	told    jsep.Encoding
@@ -76,11 +77,14 @@ type encoding struct {
 	media, rtx source
 	history    history
 	rtxNumber  uint16
+	tails      uint8   // how often the last packet was sent once more, as nothing followed it
 	repeats    []int64 // numbers of packets to send again, in the order asked for
 
 	clock     uint32 // of the last packet's codec, in Hz
 	timestamp uint32 // of the last packet
 	captured  mono.Time
+
+	flow flow
 
 	keyWanted bool // an event says so, or will
 	firSeen   bool
@@ -111,8 +115,9 @@ func (x *Sender) SetEncoding(now mono.Time, encoding int, p EncodingParameters) 
 	e := x.encodings[encoding]
 	e.params = p
 	if !e.sends() {
-		x.session.waiting -= int(e.history.drop())
+		x.session.silence(e)
 	}
+	x.session.allocate(now)
 }
 
 func (e *encoding) sends() bool { return e.params.Active && !e.told.Paused }
@@ -146,7 +151,7 @@ func (x *Sender) Send(now mono.Time, encoding int, p *Packet) error {
 		return ErrNotSending
 	}
 	e := x.encodings[encoding]
-	if !e.sends() {
+	if !e.sends() || e.flow.decided && e.flow.target == 0 {
 		return ErrInactive
 	}
 	f := x.section.out.of(p.PayloadType)
@@ -185,7 +190,12 @@ func (x *Sender) Send(now mono.Time, encoding int, p *Packet) error {
 	if p.Captured == 0 {
 		e.captured = now
 	}
-	s.waiting++
+	if !s.congestion.Push(now, kindOf(x.section), uint64(e.flow.slot), s.wireSize(i)) {
+		e.history.next--
+		e.stats.PacketsDropped++
+		return ErrFull
+	}
+	e.flow.queued += uint64(len(p.Payload))
 	return nil
 }
 
@@ -204,140 +214,156 @@ func (s *Session) keepFor(f *format) time.Duration {
 	return time.Second + 3*s.RTT()
 }
 
-// next finds who is to send: retransmissions before what is new, audio before video, else what has waited longest.
-func (s *Session) next() (e *encoding, again bool) {
-	if s.waiting == 0 {
-		return nil, false
-	}
-	var best *encoding
-	class, since := 3, mono.Never
-	for _, c := range s.sections {
-		if c.sender == nil {
-			continue
-		}
-		for _, e := range c.sender.encodings {
-			switch {
-			case e.history.unsent < e.history.next:
-				k, at := 2, e.history.item(e.history.unsent).queued
-				if c.Kind == "audio" {
-					k = 0
-				}
-				if k < class || k == class && at < since {
-					best, class, since, again = e, k, at, false
-				}
-				if k < 1 {
-					continue
-				}
-			}
-			if len(e.repeats) > 0 && class > 1 {
-				best, class, again = e, 1, true
-			}
-		}
-	}
-	return best, again
-}
-
 // appendMedia writes the next packet of RTP; nothing if there is none, or it is not due.
 func (s *Session) appendMedia(dst []byte, now mono.Time) ([]byte, pkt.DSCP) {
+	if s.congestion.Controller == nil {
+		return dst, 0
+	}
 	for {
-		e, again := s.next()
-		if e == nil {
+		r, ok := s.congestion.Pop(now)
+		if !ok {
 			return dst, 0
 		}
-		s.waiting--
-		if !again {
-			h := &e.history
-			number := h.unsent
-			h.unsent++
-			i := h.item(number)
-			i.sent = now
-			return s.write(dst, now, e, i, number, false), e.params.DSCP
+		if r.Kind == cc.Padding {
+			if out := s.appendPadding(dst, now, r); len(out) > len(dst) {
+				return out, 0
+			}
+			continue
 		}
-		number := e.repeats[0]
-		e.repeats = e.repeats[:copy(e.repeats, e.repeats[1:])]
-		if number < e.history.first {
-			continue // overwritten since
+		e := s.slots[r.Ref]
+		if e == nil {
+			continue // gone since
 		}
-		i := e.history.item(number)
-		i.again, i.sent = false, now
-		if f := e.section.out.of(i.payloadType); f == nil || f.RTX == 0 {
-			continue // not negotiated any more
+		number, ok := e.take(now, r.Kind)
+		if !ok {
+			continue // dropped, or overwritten
 		}
-		return s.write(dst, now, e, i, number, true), e.params.DSCP
+		return s.write(dst, now, e, e.history.item(number), number, r), e.params.DSCP
 	}
+}
+
+// take takes the next packet of an encoding, or the next that is to be sent again.
+func (e *encoding) take(now mono.Time, kind cc.Kind) (number int64, ok bool) {
+	h := &e.history
+	if kind != cc.Retransmission {
+		if number = h.unsent; number == h.next {
+			return 0, false
+		}
+		h.unsent++
+		h.item(number).sent = now
+		e.tails = 0
+		return number, true
+	}
+	if len(e.repeats) == 0 {
+		return 0, false
+	}
+	number = e.repeats[0]
+	e.repeats = e.repeats[:copy(e.repeats, e.repeats[1:])]
+	if number < h.first {
+		return 0, false
+	}
+	i := h.item(number)
+	i.again, i.sent = false, now
+	f := e.section.out.of(i.payloadType)
+	return number, f != nil && f.RTX != 0 // which may not be negotiated any more
 }
 
 // write writes a packet of an encoding, or its retransmission.
-func (s *Session) write(dst []byte, now mono.Time, e *encoding, i *item, number int64, again bool) []byte {
-	c := e.section
+func (s *Session) write(dst []byte, now mono.Time, e *encoding, i *item, number int64, r cc.Release) []byte {
 	p := rtp.Packet{
 		Marker: i.marker, PayloadType: i.payloadType, SequenceNumber: uint16(number), Timestamp: i.timestamp, SSRC: e.media.ssrc,
 	}
 	values, payload := e.history.content(i)
-	from := &e.media
-	if again {
-		p.PayloadType, p.SequenceNumber, p.SSRC = rtp.PayloadType(c.out.of(i.payloadType).RTX), e.rtxNumber, e.rtx.ssrc
-		e.rtxNumber++
-		from = &e.rtx
+	p.Payload = payload
+	if r.Kind != cc.Retransmission && r.Kind != cc.Padding {
+		e.flow.useful += uint64(len(payload))
+		e.stats.TotalPacketSendDelay += now.Sub(i.queued)
+		if s.tailAt == mono.Never {
+			s.tailAt = now.Add(s.tailAfter())
+		}
+		return s.seal(dst, now, e, &e.media, &p, values, r.Kind, r.Cluster)
 	}
-	s.setExtensions(now, e, from, values, again)
+	p.PayloadType, p.SequenceNumber, p.SSRC = rtp.PayloadType(e.section.out.of(i.payloadType).RTX), e.rtxNumber, e.rtx.ssrc
+	e.rtxNumber++
+	s.original = [rtxHeader]byte{byte(number >> 8), byte(number)}
+	if r.Kind == cc.Retransmission {
+		e.stats.RetransmittedPacketsSent++
+		e.stats.RetransmittedBytesSent += uint64(len(payload))
+	}
+	return s.seal(dst, now, e, &e.rtx, &p, values, r.Kind, r.Cluster)
+}
+
+// seal gives a packet its extensions and writes it.
+func (s *Session) seal(dst []byte, now mono.Time, e *encoding, from *source, p *rtp.Packet, values []byte, kind cc.Kind, cluster uint16) []byte {
+	repeats := from == &e.rtx && len(p.Payload) > 0
+	s.setExtensions(now, e, from == &e.rtx, from.confirmed, values)
 	p.Extensions = s.extensions
+	size := p.Len()
+	if repeats {
+		size += rtxHeader
+	}
+	number := s.tellSent(now, e, p.SSRC, p.SequenceNumber, size, kind, cluster)
+	if v, ok := p.Extensions.Get(e.section.outIDs.transport); ok && len(v) == 2 {
+		binary.BigEndian.PutUint16(v, number)
+	}
 	start := len(dst)
 	dst = p.AppendHeader(dst)
-	headers := len(dst) - start
-	if again {
-		dst = append(dst, byte(number>>8), byte(number))
+	if repeats {
+		dst = append(dst, s.original[:]...)
 	}
-	dst = append(dst, payload...)
-	size := len(dst) - start - headers
+	dst = append(dst, p.Payload...)
+	for i := range p.Padding {
+		dst = append(dst, 0)
+		if i == p.Padding-1 {
+			dst[len(dst)-1] = p.Padding
+		}
+	}
+	octets := len(p.Payload)
 	from.packets++
-	from.octets += uint64(size)
-	from.headers += uint64(headers)
-	e.stats.sent(now, i, size, headers, again)
+	from.octets += uint64(octets)
+	e.stats.sent(now, octets, len(dst)-start-octets)
+	if kind != cc.Padding {
+		e.stats.PayloadType = p.PayloadType
+	}
 	s.sentBytes += uint64(len(dst) - start)
 	return dst
 }
 
-// setExtensions makes the header's extension of a packet.
-func (s *Session) setExtensions(now mono.Time, e *encoding, from *source, values []byte, again bool) {
+// setExtensions makes the header's extension of a packet. MID and RID go along until the peer is known to have seen them: "until ...
+// an RTCP packet ... has been received" that says so is what RFC 8852 section 3.3 has as one way.
+func (s *Session) setExtensions(now mono.Time, e *encoding, rtx, confirmed bool, values []byte) {
 	c := e.section
 	ids := &c.outIDs
 	x := &s.extensions
 	x.Reset(formOf(c, e, values))
-	// "an endpoint ... includes the MID ... until it has feedback that the other endpoint has received" (RFC 9143 section 15.1
-	// has this as packets "at the start of" a stream).
-	if !from.confirmed {
-		if ids.mid != 0 {
-			s.addText(x, ids.mid, c.MID)
-		}
-		if rid := e.told.RID; rid != "" && !again && ids.rid != 0 {
-			s.addText(x, ids.rid, rid)
-		} else if rid != "" && again && ids.rrid != 0 {
-			s.addText(x, ids.rrid, rid)
+	empty := true
+	add := func(id uint8, v []byte) {
+		if id != 0 && x.Add(id, v) {
+			empty = false
 		}
 	}
+	if e.flow.perPacketReport {
+		add(ids.transport, append(s.value[:0], 0, 0)) // set by whoever counts
+	}
 	if ids.sendTime != 0 {
-		x.Add(ids.sendTime, rtp.AbsSendTimeAt(time.Duration(now)).Append(s.value[:0]))
+		add(ids.sendTime, rtp.AbsSendTimeAt(time.Duration(now)).Append(s.value[:0]))
+	}
+	if !confirmed {
+		add(ids.mid, append(s.value[:0], c.MID...))
+		if rid := e.told.RID; rid != "" && rtx {
+			add(ids.rrid, append(s.value[:0], rid...))
+		} else if rid != "" {
+			add(ids.rid, append(s.value[:0], rid...))
+		}
 	}
 	for len(values) > 0 {
 		n := 2 + int(values[1])
-		x.Add(values[0], values[2:n])
+		add(values[0], values[2:n])
 		values = values[n:]
 	}
-	if isEmpty(x) {
+	if empty {
 		x.Reset(rtp.NoExtension)
 	}
-}
-
-func (s *Session) addText(x *rtp.Extensions, id uint8, text string) {
-	x.Add(id, append(s.value[:0], text...))
-}
-
-func isEmpty(x *rtp.Extensions) bool {
-	for range x.All() {
-		return false
-	}
-	return true
 }
 
 // formOf chooses the form of a header: one byte where all fits, else two where the peer takes both (RFC 8285 section 4.1.2).

@@ -55,11 +55,15 @@ type Session struct {
 	taken   int // of them, by NextPacket
 
 	// What we send.
-	ours    map[rtp.SSRC]*encoding // by SSRCs of media and of retransmissions
-	own     rtp.SSRC               // of reports, as long as nothing is sent
-	byes    []rtp.SSRC             // that leave
-	waiting int                    // packets, retransmissions included
-	nextID  uint32
+	ours   map[rtp.SSRC]*encoding // by SSRCs of media and of retransmissions
+	own    rtp.SSRC               // of reports, as long as nothing is sent
+	byes   []rtp.SSRC             // that leave
+	slots  []*encoding            // by the number that the pacer has for them; nil: free
+	tailAt mono.Time              // when to look whether one of them has fallen silent
+
+	congestion congestion
+	recorders  recorders
+	overhead   int
 
 	control    control
 	references []reference
@@ -78,7 +82,8 @@ type Session struct {
 	answers    []rtcp.DLRR
 	items      []rtcp.Item
 	lost       []uint16
-	value      [64]byte
+	original   [rtxHeader]byte
+	value      [256]byte
 	seed       [8]byte
 }
 
@@ -91,7 +96,7 @@ func New(cfg Config) (*Session, error) {
 		cfg.MaxPacket = DefaultMaxPacket
 	}
 	s := &Session{
-		cfg: cfg, streams: map[rtp.SSRC]*Stream{}, ours: map[rtp.SSRC]*encoding{}, lost: make([]uint16, 0, 256),
+		cfg: cfg, overhead: defaultOverhead, tailAt: mono.Never, streams: map[rtp.SSRC]*Stream{}, ours: map[rtp.SSRC]*encoding{}, lost: make([]uint16, 0, 256),
 		control: control{size: firstControlSize, reportAt: mono.Never, feedbackAt: mono.Never},
 	}
 	// "a short-term persistent RTCP CNAME": 96 random bits (RFC 7022 section 4.2), should the description have none.
@@ -169,14 +174,14 @@ func (s *Session) applyEncodings(c *section) {
 			e = was[at]
 			was = slices.Delete(was, at, at+1)
 		} else {
-			s.nextID++
-			e = &encoding{id: s.nextID, section: c, params: EncodingParameters{Active: true}}
-			e.told.RTX = m.RTX
+			e = &encoding{section: c, params: EncodingParameters{Active: true}}
+			s.place(e)
 			s.claim(e, &e.media, m.SSRC)
 			e.history.begin(int64(s.bits() % firstSequence))
 			e.rtxNumber = uint16(s.bits() % firstSequence)
 		}
 		e.told, e.index = *m, i
+		e.flow.perPacketReport = perPacket(&c.Media, c.out, &c.outIDs)
 		if e.rtx.ssrc == 0 && slices.ContainsFunc(c.Send, func(k jsep.Codec) bool { return k.RTX != 0 }) {
 			s.claim(e, &e.rtx, m.RTX)
 		}
@@ -201,7 +206,7 @@ func (s *Session) claim(e *encoding, x *source, told rtp.SSRC) {
 
 // silence drops what waits.
 func (s *Session) silence(e *encoding) {
-	s.waiting -= int(e.history.drop()) + len(e.repeats)
+	e.history.drop()
 	for _, n := range e.repeats {
 		if n >= e.history.first {
 			e.history.item(n).again = false
@@ -213,6 +218,7 @@ func (s *Session) silence(e *encoding) {
 // leave ends an encoding for good.
 func (s *Session) leave(e *encoding) {
 	s.silence(e)
+	s.slots[e.flow.slot] = nil
 	for _, x := range [...]*source{&e.media, &e.rtx} {
 		s.bye(x)
 		delete(s.ours, x.ssrc)
@@ -303,13 +309,23 @@ func (s *Session) start(now mono.Time) {
 		s.control.budgetAt = now
 		s.schedule(now)
 	}
+	if s.connected {
+		s.startCongestion(now)
+		s.allocate(now)
+	}
 }
 
 // SetRTT tells the round-trip time of the path, for as long as RTCP has not measured any.
 func (s *Session) SetRTT(d time.Duration) { s.pathRTT = d }
 
 // PathChanged says that what is sent takes another path from now on.
-func (s *Session) PathChanged(mono.Time) { s.rtt = 0 }
+func (s *Session) PathChanged(now mono.Time) {
+	s.rtt = 0
+	if s.congestion.Controller != nil {
+		s.congestion.HandleRouteChange(now)
+		s.allocate(now)
+	}
+}
 
 // RTT returns the round-trip time: by RTCP, else by SetRTT, else 100 ms.
 func (s *Session) RTT() time.Duration {
@@ -338,6 +354,13 @@ func (s *Session) HandleTimeout(now mono.Time) {
 	}
 	s.rate.update(now, s.sentBytes+s.receivedBytes)
 	s.controlTimeout(now)
+	if now >= s.tailAt {
+		s.tailTimeout(now)
+	}
+	if g := &s.congestion; g.Controller != nil && g.NextTimeout() <= now {
+		g.HandleTimeout(now)
+		s.allocate(now)
+	}
 }
 
 // NextTimeout returns when HandleTimeout is due, or mono.Never.
@@ -345,7 +368,14 @@ func (s *Session) NextTimeout() mono.Time {
 	if !s.connected || s.closing {
 		return mono.Never
 	}
-	return mono.Min(s.control.reportAt, s.control.feedbackAt)
+	next := mono.Min(mono.Min(s.control.reportAt, s.control.feedbackAt), s.tailAt)
+	if !s.control.urgent {
+		next = mono.Min(next, s.recorders.next())
+	}
+	if s.congestion.Controller != nil {
+		next = mono.Min(next, s.congestion.NextTimeout())
+	}
+	return next
 }
 
 // MaxAppend is the most that AppendPacket appends.
@@ -363,6 +393,11 @@ func (s *Session) AppendPacket(dst []byte, now mono.Time) ([]byte, pkt.DSCP) {
 		return dst, 0
 	}
 	if out := s.appendControl(dst, now); len(out) > len(dst) {
+		n := len(out) - len(dst)
+		s.sentBytes += uint64(n)
+		if s.congestion.Controller != nil {
+			s.congestion.Other(now, n+s.overhead)
+		}
 		return out, 0
 	}
 	return s.appendMedia(dst, now)

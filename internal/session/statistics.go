@@ -65,17 +65,11 @@ type RemoteOutboundStats struct {
 	RemoteTimestamp rtp.NTP
 }
 
-func (o *OutboundStats) sent(now mono.Time, i *item, size, headers int, again bool) {
+func (o *OutboundStats) sent(now mono.Time, size, headers int) {
 	o.PacketsSent++
 	o.BytesSent += uint64(size)
 	o.HeaderBytesSent += uint64(headers)
-	o.LastPacketSent, o.PayloadType = now, i.payloadType
-	if again {
-		o.RetransmittedPacketsSent++
-		o.RetransmittedBytesSent += uint64(size)
-	} else {
-		o.TotalPacketSendDelay += now.Sub(i.queued)
-	}
+	o.LastPacketSent = now
 }
 
 func (r *RemoteInboundStats) block(now mono.Time, b *rtcp.ReportBlock, clock uint32, rtt time.Duration, measured bool) {

@@ -1,0 +1,399 @@
+package session
+
+import (
+	"time"
+
+	"github.com/parley-rtc/parley/protocol/cc"
+	"github.com/parley-rtc/parley/protocol/jsep"
+	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/rtcp"
+	"github.com/parley-rtc/parley/protocol/rtp"
+)
+
+// What streams are taken to be of use for, where nobody says.
+const (
+	minAudio, maxAudio = 16_000, 128_000
+	minVideo, maxVideo = 30_000, 2_500_000
+	layerStep          = 4   // each encoding of a simulcast set has so much less than the one above it
+	layerLeast         = 4   // and is of no use with less than its most divided by this
+	beyondSent         = 1.5 // what is sent anyhow may grow by this much
+	// allocateEvery is how often what is sent is looked at for the allocation, without news from the peer.
+	allocateEvery = 200 * time.Millisecond
+	// dataActive is how long data count as flowing after the last of them.
+	dataActive = time.Second
+	tellChange = 20 // a target is told again if it has changed by one part in this
+)
+
+// Overheads of a packet of RTP.
+const defaultOverhead = 28 + 16 // IPv4, UDP, and the tag of SRTP
+
+// congestion is the control of it, once something is sent.
+type congestion struct {
+	*cc.Controller
+	streams  []cc.Stream
+	layers   []cc.Layer
+	nextLook mono.Time
+	dataAt   mono.Time // when data last flowed, or waited to
+	data     bool      // they take part in the allocation
+	videoAt  mono.Time // when video was last sent
+}
+
+// flow is what an encoding is given and takes.
+type flow struct {
+	slot     int    // of session.slots
+	target   uint64 // for the encoder, in bits a second; 0: it is off
+	decided  bool   // there is a target
+	toldRate uint64
+	told     bool
+	pending  bool // an event tells it, or will
+
+	wire, useful    uint64 // bytes: on the wire, and of payload sent for the first time, since the last look
+	queued          uint64 // bytes of payload that Send took since then
+	share           float64
+	input           float64 // bits a second of payload that Send takes
+	lastLost        int32   // of the last report
+	lastHighest     uint32
+	reported        bool
+	paddingAt       int64 // number of the packet that was sent as padding last
+	perPacketReport bool  // of each packet something is told
+}
+
+// SetOverhead says how many bytes each packet of RTP has on the wire besides: IP, UDP, SRTP, a relay's.
+func (s *Session) SetOverhead(bytes int) { s.overhead = bytes }
+
+// startCongestion makes the controller once there is something to send.
+func (s *Session) startCongestion(now mono.Time) {
+	if s.congestion.Controller != nil {
+		return
+	}
+	for _, c := range s.sections {
+		if c.Sends {
+			s.congestion = congestion{Controller: cc.New(now, cc.Config{}), nextLook: mono.Never}
+			s.allocate(now)
+			return
+		}
+	}
+}
+
+// place gives an encoding a number that the pacer knows its packets by.
+func (s *Session) place(e *encoding) {
+	e.flow = flow{slot: len(s.slots), share: 0.9}
+	for i, o := range s.slots {
+		if o == nil {
+			e.flow.slot = i
+			s.slots[i] = e
+			return
+		}
+	}
+	s.slots = append(s.slots, e)
+}
+
+// kindOf is what a packet of a section is to the pacer.
+func kindOf(c *section) cc.Kind {
+	if c.Kind == "audio" {
+		return cc.Audio
+	}
+	return cc.Video
+}
+
+// wireSize is about what an item takes on the wire.
+func (s *Session) wireSize(i *item) int { return 12 + 16 + i.values + i.size + s.overhead }
+
+// tellSent notes a packet that leaves, and returns its transport-wide number.
+func (s *Session) tellSent(now mono.Time, e *encoding, ssrc rtp.SSRC, seq uint16, size int, kind cc.Kind, cluster uint16) uint16 {
+	size += s.overhead
+	e.flow.wire += uint64(size)
+	if kind == cc.Video {
+		s.congestion.videoAt = now
+	}
+	if !e.flow.perPacketReport {
+		s.congestion.Other(now, size)
+		return 0
+	}
+	return s.congestion.Sent(now, cc.Packet{SSRC: ssrc, Seq: seq, Size: size, Kind: kind, Cluster: cluster})
+}
+
+// handleReports takes in what the blocks of one report say of losses.
+func (s *Session) handleReports(now mono.Time, lost, expected int, rtt time.Duration) {
+	if s.congestion.Controller != nil && expected > 0 {
+		s.congestion.HandleReport(now, lost, expected, rtt)
+		s.allocate(now)
+	}
+}
+
+// since returns what a report block says more than the one before it.
+func (f *flow) since(b *rtcp.ReportBlock) (lost, expected int) {
+	if f.reported {
+		lost, expected = int(b.Lost-f.lastLost), int(int32(b.HighestSequence-f.lastHighest))
+	}
+	f.lastLost, f.lastHighest, f.reported = b.Lost, b.HighestSequence, true
+	return lost, max(expected, 0)
+}
+
+// allocate shares what the path bears among the encodings, and data, and tells what has changed.
+func (s *Session) allocate(now mono.Time) {
+	g := &s.congestion
+	if g.Controller == nil {
+		return
+	}
+	s.look(now)
+	g.streams, g.layers = g.streams[:0], g.layers[:0]
+	n := 0
+	for _, c := range s.sections {
+		n += len(c.sender.encodings)
+	}
+	if cap(g.layers) < n+1 { // so that what lies in it stays there
+		g.layers = make([]cc.Layer, 0, 2*n+1)
+	}
+	for _, c := range s.sections {
+		if !c.Sends || len(c.sender.encodings) == 0 {
+			continue
+		}
+		first := len(g.layers)
+		priority := cc.VeryLow
+		for i, e := range c.sender.encodings {
+			g.layers = append(g.layers, e.layer(c, i))
+			if e.sends() && rank(e.params.Priority) > rank(priority) {
+				priority = e.params.Priority
+			}
+		}
+		g.streams = append(g.streams, cc.Stream{Priority: priority, Layers: g.layers[first:len(g.layers):len(g.layers)]})
+	}
+	g.data = now.Sub(g.dataAt) < dataActive && g.dataAt != 0 && now.Sub(g.videoAt) < dataActive && g.videoAt != 0
+	if g.data {
+		g.layers = append(g.layers, cc.Layer{Min: minVideo, Max: cc.DefaultMax})
+		g.streams = append(g.streams, cc.Stream{Layers: g.layers[len(g.layers)-1:]})
+	}
+	wanted, padding := cc.Allocate(g.Target(), g.streams)
+	g.SetWanted(now, wanted, padding)
+	rate := cc.Rate(0)
+	if g.data {
+		rate = max(g.streams[len(g.streams)-1].Rate, minVideo)
+	}
+	g.SetOtherRate(now, rate)
+	at := 0
+	for _, c := range s.sections {
+		if !c.Sends || len(c.sender.encodings) == 0 {
+			continue
+		}
+		for i, e := range c.sender.encodings {
+			s.target(now, e, uint64(g.streams[at].Layers[i].Rate))
+		}
+		at++
+	}
+}
+
+// rank orders priorities.
+func rank(p cc.Priority) cc.Priority {
+	if p == cc.VeryLow {
+		return 0
+	}
+	return p + 1
+}
+
+// layer is what an encoding could use.
+func (e *encoding) layer(c *section, i int) cc.Layer {
+	if !e.sends() {
+		return cc.Layer{}
+	}
+	least, most := float64(minAudio), float64(maxAudio)
+	if c.Kind != "audio" {
+		most = maxVideo
+		for range len(c.sender.encodings) - 1 - i {
+			most /= layerStep
+		}
+		if limit := e.params.MaxBitrate; limit == 0 {
+			most = max(most, e.flow.input*beyondSent)
+		}
+		least = minVideo
+	}
+	if limit := e.params.MaxBitrate; limit > 0 {
+		most = float64(limit)
+	}
+	if i > 0 {
+		least = max(least, most/layerLeast)
+	}
+	// What is said of media is less than what is on the wire.
+	l := cc.Layer{Min: cc.Rate(min(least, most) / e.flow.share), Max: cc.Rate(most / e.flow.share)}
+	if e.flow.decided && e.flow.target > 0 {
+		l.Rate = 1 // it is on
+	}
+	return l
+}
+
+// target tells an encoding what it has got.
+func (s *Session) target(now mono.Time, e *encoding, wire uint64) {
+	f := &e.flow
+	rate := uint64(float64(wire) * f.share)
+	if !e.sends() {
+		rate = 0
+	}
+	resumed := f.decided && f.target == 0 && rate > 0
+	f.target, f.decided = rate, true
+	e.stats.TargetBitrate = rate
+	if resumed {
+		s.keyFrameAsked(e)
+	}
+	if rate == 0 && e.index > 0 {
+		s.silence(e)
+	}
+	change := max(rate, f.toldRate) - min(rate, f.toldRate)
+	if f.pending || f.told && (change == 0 || change*tellChange < f.toldRate && rate > 0) {
+		return
+	}
+	f.told = true
+	f.pending = s.tell(Event{Kind: TargetBitrate, MID: e.section.MID, Encoding: e.index, encoding: e})
+}
+
+// look measures what encodings take in and what of it is on the wire.
+func (s *Session) look(now mono.Time) {
+	g := &s.congestion
+	const every = allocateEvery
+	if g.nextLook == mono.Never {
+		g.nextLook = now.Add(every)
+	}
+	if now < g.nextLook {
+		return
+	}
+	took := now.Sub(g.nextLook.Add(-every)).Seconds()
+	g.nextLook = now.Add(every)
+	for _, e := range s.slots {
+		if e == nil {
+			continue
+		}
+		f := &e.flow
+		f.input += (float64(f.queued)*8/took - f.input) / 8
+		if f.wire > 2000 {
+			f.share += (min(max(float64(f.useful)/float64(f.wire), 0.2), 1) - f.share) / 8
+		}
+		f.queued, f.wire, f.useful = 0, 0, 0
+	}
+}
+
+// DataAt returns when data, of which the session knows nothing else, may be sent: at once if it is not after now. Beside video they
+// are paced, so that neither starves the other.
+func (s *Session) DataAt(now mono.Time) mono.Time {
+	if s.congestion.Controller == nil {
+		return now
+	}
+	return s.congestion.OtherAt(now)
+}
+
+// DataSent tells of data that were sent, in bytes on the wire, or that wait (0).
+func (s *Session) DataSent(now mono.Time, bytes int) {
+	g := &s.congestion
+	if g.Controller == nil {
+		return
+	}
+	g.dataAt = now
+	if bytes > 0 {
+		g.Other(now, bytes)
+	}
+	if !g.data && now.Sub(g.videoAt) < dataActive && g.videoAt != 0 {
+		s.allocate(now)
+	}
+}
+
+// Bandwidth returns what congestion control has found out; false as long as nothing is sent.
+func (s *Session) Bandwidth() (cc.Stats, bool) {
+	if s.congestion.Controller == nil {
+		return cc.Stats{}, false
+	}
+	return s.congestion.Stats(), true
+}
+
+// appendPadding sends a packet of an encoding once more, if there is one of about the size wanted, else an empty one on the stream of
+// retransmissions: probes and padding never are part of media.
+func (s *Session) appendPadding(dst []byte, now mono.Time, r cc.Release) []byte {
+	var e *encoding
+	for _, o := range s.slots {
+		if o != nil && o.section.Sends && o.sends() && o.rtx.ssrc != 0 && o.media.packets > 0 && (e == nil || o.section.Kind == "video" && o.stats.LastPacketSent > e.stats.LastPacketSent) {
+			e = o
+		}
+	}
+	if e == nil {
+		return dst
+	}
+	h := &e.history
+	if e.flow.paddingAt <= max(h.first, h.unsent-recentPackets) || e.flow.paddingAt > h.unsent {
+		e.flow.paddingAt = h.unsent
+	}
+	if e.flow.paddingAt > h.first {
+		e.flow.paddingAt--
+		i := h.item(e.flow.paddingAt)
+		if f := e.section.out.of(i.payloadType); i.size <= 2*r.Size && f != nil && f.RTX != 0 {
+			return s.write(dst, now, e, i, e.flow.paddingAt, cc.Release{Kind: cc.Padding, Cluster: r.Cluster})
+		}
+	}
+	pt := e.rtxPayload()
+	if pt == 0 {
+		return dst
+	}
+	p := rtp.Packet{PayloadType: pt, SequenceNumber: e.rtxNumber, Timestamp: e.timestamp, SSRC: e.rtx.ssrc, Padding: uint8(min(max(r.Size, 1), 255))}
+	e.rtxNumber++
+	return s.seal(dst, now, e, &e.rtx, &p, nil, cc.Padding, r.Cluster)
+}
+
+// recentPackets are those that are sent again as padding.
+const recentPackets = 32
+
+// rtxPayload returns a payload type of retransmissions that the section has; 0: none.
+func (e *encoding) rtxPayload() rtp.PayloadType {
+	for i := range e.section.out.list {
+		if f := &e.section.out.list[i]; f.role == roleMedia && f.RTX != 0 {
+			return rtp.PayloadType(f.RTX)
+		}
+	}
+	return 0
+}
+
+// recorders note when the peer's packets arrive.
+type recorders struct {
+	transport cc.TransportRecorder
+	streams   cc.StreamRecorder
+	remb      cc.Receiver
+	media     rtp.SSRC // one of the streams
+}
+
+// record notes a packet, for the kind of feedback that its section has: by streams, else transport-wide, else REMB.
+func (s *Session) record(now mono.Time, c *section, p *rtp.Packet, ecn uint8, size int) {
+	size += s.overhead
+	s.recorders.media = p.SSRC
+	switch {
+	case c.in.congestion:
+		s.recorders.streams.Record(now, p.SSRC, p.SequenceNumber, ecn, size)
+	case c.in.transport && s.ids.transport != 0:
+		if v, ok := p.Extensions.Get(s.ids.transport); ok {
+			if n, ok := rtp.ParseTransportSequence(v); ok {
+				s.recorders.transport.Record(now, n, size)
+			}
+		}
+	case c.in.remb && s.ids.sendTime != 0:
+		if v, ok := p.Extensions.Get(s.ids.sendTime); ok {
+			if t, ok := rtp.ParseAbsSendTime(v); ok {
+				s.recorders.remb.HandlePacket(now, p.SSRC, t, size)
+			}
+		}
+	}
+}
+
+func (r *recorders) next() mono.Time {
+	return mono.Min(r.transport.NextTimeout(), mono.Min(r.streams.NextTimeout(), r.remb.NextTimeout()))
+}
+
+// append writes what is due, within limit bytes.
+func (r *recorders) append(dst []byte, now mono.Time, s *Session, limit int) []byte {
+	sender := s.reporter()
+	start := len(dst)
+	dst = r.transport.AppendFeedback(dst, now, sender, r.media, limit)
+	dst = r.streams.AppendFeedback(dst, now, sender, s.ntp(now).Middle(), limit-(len(dst)-start))
+	if limit-(len(dst)-start) >= 20+4*32 {
+		dst = r.remb.AppendREMB(dst, now, sender)
+	}
+	return dst
+}
+
+// perPacket reports whether of each packet that a section sends something is told.
+func perPacket(m *jsep.Media, out *formats, ids *extensions) bool {
+	return out.congestion || out.transport && ids.transport != 0
+}
