@@ -167,7 +167,7 @@ func (s *Session) set(d Description, remote bool) (Changes, error) {
 		s.pendingLocal = kept
 	}
 	if remote && d.Type != Pranswer || remote && s.trickle == nil {
-		trickle := slices.Contains(offered(parsed, "ice-options"), "trickle")
+		trickle := slices.Contains(iceOptions(parsed), "trickle")
 		s.trickle = &trickle
 	}
 	s.state = next

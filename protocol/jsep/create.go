@@ -360,7 +360,7 @@ func (s *Session) CreateAnswer() (Description, error) {
 	offer := s.pendingRemote.sdp
 	slots, group := s.answerSlots(offer)
 	d := s.header()
-	if options := offered(offer, "ice-options"); len(options) > 0 {
+	if options := iceOptions(offer); len(options) > 0 {
 		var ours []string
 		for _, o := range []string{"trickle", "ice2", "renomination"} {
 			if slices.Contains(options, o) {
@@ -388,18 +388,13 @@ func (s *Session) CreateAnswer() (Description, error) {
 	return Description{Answer, s.lastAnswer}, nil
 }
 
-// offered collects the tokens of an attribute at both levels.
-func offered(d *sdp.Description, name string) []string {
-	var tokens []string
-	for v := range d.Attrs(name) {
-		tokens = append(tokens, strings.Fields(v)...)
-	}
+// iceOptions collects those of both levels.
+func iceOptions(d *sdp.Description) []string {
+	all := d.ICEOptions()
 	for _, m := range d.Media {
-		for v := range m.Attrs(name) {
-			tokens = append(tokens, strings.Fields(v)...)
-		}
+		all = append(all, m.ICEOptions()...)
 	}
-	return tokens
+	return all
 }
 
 func (s *Session) answerSlots(offer *sdp.Description) ([]slot, sdp.Group) {

@@ -32,7 +32,7 @@ func fingerprint(seed byte) sdp.Fingerprint {
 
 func captured(t testing.TB, pattern string) []string {
 	t.Helper()
-	names, err := filepath.Glob(filepath.Join("..", "sdp", "testdata", "browsers", pattern))
+	names, err := filepath.Glob(filepath.Join("..", "sdp", "testdata", "*", pattern))
 	if err != nil || len(names) == 0 {
 		t.Fatalf("no captured descriptions %s: %v", pattern, err)
 	}

@@ -10,9 +10,9 @@ import (
 
 func samples(t testing.TB) map[string]string {
 	t.Helper()
-	names, _ := filepath.Glob("testdata/browsers/*.sdp")
-	if len(names) < 70 {
-		t.Fatalf("only %d samples in testdata/browsers", len(names))
+	names, _ := filepath.Glob("testdata/*/*.sdp")
+	if len(names) < 90 {
+		t.Fatalf("only %d samples in testdata", len(names))
 	}
 	texts := map[string]string{}
 	for _, name := range names {
@@ -78,7 +78,7 @@ func walk(d *Description) error {
 	return errors.Join(errs...)
 }
 
-func TestBrowsersRoundTrip(t *testing.T) {
+func TestSamplesRoundTrip(t *testing.T) {
 	for name, text := range samples(t) {
 		d, err := Parse(text)
 		if err != nil {

@@ -83,11 +83,12 @@ func (s *Section) Ufrag() (string, bool, error) { return one(s, "ice-ufrag", Par
 // Pwd returns the a=ice-pwd line of this level.
 func (s *Section) Pwd() (string, bool, error) { return one(s, "ice-pwd", ParsePwd) }
 
-// ICEOptions returns the tokens of all a=ice-options lines of this level (RFC 8839 section 5.6).
+// ICEOptions returns the tokens of all a=ice-options lines of this level (RFC 8839 section 5.6). libdatachannel, and so OBS, has a
+// comma between them, which no token has in it.
 func (s *Section) ICEOptions() []string {
 	var options []string
 	for v := range s.Attrs("ice-options") {
-		options = append(options, strings.Fields(v)...)
+		options = append(options, strings.FieldsFunc(v, func(r rune) bool { return r == ' ' || r == ',' })...)
 	}
 	return options
 }
