@@ -10,6 +10,7 @@ import (
 	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/rtp"
+	"github.com/parley-rtc/parley/protocol/rtp/payload"
 )
 
 // How long tones and gaps may be, and what a comma is (webrtc-pc section 7.2).
@@ -23,9 +24,6 @@ const (
 	commaDelay      = 2 * time.Second
 )
 
-// The tones, in the order of their events (RFC 4733 section 3.2).
-const tones = "0123456789*#ABCD"
-
 // A DTMFSender is RTCDTMFSender. While a tone is played the track's own audio is not sent. Its methods may be called from any
 // goroutine and from any handler.
 type DTMFSender struct {
@@ -38,26 +36,17 @@ type DTMFSender struct {
 
 	duration, gap time.Duration
 	next          mono.Time // when the next of the buffer is due; 0: nothing is scheduled
-	tone          tone
+	events        payload.EventSender
+	report        mono.Time // when events is to be asked next; 0: nothing is played
+	began         mono.Time // when the tone did
+	timestamp     uint32    // of that
+	codec         jsep.Codec
+	packet        session.Packet
+	bytes         [4]byte
 }
 
-// A tone is what is being played.
-type tone struct {
-	packet    session.Packet
-	payload   [4]byte
-	began     mono.Time
-	length    time.Duration
-	report    mono.Time // when the next packet is due; 0: nothing is played
-	clock     uint32
-	ends      int // packets that tell the end
-	timestamp uint32
-}
-
-// How often a tone is told of, and how often its end (RFC 4733 sections 2.5.1.2 and 2.5.1.4).
-const (
-	toneInterval = 20 * time.Millisecond
-	toneEnds     = 3
-)
+// toneInterval is how often a tone is told of (RFC 4733 section 2.5.1.2).
+const toneInterval = 20 * time.Millisecond
 
 // CanInsertDTMF returns whether tones can be sent: the connection is up, a track is sent, and the peer takes telephone-event.
 func (d *DTMFSender) CanInsertDTMF() (can bool) {
@@ -69,13 +58,13 @@ func (d *DTMFSender) CanInsertDTMF() (can bool) {
 func (d *DTMFSender) can() bool {
 	s := d.sender
 	t := s.transceiver
-	_, ok := d.codec()
+	_, ok := d.negotiated()
 	return ok && s.pc.ConnectionState() == PeerConnectionStateConnected && s.Track() != nil && !t.state.Load().stopping &&
 		t.CurrentDirection().sends() && s.encodings[0].active()
 }
 
-// codec returns what tones are sent as: with the clock of the track's codec, if there is one (RFC 4733 section 2.1).
-func (d *DTMFSender) codec() (c jsep.Codec, ok bool) {
+// negotiated returns what tones are sent as: with the clock of the track's codec, if there is one (RFC 4733 section 2.1).
+func (d *DTMFSender) negotiated() (c jsep.Codec, ok bool) {
 	clock := uint32(0)
 	if t := d.sender.Track(); t != nil {
 		codec := t.Codec()
@@ -136,7 +125,7 @@ func (d *DTMFSender) OnToneChange(f func(tone string)) { on(&d.sender.pc.events,
 // nextTimeout returns when handleTimeout is due.
 func (d *DTMFSender) nextTimeout() mono.Time {
 	next := mono.Never
-	for _, at := range [...]mono.Time{d.next, d.tone.report} {
+	for _, at := range [...]mono.Time{d.next, d.report} {
 		if at != 0 {
 			next = mono.Min(next, at)
 		}
@@ -146,13 +135,13 @@ func (d *DTMFSender) nextTimeout() mono.Time {
 
 // handleTimeout plays on; false says that there is nothing more to play.
 func (d *DTMFSender) handleTimeout(now mono.Time) (more bool) {
-	if d.tone.report != 0 && d.tone.report <= now {
+	if d.report != 0 && d.report <= now {
 		d.tell(now)
 	}
 	if d.next != 0 && d.next <= now {
 		d.play(now)
 	}
-	return d.next != 0 || d.tone.report != 0
+	return d.next != 0 || d.report != 0
 }
 
 // play is the "playout task".
@@ -180,51 +169,43 @@ func (d *DTMFSender) play(now mono.Time) {
 	emit(&d.sender.pc.events, nil, &d.onToneChange, first, nil)
 }
 
+// toneVolume is how loud a tone is to be played, in -dBm0 (RFC 4733 section 2.3.3).
+const toneVolume = 10
+
 // begin begins a tone.
-func (d *DTMFSender) begin(now mono.Time, which string) {
-	c, ok := d.codec()
-	if !ok {
+func (d *DTMFSender) begin(now mono.Time, key string) {
+	c, ok := d.negotiated()
+	code, known := payload.DTMFCode(rune(key[0]))
+	if !ok || !known {
 		return
 	}
 	s := d.sender
 	if len(s.timelines) == 0 {
 		s.timelines = []timeline{{}}
 	}
-	event := uint8(strings.Index(tones, which))
-	d.tone = tone{began: now, length: d.duration, report: now, clock: c.Clock, timestamp: s.timelines[0].running(now, c.Clock)}
-	d.tone.payload[0] = event
-	d.tone.packet = session.Packet{PayloadType: rtp.PayloadType(c.Payload), Marker: true, Timestamp: d.tone.timestamp}
+	d.codec, d.began, d.timestamp = c, now, s.timelines[0].running(now, c.Clock)
+	d.events.Begin(code, toneVolume, d.timestamp, d.ticks(d.duration))
 	d.tell(now)
 }
 
-// toneVolume is how loud it is to be played, in -dBm0 (RFC 4733 section 2.3.3).
-const toneVolume = 10
+func (d *DTMFSender) ticks(t time.Duration) uint32 {
+	return uint32(int64(t/time.Microsecond) * int64(d.codec.Clock) / 1_000_000)
+}
 
-// tell sends a packet that says how long the tone is by now.
+// tell reports how long the tone will be when the next report is due.
 func (d *DTMFSender) tell(now mono.Time) {
-	t := &d.tone
-	elapsed := min(now.Sub(t.began)+toneInterval, t.length)
-	end := now.Sub(t.began) >= t.length
-	if end {
-		elapsed = t.length
-	}
-	length := min(int64(elapsed)/1000*int64(t.clock)/1_000_000, 0xffff)
-	t.payload[1] = toneVolume
-	t.report = mono.Min(now.Add(toneInterval), max(t.began.Add(t.length), now+1))
-	if end {
-		t.payload[1] |= 0x80
-		t.ends++
-		if t.report = now.Add(toneInterval); t.ends == toneEnds {
-			t.report = 0
+	_, sender := d.sender.pc.sectionOf(d.sender.transceiver)
+	for _, e := range d.events.Tick(d.timestamp + d.ticks(now.Sub(d.began)+toneInterval)) {
+		p := &d.packet
+		p.PayloadType, p.Marker, p.Timestamp, p.Payload = rtp.PayloadType(d.codec.Payload), e.Marker, e.Timestamp, e.Event.Append(d.bytes[:0])
+		if sender != nil {
+			sender.Send(now, 0, p)
 		}
 	}
-	t.payload[2], t.payload[3] = uint8(length>>8), uint8(length)
-	t.packet.Payload = t.payload[:]
-	if _, sender := d.sender.pc.sectionOf(d.sender.transceiver); sender != nil {
-		sender.Send(now, 0, &t.packet)
+	if d.report = 0; d.events.Active() {
+		d.report = now.Add(toneInterval)
 	}
-	t.packet.Marker = false
 }
 
 // plays reports whether a tone is being played, so that audio has to wait.
-func (d *DTMFSender) plays() bool { return d != nil && d.tone.report != 0 }
+func (d *DTMFSender) plays() bool { return d != nil && d.report != 0 }

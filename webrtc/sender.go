@@ -41,21 +41,25 @@ type timeline struct {
 	feed   *feed
 	offset uint32 // of what goes out, from what the feed has
 	last   uint32 // of what went out
+	step   uint32 // from what went out before it
 	at     mono.Time
-	clock  uint32
 }
 
 // next returns the timestamp that goes out.
 func (l *timeline) next(now mono.Time, f *feed, timestamp uint32) uint32 {
 	clock := f.src.codec.ClockRate
 	if l.feed != f {
-		if l.feed != nil {
-			l.offset = l.running(now, clock) - timestamp
+		if l.feed != nil { // a frame later at least
+			l.offset = max(l.running(now, clock)-l.last, l.step) + l.last - timestamp
 		}
-		l.feed, l.clock = f, clock
+		l.feed = f
 	}
-	l.last, l.at = timestamp+l.offset, now
-	return l.last
+	out := timestamp + l.offset
+	if out != l.last {
+		l.step = out - l.last
+	}
+	l.last, l.at = out, now
+	return out
 }
 
 // running returns where the timeline is now, in units of a clock.
