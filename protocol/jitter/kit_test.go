@@ -34,6 +34,7 @@ type source struct {
 	timestamp uint32
 	packets   []sent
 	frames    [][]byte
+	frame     func(index, size int, key bool) []byte // of video; nil: of VP8
 }
 
 // audio makes n packets of Opus of 20 ms, from a time on.
@@ -67,7 +68,7 @@ func vp8Frame(index, size int, key bool) []byte {
 	return data
 }
 
-// video makes n frames of VP8 at 30 a second; each that key says is a key frame. With a mode it has temporal layers.
+// video makes n frames at 30 a second; each that key says is a key frame. With a mode it has temporal layers.
 func (s *source) video(from mono.Time, n, size int, mode *payload.Mode, packetizer payload.Packetizer, key func(i int) bool) {
 	for i := range n {
 		isKey := key(i)
@@ -79,7 +80,11 @@ func (s *source) video(from mono.Time, n, size int, mode *payload.Mode, packetiz
 		if isKey {
 			frameSize *= 4
 		}
-		data := vp8Frame(len(s.frames), frameSize, isKey)
+		frame := s.frame
+		if frame == nil {
+			frame = vp8Frame
+		}
+		data := frame(len(s.frames), frameSize, isKey)
 		left := from.Add(time.Duration(i) * time.Second / 30)
 		if err := packetizer.Begin(&payload.Frame{Data: data, Mode: mode, Temporal: temporal}, payload.Limit{Max: 1100}); err != nil {
 			panic(err)
