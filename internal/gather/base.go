@@ -111,7 +111,9 @@ func (g *Gatherer) update(now mono.Time) (more bool) {
 			g.dropBase(now, b)
 		}
 	}
-	for _, a := range choose(all, &g.cfg) {
+	chosen := choose(all, &g.cfg)
+	g.found, g.events = slices.Grow(g.found, 2*len(chosen)), slices.Grow(g.events, 2*len(chosen)+1) // UDP, TCP, Complete
+	for _, a := range chosen {
 		if len(g.bases) >= maxBases || slices.ContainsFunc(g.bases, func(b *base) bool { return b.IP == a.IP && !b.inside }) {
 			continue
 		}

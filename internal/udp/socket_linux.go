@@ -50,9 +50,7 @@ func (s *Socket) configure(cfg *Config, f Features) error {
 		level, name, value int
 		what               string // empty: the socket is as good without
 	}
-	options := []option{
-		{unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1, ""},
-	}
+	options := append(make([]option, 0, 8), option{unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1, ""})
 	if s.ip6 {
 		options = append(options,
 			option{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1, "IPV6_V6ONLY"},

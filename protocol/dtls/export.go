@@ -25,8 +25,9 @@ func (c *Conn) Export(label string, context []byte, n int) ([]byte, error) {
 	}
 	h := c.suite.hash
 	if c.version == Version13 {
-		secret := newDeriver(h, c.secrets.exporter).expand(label, hashOf(h, nil), h.Size())
-		return newDeriver(h, secret).expand("exporter", hashOf(h, context), n), nil
+		k := newKDF(h)
+		secret := k.expand(c.secrets.exporter, label, hashOf(h, nil), h.Size())
+		return k.expand(secret, "exporter", hashOf(h, context), n), nil
 	}
 	seed := slices.Clone(c.secrets.randoms)
 	if context != nil {

@@ -156,10 +156,10 @@ func (h *handshake) clientFlight13(now mono.Time) error {
 
 func (h *handshake) clientFinished13(mono.Time) error {
 	c := h.c
-	h.send(2, finishedType, finishedMAC(c.suite.hash, h.v13.client, h.transcript.sum()))
+	h.send(2, finishedType, h.v13.schedule.finished(h.v13.client, h.transcript.sum()))
 	h.endFlight()
 	h.finish()
-	return c.write13(3, c.secrets.write)
+	return c.write13(h.v13.schedule.kdf, 3, c.secrets.write)
 }
 
 // The server's states.
@@ -301,14 +301,14 @@ func (h *handshake) serverFlight13(now mono.Time, share, secret []byte) error {
 	}
 	h.send(2, certificateType, marshalCertificate(Version13, h.chain()))
 	return h.sendCertificateVerify13(func(mono.Time) error {
-		h.send(2, finishedType, finishedMAC(c.suite.hash, h.v13.server, h.transcript.sum()))
+		h.send(2, finishedType, h.v13.schedule.finished(h.v13.server, h.transcript.sum()))
 		h.endFlight()
 		h.expect = h.certificate13
 		if c.cfg.AnonymousClient {
 			h.expect = h.finished13
 		}
 		h.deriveEpoch3()
-		return c.write13(3, c.secrets.write)
+		return c.write13(h.v13.schedule.kdf, 3, c.secrets.write)
 	})
 }
 
@@ -331,23 +331,23 @@ func (h *handshake) enterEpoch2(secret []byte) error {
 	logSecret(c.cfg.KeyLog, "CLIENT_HANDSHAKE_TRAFFIC_SECRET", h.random[:randomLen], h.v13.client)
 	logSecret(c.cfg.KeyLog, "SERVER_HANDSHAKE_TRAFFIC_SECRET", h.random[:randomLen], h.v13.server)
 	read, write := c.own(h.v13.client, h.v13.server)
-	if err := c.read13(2, read); err != nil {
+	if err := c.read13(h.v13.schedule.kdf, 2, read); err != nil {
 		return err
 	}
-	return c.write13(2, write)
+	return c.write13(h.v13.schedule.kdf, 2, write)
 }
 
 // read13 and write13 put a traffic secret to use in one direction.
-func (c *Conn) read13(epoch uint64, secret []byte) error {
-	p, err := protection13(c.suite, secret)
+func (c *Conn) read13(k *kdf, epoch uint64, secret []byte) error {
+	p, err := protection13(k, c.suite, secret)
 	if err == nil {
 		c.installRead(epoch, p)
 	}
 	return err
 }
 
-func (c *Conn) write13(epoch uint64, secret []byte) error {
-	p, err := protection13(c.suite, secret)
+func (c *Conn) write13(k *kdf, epoch uint64, secret []byte) error {
+	p, err := protection13(k, c.suite, secret)
 	if err == nil {
 		c.installWrite(epoch, p)
 	}
@@ -433,13 +433,13 @@ func (h *handshake) finished13(now mono.Time, m message) error {
 	if c.role == Server {
 		secret = h.v13.client
 	}
-	if err := checkFinished(m, finishedMAC(c.suite.hash, secret, h.transcript.sum())); err != nil {
+	if err := checkFinished(m, h.v13.schedule.finished(secret, h.transcript.sum())); err != nil {
 		return err
 	}
 	h.transcript.add(m)
 	if c.role == Client {
 		h.deriveEpoch3()
-		if err := c.read13(3, c.secrets.read); err != nil {
+		if err := c.read13(h.v13.schedule.kdf, 3, c.secrets.read); err != nil {
 			return err
 		}
 		return h.clientFlight13(now)
@@ -448,5 +448,5 @@ func (h *handshake) finished13(now mono.Time, m message) error {
 	c.ackNow = true // RFC 9147 section 7.1: nothing else acknowledges the client's last flight
 	c.timers[timerRetire] = now.Add(keepHandshakeKeys)
 	h.finish()
-	return c.read13(3, c.secrets.read)
+	return c.read13(h.v13.schedule.kdf, 3, c.secrets.read)
 }

@@ -2,7 +2,6 @@ package dtls
 
 import (
 	"crypto"
-	"crypto/hkdf"
 	"crypto/hmac"
 	"encoding/hex"
 	"fmt"
@@ -12,46 +11,76 @@ import (
 
 // The key schedules: HKDF for DTLS 1.3 (RFC 8446 section 7, RFC 9147 section 5.9), the PRF for 1.2 (RFC 5246 section 5).
 
-// A deriver derives from one secret by HKDF-Expand-Label. What depends on the secret alone is computed once, which halves
-// what the schedule costs.
-type deriver struct {
-	mac    hash.Hash
+// A kdf derives keys. It has one hash state for all of them: crypto/hmac would want two and two buffers for each, and each
+// is used once or a few times.
+type kdf struct {
+	hash.Hash
 	prefix string // "dtls13"; the vectors of RFC 8448 are of TLS
-	info   []byte
-	used   bool
+	// Arguments of an interface's method escape; these live here, on the heap already.
+	pad  [128]byte // the largest block of our hashes
+	info []byte
 }
 
-func newDeriver(h crypto.Hash, secret []byte) *deriver {
-	return &deriver{mac: hmac.New(h.New, secret), prefix: "dtls13"}
+func newKDF(h crypto.Hash) *kdf { return &kdf{Hash: h.New(), prefix: "dtls13"} }
+
+// hmac appends the HMAC of a text in two parts (RFC 2104).
+func (k *kdf) hmac(dst, key, first, second []byte) []byte {
+	pad := k.pad[:k.BlockSize()]
+	clear(pad)
+	if len(key) > len(pad) {
+		k.Reset()
+		k.Write(key)
+		k.Sum(pad[:0])
+	} else {
+		copy(pad, key)
+	}
+	for i := range pad {
+		pad[i] ^= 0x36
+	}
+	k.Reset()
+	k.Write(pad)
+	k.Write(first)
+	k.Write(second)
+	at := len(dst)
+	dst = k.Sum(dst)
+	for i := range pad {
+		pad[i] ^= 0x36 ^ 0x5c
+	}
+	k.Reset()
+	k.Write(pad)
+	k.Write(dst[at:])
+	clear(pad)
+	return k.Sum(dst[:at])
 }
 
-// expand returns n bytes, at most 255 times as many as the hash has.
-func (d *deriver) expand(label string, context []byte, n int) []byte {
-	d.info = append(d.info[:0], byte(n>>8), byte(n), byte(len(d.prefix)+len(label)))
-	d.info = append(append(d.info, d.prefix...), label...)
-	d.info = append(append(d.info, byte(len(context))), context...)
-	d.info = append(d.info, 0)
-	size := d.mac.Size()
+// extract is HKDF-Extract (RFC 5869 section 2.2).
+func (k *kdf) extract(salt, secret []byte) []byte {
+	return k.hmac(make([]byte, 0, k.Size()), salt, secret, nil)
+}
+
+// expand is HKDF-Expand-Label for n bytes, at most 255 times as many as the hash has.
+func (k *kdf) expand(secret []byte, label string, context []byte, n int) []byte {
+	k.info = append(k.info[:0], byte(n>>8), byte(n), byte(len(k.prefix)+len(label)))
+	k.info = append(append(k.info, k.prefix...), label...)
+	k.info = append(append(k.info, byte(len(context))), context...)
+	k.info = append(k.info, 0)
+	size := k.Size()
 	out := make([]byte, 0, (n+size-1)/size*size)
 	for block := []byte(nil); len(out) < n; block = out[len(out)-size:] { // RFC 5869 section 2.3
-		if d.used {
-			d.mac.Reset()
-		}
-		d.used = true
-		d.info[len(d.info)-1]++
-		d.mac.Write(block)
-		d.mac.Write(d.info)
-		out = d.mac.Sum(out)
+		k.info[len(k.info)-1]++
+		out = k.hmac(out, secret, block, k.info)
 	}
 	return out[:n:n]
 }
 
-func extract(h crypto.Hash, secret, salt []byte) []byte {
-	out, err := hkdf.Extract(h.New, secret, salt)
-	if err != nil {
-		panic(err) // only where FIPS 140 forbids the hash
-	}
-	return out
+// finished is the verify_data of a Finished (RFC 8446 section 4.4.4).
+func (k *kdf) finished(secret, transcript []byte) []byte {
+	return k.hmac(make([]byte, 0, k.Size()), k.expand(secret, "finished", nil, k.Size()), transcript, nil)
+}
+
+// nextTrafficSecret follows a KeyUpdate (RFC 8446 section 7.2).
+func (k *kdf) nextTrafficSecret(secret []byte) []byte {
+	return k.expand(secret, "traffic upd", nil, k.Size())
 }
 
 func hashOf(h crypto.Hash, b []byte) []byte {
@@ -62,39 +91,28 @@ func hashOf(h crypto.Hash, b []byte) []byte {
 
 // A schedule walks down the secrets of DTLS 1.3: the early secret, the handshake secret, the master secret.
 type schedule struct {
-	*deriver // of the secret that it has come to
-	hash     crypto.Hash
+	*kdf
+	secret []byte
+	none   []byte // the hash of nothing
 }
 
 func newSchedule(h crypto.Hash) *schedule {
-	return &schedule{newDeriver(h, extract(h, make([]byte, h.Size()), nil)), h}
+	k := newKDF(h)
+	none := k.Sum(nil)
+	return &schedule{k, k.extract(nil, make([]byte, k.Size())), none}
 }
 
 // derive is Derive-Secret with a transcript already hashed.
 func (s *schedule) derive(label string, transcript []byte) []byte {
-	return s.expand(label, transcript, s.hash.Size())
+	return s.expand(s.secret, label, transcript, s.Size())
 }
 
 // mix goes to the next secret; nil mixes zeros.
 func (s *schedule) mix(input []byte) {
 	if input == nil {
-		input = make([]byte, s.hash.Size())
+		input = make([]byte, s.Size())
 	}
-	next := newDeriver(s.hash, extract(s.hash, input, s.derive("derived", hashOf(s.hash, nil))))
-	next.prefix = s.prefix
-	s.deriver = next
-}
-
-// finishedMAC is the verify_data of a Finished (RFC 8446 section 4.4.4).
-func finishedMAC(h crypto.Hash, secret, transcript []byte) []byte {
-	mac := hmac.New(h.New, newDeriver(h, secret).expand("finished", nil, h.Size()))
-	mac.Write(transcript)
-	return mac.Sum(nil)
-}
-
-// nextTrafficSecret follows a KeyUpdate (RFC 8446 section 7.2).
-func nextTrafficSecret(h crypto.Hash, secret []byte) []byte {
-	return newDeriver(h, secret).expand("traffic upd", nil, h.Size())
+	s.secret = s.extract(s.derive("derived", s.none), input)
 }
 
 // prf is the pseudorandom function of DTLS 1.2.

@@ -67,8 +67,9 @@ func (c *Conn) underWay(typ handshakeType) bool {
 
 // nextWriteKeys follows the acknowledgement of our KeyUpdate.
 func (c *Conn) nextWriteKeys() error {
-	c.secrets.write = nextTrafficSecret(c.suite.hash, c.secrets.write)
-	err := c.write13(c.write().number+1, c.secrets.write)
+	k := newKDF(c.suite.hash)
+	c.secrets.write = k.nextTrafficSecret(c.secrets.write)
+	err := c.write13(k, c.write().number+1, c.secrets.write)
 	c.trimWrites()
 	return err
 }
@@ -87,8 +88,9 @@ func (c *Conn) handleKeyUpdate(_ mono.Time, m message) error {
 	}
 	// It came in the newest epoch, so nothing older is needed; this one is until the next is in use.
 	c.dropReads(newest)
-	c.secrets.read = nextTrafficSecret(c.suite.hash, c.secrets.read)
-	if err := c.read13(newest+1, c.secrets.read); err != nil {
+	k := newKDF(c.suite.hash)
+	c.secrets.read = k.nextTrafficSecret(c.secrets.read)
+	if err := c.read13(k, newest+1, c.secrets.read); err != nil {
 		return err
 	}
 	if body[0] == 1 && !c.underWay(keyUpdate) {

@@ -38,13 +38,12 @@ func newAEAD(s *suite, key []byte) (cipher.AEAD, error) {
 }
 
 // protection13 derives the keys of a traffic secret (RFC 8446 section 7.3).
-func protection13(s *suite, secret []byte) (p protection, err error) {
-	d := newDeriver(s.hash, secret)
-	if p.aead, err = newAEAD(s, d.expand("key", nil, s.keyLen)); err != nil {
+func protection13(k *kdf, s *suite, secret []byte) (p protection, err error) {
+	if p.aead, err = newAEAD(s, k.expand(secret, "key", nil, s.keyLen)); err != nil {
 		return p, err
 	}
-	copy(p.iv[:], d.expand("iv", nil, nonceLen))
-	sn := d.expand("sn", nil, s.keyLen)
+	copy(p.iv[:], k.expand(secret, "iv", nil, nonceLen))
+	sn := k.expand(secret, "sn", nil, s.keyLen)
 	if s.chacha {
 		p.maskKey = sn
 		return p, nil

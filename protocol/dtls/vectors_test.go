@@ -47,34 +47,38 @@ func TestKeyScheduleOfRFC8448(t *testing.T) {
 	}
 	s := newSchedule(h)
 	s.prefix = prefix
+	checkHex(t, "early secret", s.secret, "33ad0a1c607ec03b09e6cd9893680ce210adf300aa1f2660e1b22e10f170f92a")
 	s.mix(shared)
+	checkHex(t, "handshake secret", s.secret, "1dc826e93606aa6fdc0aadc12f741b01046aa6b99f691ed221a9f0ca043fbeac")
 	hello := unhex(t, "860c06edc07858ee8e78f0e7428c58edd6b43f2ca3e6e95f02ed063cf0e1cad8")
 	checkHex(t, "c hs traffic", s.derive("c hs traffic", hello), "b3eddb126e067f35a780b3abf45e2d8f3b1a950738f52e9600746a0e27a55a21")
 	server := s.derive("s hs traffic", hello)
 	checkHex(t, "s hs traffic", server, "b67b7d690cc16c4e75e54213cb2d37b4e9c912bcded9105d42befd59d391ad38")
-	keys := newDeriver(h, server)
-	keys.prefix = prefix
-	checkHex(t, "key", keys.expand("key", nil, 16), "3fce516009c21727d0f2e4e86ee403bc")
-	checkHex(t, "iv", keys.expand("iv", nil, 12), "5d313eb2671276ee13000b30")
+	checkHex(t, "key", s.expand(server, "key", nil, 16), "3fce516009c21727d0f2e4e86ee403bc")
+	checkHex(t, "iv", s.expand(server, "iv", nil, 12), "5d313eb2671276ee13000b30")
 	s.mix(nil)
+	checkHex(t, "master secret", s.secret, "18df06843d13a08bf2a449844c5f8a478001bc4d4c627984d5a41da8d0402919")
 	finished := unhex(t, "9608102a0f1ccc6db6250b7b7e417b1a000eaada3daae4777a7686c9ff83df13")
 	checkHex(t, "c ap traffic", s.derive("c ap traffic", finished), "9e40646ce79a7f9dc05af8889bce6552875afa0b06df0087f792ebb7c17504a5")
 	checkHex(t, "s ap traffic", s.derive("s ap traffic", finished), "a11af9f05531f856ad47116b45a950328204b4f44bfb6b3a4b4f1f3fcb631643")
 	checkHex(t, "exp master", s.derive("exp master", finished), "fe22f881176eda18eb8f44529e6792c50c9a3f89452f68d8ae311b4309d3cf50")
 }
 
-// Expansions of one secret, one after the other and of any length, are those of HKDF (RFC 5869).
-func TestDeriver(t *testing.T) {
-	secret := bytes.Repeat([]byte{7}, 48)
+// What a kdf derives, one after the other, from any secret and of any length, is that of HKDF (RFC 5869).
+func TestKDF(t *testing.T) {
 	for _, h := range []crypto.Hash{crypto.SHA256, crypto.SHA384} {
-		d := newDeriver(h, secret)
-		for _, n := range []int{0, 1, 16, 32, 33, 48, 97, 255 * 32} {
+		k := newKDF(h)
+		for _, n := range []int{0, 1, 16, 32, 33, 48, 97, 128, 129, 255 * 32} {
+			secret := bytes.Repeat([]byte{7}, n)
+			if want, err := hkdf.Extract(h.New, []byte("input"), secret); err != nil || !bytes.Equal(k.extract(secret, []byte("input")), want) {
+				t.Errorf("%v, a salt of %d bytes: %v", h, n, err)
+			}
 			info := string([]byte{byte(n >> 8), byte(n), 9}) + "dtls13key\x03ctx"
 			want, err := hkdf.Expand(h.New, secret, info, n)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := d.expand("key", []byte("ctx"), n); !bytes.Equal(got, want) {
+			if got := k.expand(secret, "key", []byte("ctx"), n); !bytes.Equal(got, want) {
 				t.Errorf("%v, %d bytes: %x, want %x", h, n, got, want)
 			}
 		}

@@ -1,8 +1,10 @@
 package sctp
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/parley-rtc/parley/internal/wire"
 	"github.com/parley-rtc/parley/protocol/mono"
@@ -26,11 +28,14 @@ const maxInit = 2048
 // of the Config that the association is made with, which must be the same in all else that an INIT tells: ReceiveBuffer,
 // MaxMessageSize, ZeroChecksum and NoInterleaving.
 func NewInit(cfg Config) ([]byte, error) {
-	cfg.LocalInit, cfg.RemoteInit = nil, nil
-	a, err := New(cfg)
-	if err != nil {
+	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	var random [8]byte
+	if _, err := io.ReadFull(cfg.Rand, random[:]); err != nil {
+		return nil, fmt.Errorf("sctp: Config.Rand: %w", err)
+	}
+	a := Association{cfg: cfg, myTag: max(binary.BigEndian.Uint32(random[:]), 1), myTSN: binary.BigEndian.Uint32(random[4:])}
 	return appendInit(nil, typeInit, a.offer()), nil
 }
 

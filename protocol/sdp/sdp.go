@@ -187,6 +187,7 @@ func Parse(text string) (*Description, error) {
 	}
 	d := &Description{}
 	section, number := &d.Section, 0
+	room := make([]Line, 0, min(strings.Count(text, "\n")+1, 128)) // for the lines of all sections, one after the other
 	for len(text) > 0 {
 		number++
 		line, rest, found := strings.Cut(text, "\n")
@@ -214,10 +215,11 @@ func Parse(text string) (*Description, error) {
 				return nil, &Error{number, 0, fmt.Sprintf("more than %d media sections", MaxMedia)}
 			}
 			d.Media = append(d.Media, m)
-			section = &m.Section
+			section, room = &m.Section, room[len(room):]
 			continue
 		}
-		section.Lines = append(section.Lines, l)
+		room = append(room, l)
+		section.Lines = room[:len(room):len(room)]
 	}
 	if _, ok := d.First('t'); !ok {
 		return nil, &Error{max(number, 1), 0, "the description ends before its t= line"}

@@ -109,7 +109,14 @@ func (d *Description) Groups() ([]Group, error) { return all(&d.Section, "group"
 
 // all parses every attribute of a name; an error says where it is.
 func all[T any](s *Section, name string, parse func(string) (T, error)) ([]T, error) {
-	var values []T
+	n := 0
+	for range s.named(name) {
+		n++
+	}
+	if n == 0 {
+		return nil, nil
+	}
+	values := make([]T, 0, n)
 	for l := range s.named(name) {
 		_, value := l.Attr()
 		v, err := parse(value)
