@@ -93,13 +93,13 @@ func (d *dispatcher) wait() {
 }
 
 // keep counts an event that has to wait, and returns false if too many do. The caller holds the lock.
-func (d *dispatcher) keep(what string) bool {
+func (d *dispatcher) keep() bool {
 	if d.kept < maxKept {
 		d.kept++
 		return true
 	}
 	if !d.dropped && d.log != nil {
-		d.log.Warn("events without a handler are dropped from now on", "kept", maxKept, "event", what)
+		d.log.Warn("events without a handler are dropped from now on", "kept", maxKept)
 	}
 	d.dropped = true
 	return false
@@ -107,11 +107,9 @@ func (d *dispatcher) keep(what string) bool {
 
 // A hook is where a handler of one kind of event is set.
 type hook[T any] struct {
-	name  string
-	call  func(T)
-	set   bool         // a handler was set once
-	stale func(T) bool // if set, asked at delivery: an event that does not hold any more is dropped
-	kept  []emitted[T]
+	call func(T)
+	set  bool // a handler was set once
+	kept []emitted[T]
 }
 
 // An emitted event waits for its handler, and introduces the object of a gate, if that is not nil.
@@ -179,7 +177,7 @@ func deliver[T any](d *dispatcher, h *hook[T], e emitted[T]) {
 	}
 	call := h.call
 	d.mu.Unlock()
-	if call != nil && (h.stale == nil || !h.stale(e.value)) {
+	if call != nil {
 		call(e.value)
 	}
 	if e.introduces != nil {
@@ -189,7 +187,7 @@ func deliver[T any](d *dispatcher, h *hook[T], e emitted[T]) {
 
 // keep keeps an event until there is a handler. The caller holds the lock.
 func (h *hook[T]) keep(d *dispatcher, e emitted[T]) {
-	if d.keep(h.name) {
+	if d.keep() {
 		h.kept = append(h.kept, e)
 	}
 }
@@ -213,7 +211,7 @@ func (d *dispatcher) queueBehind(g *gate, f func()) bool {
 	case g == nil || g.open:
 		d.push(f)
 	case d.closed:
-	case d.keep("of a data channel"):
+	case d.keep():
 		g.waiting = append(g.waiting, f)
 	default:
 		return false

@@ -124,9 +124,6 @@ func (n *Network) NewPeerConnection(cfg Configuration) (*PeerConnection, error) 
 	}
 	pc := &PeerConnection{network: n, ended: make(chan struct{}), gone: make(chan struct{})}
 	pc.events.init(n.cfg.Logger)
-	pc.onNegotiationNeeded.stale = func(number uint64) bool {
-		return pc.negotiation.Load() != number || pc.SignalingState() != SignalingStateStable
-	}
 	pc.states.Store(&states{SignalingStateStable, ICEGatheringStateNew, ICEConnectionStateNew, PeerConnectionStateNew, nil})
 	pc.config.Store(&v)
 	if err := n.enter(pc); err != nil {
@@ -471,7 +468,11 @@ func (pc *PeerConnection) OnNegotiationNeeded(f func()) {
 		on(&pc.events, &pc.onNegotiationNeeded, nil)
 		return
 	}
-	on(&pc.events, &pc.onNegotiationNeeded, func(uint64) { f() })
+	on(&pc.events, &pc.onNegotiationNeeded, func(number uint64) {
+		if pc.negotiation.Load() == number && pc.SignalingState() == SignalingStateStable { // it still holds
+			f()
+		}
+	})
 }
 
 // OnICECandidate sets the handler of icecandidate: a candidate of ours that the peer is to be told by AddICECandidate. One

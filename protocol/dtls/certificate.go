@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -143,7 +144,8 @@ func certify(serial []byte, name string, key crypto.Signer, notBefore, notAfter 
 		addAlgorithm(b)
 		b.AddASN1BitString(signature)
 	})
-	return cert.Bytes()
+	der, err := cert.Bytes()
+	return slices.Clone(der), err // which has no room that nobody needs
 }
 
 func (c *Certificate) validate() error {

@@ -81,7 +81,7 @@ type Agent struct {
 	paced         int       // checks of this generation so far
 	responses     []response
 	early         []earlyCheck
-	known         map[knownPath]struct{}
+	known         []knownPath // one or two, but for a peer with many addresses
 	nextPair      uint32
 	nextCandidate uint32
 	lastNominated *pair
@@ -437,8 +437,11 @@ func (a *Agent) Heard(path pkt.Path) {
 // Knows reports whether a check whose integrity holds has come or was answered along a path, so that DTLS and SRTP may be
 // read from it. What else arrives is not the peer's.
 func (a *Agent) Knows(path pkt.Path) bool {
-	_, ok := a.known[knownPath{path.Socket, path.Remote}]
-	return ok
+	k := knownPath{path.Socket, path.Remote}
+	if s := a.selected; s != nil && k == (knownPath{s.path.Socket, s.path.Remote}) {
+		return true
+	}
+	return slices.Contains(a.known, k)
 }
 
 // HasConsent reports whether the peer agrees to receive along a path: then no other agent on the same socket may claim the

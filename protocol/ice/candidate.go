@@ -65,13 +65,18 @@ func (p RelayProtocol) String() string { return [...]string{"udp", "dtls", "tcp"
 type Candidate struct {
 	Type      CandidateType
 	Transport Transport
+	// RelayProtocol is how Server is reached, of a local candidate; relays over streams are preferred less.
+	RelayProtocol RelayProtocol
+	// Preference ranks the networks of a machine, of a local candidate: 0 is the best, a metered or virtual one has more. At
+	// most 255.
+	Preference uint8
+	// Priority is computed by the agent for a local candidate where it is zero (RFC 8445 section 5.1.2.1).
+	Priority uint32
 	// Address is what the peer sends to. An active TCP candidate has port 9 (RFC 6544 section 4.5).
 	Address netip.AddrPort
 	// Related is the address that a reflexive or relayed candidate was obtained from, for diagnostics; it is not valid if
 	// it is kept to ourselves (RFC 8839 section 5.1).
 	Related netip.AddrPort
-	// Priority is computed by the agent for a local candidate where it is zero (RFC 8445 section 5.1.2.1).
-	Priority uint32
 	// Foundation is at most 32 characters; the agent computes it for a local candidate where it is empty.
 	Foundation string
 	// Ufrag, if not empty, is the generation of a remote candidate: one of another generation is dropped (RFC 8838
@@ -93,10 +98,6 @@ type Candidate struct {
 	// Server is the STUN or TURN server that gave a reflexive or relayed address: candidates of two servers have two
 	// foundations (RFC 8445 section 5.1.1.3).
 	Server netip.AddrPort
-	// RelayProtocol is how Server is reached; relays over streams are preferred less.
-	RelayProtocol RelayProtocol
-	// Preference ranks the networks of a machine: 0 is the best, a metered or virtual one has more. At most 255.
-	Preference uint8
 }
 
 // typePreference is that of RFC 8445 section 5.1.2.2 for UDP. TCP is below every UDP candidate but the relayed ones ("if

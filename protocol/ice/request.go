@@ -317,18 +317,14 @@ func (a *Agent) remoteOf(l *candidate, path *pkt.Path, priority uint32) *candida
 
 // know enters a path.
 func (a *Agent) know(path pkt.Path) {
-	k := knownPath{path.Socket, path.Remote}
-	if _, ok := a.known[k]; ok {
+	if a.Knows(path) {
 		return
 	}
 	if len(a.known) >= maxKnown {
 		a.dropped.Overflow++
 		return
 	}
-	if a.known == nil {
-		a.known = make(map[knownPath]struct{}, 4)
-	}
-	a.known[k] = struct{}{}
+	a.known = append(a.known, knownPath{path.Socket, path.Remote})
 	a.emit(PathKnown{path})
 }
 

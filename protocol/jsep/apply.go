@@ -184,6 +184,9 @@ func (s *Session) set(d Description, remote bool) (Changes, error) {
 
 func (s *Session) conclude(c *Changes) {
 	s.dirty = true
+	if s.state == Stable {
+		s.stable = state{} // nothing is to be rolled back
+	}
 	c.After, c.Data = s.state, s.data
 	c.Transports, c.Media = s.Transports(), s.Media()
 }

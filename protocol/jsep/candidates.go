@@ -78,7 +78,7 @@ func (s *Session) AddCandidate(init CandidateInit) ([]Target, error) {
 			}
 			m := d.sdp.Media[at]
 			if d.sdp.Media[i].Port != 0 || d.sdp.Media[i].Has("bundle-only") {
-				addCandidate(m, candidate, init.Candidate == "")
+				addCandidate(m, "candidate:"+candidate.String(), init.Candidate == "")
 			}
 			if t := s.sections[i].transport; !found && t != nil && !done[t.ID] && !s.sections[i].rejected {
 				targets = append(targets, Target{t.ID, ufrag, candidate, init.Candidate == ""})
@@ -128,20 +128,24 @@ func (s *Session) midOf(i int) string {
 // maxCandidates bounds what trickling adds to one section; ICE takes 64 of a generation.
 const maxCandidates = 256
 
-func addCandidate(m *sdp.Media, c sdp.Candidate, end bool) {
+// addCandidate adds the line of a candidate, or the one that says that there are no more.
+func addCandidate(m *sdp.Media, line string, end bool) {
 	if end {
 		if !m.Has("end-of-candidates") {
 			m.Add("end-of-candidates", "")
+			m.Lines = slices.Clip(m.Lines)
 		}
 		return
 	}
-	text, n := c.String(), 0
-	for v := range m.Attrs("candidate") {
-		if n++; v == text || n >= maxCandidates {
-			return
+	n := 0
+	for _, l := range m.Lines {
+		if l.Type == 'a' && strings.HasPrefix(l.Value, "candidate:") {
+			if n++; l.Value == line || n >= maxCandidates {
+				return
+			}
 		}
 	}
-	m.Add("candidate", text)
+	m.AddLine('a', line)
 }
 
 // RemoteCandidates returns the candidates that stand in the remote descriptions now, for the driver after SetRemote.
@@ -193,6 +197,7 @@ func (s *Session) EndOfLocalCandidates(transport int, ufrag string) (l LocalCand
 }
 
 func (s *Session) addLocal(ufrag string, c sdp.Candidate, end bool, id int) (l LocalCandidate, ok bool) {
+	line := "candidate:" + c.String()
 	for _, d := range []*description{s.pendingLocal, s.currentLocal} {
 		if d == nil {
 			continue
@@ -201,7 +206,7 @@ func (s *Session) addLocal(ufrag string, c sdp.Candidate, end bool, id int) (l L
 			if v, _ := m.Attr("ice-ufrag"); v != ufrag || i >= len(s.sections) || s.sections[i].transport == nil || s.sections[i].transport.ID != id {
 				continue
 			}
-			addCandidate(m, c, end)
+			addCandidate(m, line, end)
 			if !end {
 				setDefault(m, c)
 			}
@@ -209,7 +214,7 @@ func (s *Session) addLocal(ufrag string, c sdp.Candidate, end bool, id int) (l L
 		}
 	}
 	if ok && !end {
-		l.Candidate = "candidate:" + c.String()
+		l.Candidate = line
 	}
 	return l, ok
 }

@@ -95,7 +95,7 @@ func checkSyntax(m *sdp.Media) error {
 
 func refuse(m *sdp.Media, format string, args ...any) error {
 	err := fail(InvalidAccessError, format, args...).(*Error)
-	err.Line = m.Number
+	err.Line = int(m.Number)
 	return err
 }
 

@@ -4,8 +4,8 @@ import "math/bits"
 
 // pool keeps buffers that were given back, so that messages cost no allocation in the steady state.
 type pool struct {
-	free [poolClasses][][]byte
-	kept int // what is in free, as cost counts it
+	free [][][]byte // by class, as many as were needed
+	kept int        // what is in free, as cost counts it
 }
 
 const (
@@ -40,10 +40,10 @@ func (p *pool) take(n int) []byte {
 	if class >= poolClasses {
 		return make([]byte, 0, n)
 	}
-	last := len(p.free[class]) - 1
-	if last < 0 {
+	if class >= len(p.free) || len(p.free[class]) == 0 {
 		return make([]byte, 0, poolSize(class))
 	}
+	last := len(p.free[class]) - 1
 	b := p.free[class][last]
 	p.free[class] = p.free[class][:last]
 	p.kept -= cost(cap(b))
@@ -54,6 +54,9 @@ func (p *pool) take(n int) []byte {
 func (p *pool) put(b []byte) {
 	class := poolClass(cap(b))
 	if class < poolClasses && cap(b) == poolSize(class) && p.kept+cost(cap(b)) <= maxKept {
+		if missing := class + 1 - len(p.free); missing > 0 {
+			p.free = append(p.free, make([][][]byte, missing)...)
+		}
 		p.free[class] = append(p.free[class], b[:0])
 		p.kept += cost(cap(b))
 	}

@@ -42,9 +42,9 @@ func (e *Error) Error() string {
 
 // A Line is one line: its type, and what follows the equals sign.
 type Line struct {
-	Type   byte
 	Value  string
-	Number int // where it stood in the text that was parsed, from 1; 0 for a line that was made
+	Number int32 // where it stood in the text that was parsed, from 1; 0 for a line that was made
+	Type   byte
 }
 
 // Attr splits the value of an a= line into name and value; both are empty for lines of other types.
@@ -62,7 +62,7 @@ func (l Line) at(column int, err error) error {
 	if !ok {
 		return err
 	}
-	e.Line = l.Number
+	e.Line = int(l.Number)
 	if e.Column > 0 {
 		e.Column += column - 1
 	}
@@ -167,7 +167,7 @@ type Media struct {
 	Ports   int    // the number of ports, where the line has one ("49170/2"); else 0
 	Proto   string // as "UDP/TLS/RTP/SAVPF"
 	Formats []string
-	Number  int // of the m= line
+	Number  int32 // of the m= line
 	Section
 }
 
@@ -235,7 +235,7 @@ func parseLine(line string, number int) (Line, error) {
 	if len(line) < 2 || line[1] != '=' || line[0] < 'a' || line[0] > 'z' {
 		return Line{}, &Error{number, 1, "not of the form <type>=<value>"}
 	}
-	l := Line{line[0], line[2:], number}
+	l := Line{line[2:], int32(number), line[0]}
 	if i := strings.IndexAny(l.Value, "\x00\r"); i >= 0 {
 		return Line{}, &Error{number, 3 + i, "a control character"}
 	}
@@ -274,17 +274,17 @@ func parseLine(line string, number int) (Line, error) {
 func checkOrder(d *Description, s *Section, l Line) error {
 	if s == &d.Section {
 		if at := len(s.Lines); at < 3 && l.Type != "vos"[at] {
-			return &Error{l.Number, 1, fmt.Sprintf("a %c= line was expected", "vos"[at])}
+			return &Error{int(l.Number), 1, fmt.Sprintf("a %c= line was expected", "vos"[at])}
 		}
 		if _, timed := s.First('t'); l.Type == 'm' && !timed {
-			return &Error{l.Number, 1, "a t= line was expected before the first m= line"}
+			return &Error{int(l.Number), 1, "a t= line was expected before the first m= line"}
 		}
 		if len(s.Lines) < 3 {
 			return nil
 		}
 	}
 	if strings.IndexByte("vos", l.Type) >= 0 || len(d.Media) > 0 && l.Type == 't' {
-		return &Error{l.Number, 1, fmt.Sprintf("a %c= line has no place here", l.Type)}
+		return &Error{int(l.Number), 1, fmt.Sprintf("a %c= line has no place here", l.Type)}
 	}
 	return nil
 }
