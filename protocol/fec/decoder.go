@@ -126,8 +126,12 @@ func (d *Decoder) add(s *stream, packet []byte) {
 		return
 	}
 	for i := range d.repairs {
-		if r := &d.repairs[i]; r.packet != nil && r.protects(s.ssrc, n) {
+		switch r := &d.repairs[i]; {
+		case r.packet == nil:
+		case r.protects(s.ssrc, n):
 			r.missing--
+		case d.stale(&r.header):
+			d.discard(r)
 		}
 	}
 }
