@@ -378,3 +378,34 @@ func TestSynchronisation(t *testing.T) {
 		}
 	}
 }
+
+// Video at 30 a second in four packets each, over a path with 10 ms of jitter where what is lost comes a round trip later: after 10 s no
+// frame is missing, and pictures come evenly, because the delay is what all but few retransmissions take. (-v prints docs/media-reception.md's
+// table.)
+func TestVideoOverLossyPaths(t *testing.T) {
+	for _, loss := range []float64{0, 0.01, 0.05, 0.1} {
+		for _, rtt := range []time.Duration{20 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond} {
+			var s source
+			s.video(begin, 1800, 4000, nil, payload.VP8{}.NewPacketizer(1), onlyFirst)
+			p := newPlayer(t, videoConfig)
+			p.b.SetRTT(rtt)
+			s.packets[0].left = s.packets[0].left.Add(-20 * time.Millisecond) // no request goes back beyond the first that came
+			way := path{rng: seeded(3), delay: rtt / 2, jitter: 10 * time.Millisecond, loss: loss, spare: 1, again: rtt + 10*time.Millisecond}
+			p.play(way.carry(s.packets))
+			if len(p.got) != 1800 {
+				t.Errorf("loss %v, round trip %v: %d frames came out", loss, rtt, len(p.got))
+			}
+			var between []time.Duration
+			for i := 301; i < len(p.got); i++ {
+				between = append(between, p.got[i].at.Sub(p.got[i-1].at))
+			}
+			slices.Sort(between)
+			longest, most := between[len(between)-1], between[len(between)*99/100]
+			held := time.Duration(p.b.Statistics().JitterBufferDelay / 1800 * float64(time.Second)).Round(time.Millisecond)
+			t.Logf("| %v | %v | %v | %v | %v |", loss, rtt, held, most.Round(time.Millisecond), longest.Round(time.Millisecond))
+			if longest > rtt+80*time.Millisecond || most > 45*time.Millisecond || held > 2*rtt+100*time.Millisecond {
+				t.Errorf("loss %v, round trip %v: frames are up to %v apart, 99 of 100 no more than %v, and are held for %v", loss, rtt, longest, most, held)
+			}
+		}
+	}
+}
