@@ -156,6 +156,11 @@ func (s *Session) set(d Description, remote bool) (Changes, error) {
 		t.end()
 	}
 	kept := &description{d.Type, parsed}
+	if !remote {
+		for _, m := range parsed.Media {
+			s.addGathered(m) // since it was created
+		}
+	}
 	switch {
 	case d.Type == Answer && remote:
 		s.currentRemote, s.currentLocal = kept, s.pendingLocal

@@ -264,21 +264,64 @@ func (s *Session) write(x *slot, index int, offered *sdp.Media) *sdp.Media {
 	}
 	if data {
 		s.writeData(m, offered)
+		s.addGathered(m)
 		return m
 	}
-	m.Add("rtcp-mux", "") // also in bundled sections: Chromium wants it in each
-	if offered == nil && x.own {
+	// RFC 8829 section 5.2.2: in later offers what the most recent answer has
+	recent := s.recentAnswer(index, x)
+	if offered != nil || recent == nil || recent.Has("rtcp-mux") { // also in bundled sections: Chromium wants it in each
+		m.Add("rtcp-mux", "")
+	}
+	if offered == nil && recent == nil && x.own {
 		m.Add("rtcp-mux-only", "")
 		m.Add("rtcp", "9 IN IP4 0.0.0.0")
 	}
-	if offered == nil || offered.Has("rtcp-rsize") {
+	if offered != nil && offered.Has("rtcp-rsize") || offered == nil && (recent == nil || recent.Has("rtcp-rsize")) {
 		m.Add("rtcp-rsize", "")
 	}
 	if offered == nil || wantsRRTR(&sdp.Description{}, offered) {
 		m.Add("rtcp-xr", receiverRTT)
 	}
-	s.writeRTP(m, x, offered)
+	s.writeRTP(m, x, index, offered)
+	s.addGathered(m)
 	return m
+}
+
+// recentAnswer returns what the most recent answer has in the place of a section that stays; nil if there was none.
+func (s *Session) recentAnswer(index int, x *slot) *sdp.Media {
+	for _, d := range [...]*description{s.pendingRemote, s.currentLocal, s.currentRemote} {
+		if d != nil && d.kind != Offer && !x.fresh && index < len(d.sdp.Media) {
+			return d.sdp.Media[index]
+		}
+	}
+	return nil
+}
+
+// addGathered adds the candidates of a section's generation that the local descriptions have already (RFC 8829 sections 5.2.2
+// and 5.3.2: "for each candidate that has been gathered during the most recent gathering phase").
+func (s *Session) addGathered(m *sdp.Media) {
+	ufrag, _ := m.Attr("ice-ufrag")
+	if ufrag == "" {
+		return
+	}
+	for _, d := range [...]*description{s.pendingLocal, s.currentLocal} {
+		if d == nil {
+			continue
+		}
+		for _, o := range d.sdp.Media {
+			if v, _ := o.Attr("ice-ufrag"); v != ufrag {
+				continue
+			}
+			candidates, _ := o.Candidates()
+			for _, c := range candidates {
+				addCandidate(m, "candidate:"+c.String(), false)
+				setDefault(m, c)
+			}
+			if o.Has("end-of-candidates") {
+				addCandidate(m, "", true)
+			}
+		}
+	}
 }
 
 func (s *Session) writeTransport(m *sdp.Media, x *slot) {
@@ -318,7 +361,7 @@ func (s *Session) writeData(m, offered *sdp.Media) {
 // legacy reports whether a data section is of draft-ietf-mmusic-sctp-sdp-03.
 func legacy(m *sdp.Media) bool { return m != nil && !m.Has("sctp-port") && m.Has("sctpmap") }
 
-func (s *Session) writeRTP(m *sdp.Media, x *slot, offered *sdp.Media) {
+func (s *Session) writeRTP(m *sdp.Media, x *slot, index int, offered *sdp.Media) {
 	t := x.transceiver
 	direction := t.direction
 	if offered != nil {
@@ -327,7 +370,9 @@ func (s *Session) writeRTP(m *sdp.Media, x *slot, offered *sdp.Media) {
 		direction = sdp.DirectionOf(theirs.Receives() && t.direction.Sends(), theirs.Sends() && t.direction.Receives())
 	}
 	m.Add(string(direction), "")
-	if direction.Sends() || t.direction.Sends() {
+	// RFC 8829 section 5.2.2: what the current description has stays, "regardless of changes to the transceiver's direction"
+	told := s.currentLocal != nil && !x.fresh && index < len(s.currentLocal.sdp.Media) && s.currentLocal.sdp.Media[index].Has("msid")
+	if direction.Sends() || t.direction.Sends() || told {
 		for _, msid := range t.msid() {
 			m.Add("msid", msid.String())
 		}
