@@ -1,9 +1,11 @@
 package webrtc
 
 import (
+	"math"
 	"slices"
 
 	"github.com/parley-rtc/parley/internal/session"
+	"github.com/parley-rtc/parley/protocol/cc"
 	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
@@ -217,7 +219,7 @@ func (s *RTPSender) tellEncodings(now mono.Time) {
 	least := 0
 	for i := range s.encodings {
 		e := &s.encodings[i]
-		p := session.EncodingParameters{Active: e.active(), DSCP: marking(m.Kind, e.NetworkPriority)}
+		p := session.EncodingParameters{Active: e.active(), Priority: congestionPriority[e.Priority], DSCP: marking(m.Kind, e.NetworkPriority)}
 		if e.MaxBitrate != nil {
 			p.MaxBitrate = *e.MaxBitrate
 		}
@@ -229,6 +231,8 @@ func (s *RTPSender) tellEncodings(now mono.Time) {
 	s.told = sender
 	s.maxPayload.Store(int32(least))
 }
+
+var congestionPriority = map[PriorityType]cc.Priority{PriorityVeryLow: cc.VeryLow, PriorityMedium: cc.Medium, PriorityHigh: cc.High}
 
 // marking is the DSCP of a priority (RFC 8837 section 5): of audio and of interactive video, without the drop precedence.
 func marking(kind string, p PriorityType) pkt.DSCP {
@@ -288,6 +292,8 @@ func (pc *PeerConnection) handleRTP(e *session.Event) {
 		}
 	case session.KeyFrameWanted:
 		s.transceiver.sender.wantKeyFrame(e.Encoding)
+	case session.TargetBitrate:
+		s.transceiver.sender.setBitrate(e.Encoding, int(min(e.Bitrate, math.MaxInt32)))
 	case session.SenderReport:
 		track := s.transceiver.receiver.layer(e.Stream.RID())
 		r := &clockReport{ntp: e.NTP, timestamp: e.RTPTime, count: 1}

@@ -43,11 +43,6 @@ type RTCPParameters struct {
 
 func (p PriorityType) valid() bool { return priorities[p] != 0 }
 
-// weight is how much of the bandwidth it has, beside one of low (webrtc-priority section 4).
-func (p PriorityType) weight() float64 {
-	return float64(priorities[p]) / float64(priorities[PriorityLow])
-}
-
 // An RTPEncodingParameters is RTCRtpEncodingParameters: one of the streams that a sender sends. What is encoded is the
 // source's affair: it learns of MaxBitrate by [RTPSender.OnTargetBitrate], and reads the rest with GetParameters.
 type RTPEncodingParameters struct {

@@ -20,12 +20,9 @@ type RTPSender struct {
 	transport  atomic.Pointer[DTLSTransport]
 	rids       atomic.Pointer[[]string] // of the encodings
 	maxPayload atomic.Int32             // 0: not known
-	bitrates   atomic.Pointer[[]int]    // what was told last of each encoding, in bits a second
-	telling    atomic.Bool              // an event of bitrates is on its way
-	asking     atomic.Uint64            // encodings for which an event of a key frame is on its way
 
-	onTargetBitrate   hook[int]
-	onKeyFrameRequest hook[struct{}]
+	targetBitrate   handler[int]
+	keyFrameRequest handler[struct{}]
 
 	// The loop's.
 
@@ -33,6 +30,7 @@ type RTPSender struct {
 	unicast   []RTPEncodingParameters // what they were before an offer to receive simulcast
 	returned  *RTPSendParameters      // [[LastReturnedParameters]]
 	timelines []timeline              // of the encodings
+	bitrates  []int                   // what was told last of each, in bits a second
 	told      *session.Sender         // has the encodings' parameters
 }
 
@@ -185,11 +183,11 @@ func (s *RTPSender) SetParameters(p RTPSendParameters) error {
 
 // OnTargetBitrate sets the handler that is called with the bits a second that there are for what the sender sends, of all its
 // encodings together: an encoder should produce that. With simulcast see the same of the parts of a track.
-func (s *RTPSender) OnTargetBitrate(f func(bps int)) { on(&s.pc.events, &s.onTargetBitrate, f) }
+func (s *RTPSender) OnTargetBitrate(f func(bps int)) { s.targetBitrate.set(f) }
 
 // OnKeyFrameRequest sets the handler that is called when the peer needs a key frame, of any encoding. With simulcast see
 // the same of the parts of a track.
-func (s *RTPSender) OnKeyFrameRequest(f func()) { on(&s.pc.events, &s.onKeyFrameRequest, bare(f)) }
+func (s *RTPSender) OnKeyFrameRequest(f func()) { s.keyFrameRequest.set(bare(f)) }
 
 // setRIDs has the encodings found by their RIDs.
 func (s *RTPSender) setRIDs() {
@@ -244,7 +242,7 @@ func (s *RTPSender) follow() {
 			}
 		}
 	}
-	s.timelines, s.told, s.returned = nil, nil, nil
+	s.timelines, s.bitrates, s.told, s.returned = nil, nil, nil, nil
 	s.setRIDs()
 }
 
@@ -264,22 +262,30 @@ func (s *RTPSender) payloadType(m *jsep.Media, encoding int, codec *RTPCodec) (r
 	return 0, false
 }
 
+// setBitrate takes over what there is for an encoding.
+func (s *RTPSender) setBitrate(encoding, bps int) {
+	for len(s.bitrates) < len(s.encodings) {
+		s.bitrates = append(s.bitrates, 0)
+	}
+	if encoding < len(s.bitrates) {
+		s.bitrates[encoding] = bps
+		s.tellBitrates()
+	}
+}
+
 // tellBitrates has the source know what there is for it, if that is known.
 func (s *RTPSender) tellBitrates() {
-	if s.bitrates.Load() == nil || s.telling.Swap(true) {
+	if s.bitrates == nil {
 		return
 	}
-	s.pc.events.do(func() {
-		s.telling.Store(false)
-		total := 0
-		for i, n := range *s.bitrates.Load() {
-			total += n
-			if f := s.feedOf(i); f != nil {
-				f.targetBitrate.call(n)
-			}
+	total := 0
+	for i, n := range s.bitrates {
+		total += n
+		if f := s.feedOf(i); f != nil {
+			f.targetBitrate.offer(&s.pc.events, n)
 		}
-		emit(&s.pc.events, nil, &s.onTargetBitrate, total, nil)
-	})
+	}
+	s.targetBitrate.offer(&s.pc.events, total)
 }
 
 // feedOf returns what feeds an encoding; nil if nothing does.
@@ -293,15 +299,8 @@ func (s *RTPSender) feedOf(encoding int) *feed {
 
 // wantKeyFrame has the source know that a peer needs a key frame.
 func (s *RTPSender) wantKeyFrame(encoding int) {
-	bit := uint64(1) << encoding
-	if s.asking.Or(bit)&bit != 0 {
-		return
+	if f := s.feedOf(encoding); f != nil {
+		f.keyFrameRequest.offer(&s.pc.events, struct{}{})
 	}
-	s.pc.events.do(func() {
-		s.asking.And(^bit)
-		if f := s.feedOf(encoding); f != nil {
-			f.keyFrameRequest.call(struct{}{})
-		}
-		emit(&s.pc.events, nil, &s.onKeyFrameRequest, struct{}{}, nil)
-	})
+	s.keyFrameRequest.offer(&s.pc.events, struct{}{})
 }

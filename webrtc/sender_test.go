@@ -500,3 +500,65 @@ func TestMediaOverLoss(t *testing.T) {
 		}
 	})
 }
+
+// The source learns what there is for it, and of a second connection apart.
+func TestTargetBitrate(t *testing.T) {
+	inWorld(t, func(w *world) {
+		track := w.sampleTrack(VP8)
+		_, _, x, _ := w.sends(track, nil)
+		w.playVideo(track)
+		rates := make(chan int, 100)
+		time.Sleep(time.Second) // what came before is kept
+		x.Sender().OnTargetBitrate(func(bps int) { rates <- bps })
+		if bps := await(w, rates, "a bitrate"); bps < 10_000 {
+			t.Errorf("%d bit/s", bps)
+		}
+		own := make(chan int, 100)
+		track.OnTargetBitrate(func(bps int) { own <- bps })
+		if bps := await(w, own, "a bitrate of the track"); bps < 10_000 {
+			t.Errorf("%d bit/s", bps)
+		}
+		// "maxBitrate: the maximum bitrate that can be used to send this encoding"
+		p := x.Sender().GetParameters()
+		p.Encodings[0].MaxBitrate = new(uint64(50_000))
+		w.check(x.Sender().SetParameters(p))
+		for bps := range rates {
+			if bps <= 50_000 {
+				break
+			}
+		}
+	})
+}
+
+// What comes before there is a handler is kept, the newest of it; so is what comes before its turn.
+func TestHandler(t *testing.T) {
+	var d, other dispatcher
+	d.init(nil)
+	other.init(nil)
+	got := make(chan int, 10)
+	var h handler[int]
+	h.offer(&d, 1)
+	h.offer(&d, 2)
+	h.set(func(n int) { got <- n })
+	if n := <-got; n != 2 {
+		t.Errorf("%d was kept", n)
+	}
+	hold, held := make(chan struct{}), make(chan struct{})
+	d.do(func() { close(held); <-hold })
+	<-held
+	h.offer(&d, 3)
+	h.offer(&d, 4)
+	h.offer(&other, 5)
+	if n := <-got; n != 5 {
+		t.Errorf("%d instead of the other connection's", n)
+	}
+	close(hold)
+	if n := <-got; n != 4 {
+		t.Errorf("%d instead of the newest", n)
+	}
+	h.set(nil)
+	h.offer(&d, 6)
+	if len(got) != 0 {
+		t.Error("a handler that was removed was called")
+	}
+}

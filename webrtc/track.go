@@ -136,38 +136,6 @@ func (f *feed) OnKeyFrameRequest(call func()) { f.keyFrameRequest.set(bare(call)
 // several connections each calls. The call is made in the turn of that connection's handlers.
 func (f *feed) OnTargetBitrate(call func(bps int)) { f.targetBitrate.set(call) }
 
-// A handler is a function that may be set at any time. The newest value that came before one was set is kept for it.
-type handler[T any] struct {
-	mu   sync.Mutex
-	f    func(T)
-	kept *T
-}
-
-func (h *handler[T]) set(f func(T)) {
-	h.mu.Lock()
-	h.f = f
-	kept := h.kept
-	if f != nil {
-		h.kept = nil
-	}
-	h.mu.Unlock()
-	if f != nil && kept != nil {
-		f(*kept)
-	}
-}
-
-func (h *handler[T]) call(v T) {
-	h.mu.Lock()
-	f := h.f
-	if f == nil {
-		h.kept = &v
-	}
-	h.mu.Unlock()
-	if f != nil {
-		f(v)
-	}
-}
-
 // write hands one packet to every sender of the track.
 func (f *feed) write(l *mediaLetter, payload []byte, values []extensionValue) {
 	f.src.mu.Lock()

@@ -233,12 +233,8 @@ func TestDirection(t *testing.T) {
 		x, err := a.AddTransceiverTrack(w.sampleTrack(Opus), &RTPTransceiverInit{Streams: []*MediaStream{NewMediaStream("one")}})
 		w.check(err)
 		await(w, needed, "negotiationneeded")
-		var log []string
-		logged := make(chan struct{}, 100)
-		note := func(s string) {
-			log = append(log, s)
-			logged <- struct{}{}
-		}
+		logged := make(chan string, 100)
+		note := func(s string) { logged <- s }
 		b.OnTrack(func(track *RemoteTrack, r *RTPReceiver) {
 			note("track " + strings.Join(names(r.Streams()), "+"))
 			track.OnMute(func() { note("mute") })
@@ -254,13 +250,13 @@ func TestDirection(t *testing.T) {
 		w.playAudio(x.Sender().Track().(*SampleTrack))
 		expect := func(want ...string) {
 			t.Helper()
+			var log []string
 			for range want {
-				await(w, logged, fmt.Sprint("the events ", want, " after ", log))
+				log = append(log, await(w, logged, fmt.Sprint("the events ", want, " after ", log)))
 			}
 			if !slices.Equal(log, want) {
 				t.Errorf("events %q, want %q", log, want)
 			}
-			log = nil
 		}
 		expect("have-remote-offer", "track one", "stable", "unmute")
 		w.wantError(TypeError, x.SetDirection(RTPTransceiverDirectionStopped))
