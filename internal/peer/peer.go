@@ -270,7 +270,7 @@ func (p *Peer) HandleDatagram(now mono.Time, d *pkt.Datagram) {
 		return
 	}
 	for _, x := range p.transports {
-		if !x.agent.Knows(d.Path) {
+		if !x.knows(&d.Path) {
 			continue
 		}
 		if protocol == RTP {

@@ -188,6 +188,14 @@ func (x *Transport) release(now mono.Time) {
 	}
 }
 
+// knows reports whether a datagram's path is one that a check has made known: the selected one first of all.
+func (x *Transport) knows(p *pkt.Path) bool {
+	if s, ok := x.agent.Path(); ok && s.Socket == p.Socket && s.Remote == p.Remote {
+		return true
+	}
+	return x.agent.Knows(*p)
+}
+
 func (x *Transport) addSocket(s pkt.Socket) {
 	if !x.owns(s) {
 		x.sockets = append(x.sockets, s)
