@@ -78,13 +78,14 @@ func (b *Buffer) link(n int64) bool {
 	}
 	before := b.packets.at(n - 1)
 	switch {
+	case before != nil && before.linked && before.ts == s.ts && !before.marker && !before.filler && !s.filler:
+		// Also where Start is set: of H.264 and H.265 a delimiter may have been in a packet of its own.
+		s.start = before.start
 	case s.filler, s.part.Start && s.part.Spatial == 0,
 		before != nil && (before.ts != s.ts || before.marker || before.filler),
 		// A frame was the last, and so this one begins one, unless it is a straggler of what was given up.
 		before == nil && n == b.packets.next && b.lastOK && b.last != s.ts:
 		s.start = n
-	case before != nil && before.linked:
-		s.start = before.start
 	default:
 		return false
 	}

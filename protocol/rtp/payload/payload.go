@@ -71,8 +71,9 @@ type Limit struct {
 
 // A Part is what one payload tells about its frame.
 type Part struct {
-	// Start says for certain that a frame begins with this payload, in video one of its spatial layers. H.264 and H.265 have
-	// nothing that would say so of each frame: there it is also the first after a marker or with another timestamp.
+	// Start says that a frame begins with this payload, in video one of its spatial layers. H.264 and H.265 have nothing that
+	// would say so of each frame: there it is a delimiter or a parameter set, which only another such packet of the same frame may
+	// precede; and a frame also begins after a marker, or with another timestamp.
 	Start bool
 	// End says for certain that the frame, in video that layer, ends with this payload. Formats of video other than VP9 do
 	// not tell: there it is the marker, or another timestamp in the next packet.

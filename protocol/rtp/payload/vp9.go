@@ -124,6 +124,9 @@ func (VP9) Parse(payload []byte) (p Part, err error) {
 	// A key picture is "a picture whose base spatial layer frame is a key frame" (RFC 9628 section 3): it is the first of a
 	// stream that can be decoded, and nothing in it is predicted from other pictures.
 	p.KeyFrame = first&vp9Predicted == 0 && p.Spatial == 0
+	if f.pictureID == 0 && p.KeyFrame { // who counts no pictures, like ffmpeg, tells nothing of prediction either
+		p.KeyFrame = p.Start && VP9{}.KeyFrame(payload[f.data:])
+	}
 	return p, nil
 }
 

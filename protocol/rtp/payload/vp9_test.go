@@ -14,7 +14,7 @@ func TestVP9Payloads(t *testing.T) {
 		want    Part
 		err     error
 	}{
-		{"required octet alone", []byte{0x0c, 'd'}, Part{Start: true, End: true, KeyFrame: true}, nil},
+		{"required octet alone", []byte{0x0c, 'd'}, Part{Start: true, End: true}, nil},
 		{"id of 7 bits", []byte{0xc8, 17, 'd'}, Part{Start: true, PictureID: 17, PictureIDBits: 7}, nil},
 		{"id of 15 bits", []byte{0xc4, 0x92, 0x67, 'd'}, Part{End: true, PictureID: 4711, PictureIDBits: 15}, nil},
 		{"layers, non-flexible", []byte{0xe0, 0x92, 0x67, 2<<5 | 0x10 | 1<<1 | 1, 200, 'd'},
