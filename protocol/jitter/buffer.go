@@ -188,6 +188,10 @@ func (b *Buffer) Statistics() Statistics { return b.statistics }
 
 // Push gives the Buffer a packet, which it copies; now is when it arrived.
 func (b *Buffer) Push(now mono.Time, p *rtp.Packet) {
+	if p.Len() > maxPacket {
+		b.statistics.PacketsMalformed++
+		return
+	}
 	kind := b.formats[p.PayloadType&127]
 	b.now = now
 	n, ok := b.place(p)

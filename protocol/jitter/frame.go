@@ -113,7 +113,6 @@ func (b *Buffer) complete(now mono.Time, first, last int64) {
 	for n := first; n <= last; n++ {
 		s := b.packets.at(n)
 		f.key = f.key || s.part.KeyFrame
-		f.part.Discardable = f.part.Discardable || s.part.Discardable
 		f.arrival, newest = min(f.arrival, s.arrival), max(newest, s.arrival)
 		if s.needs.known && f.layers < layerFrames {
 			f.needs[f.layers] = s.needs

@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	firstSlots = 32
-	// Memory of packets longer than this is not kept for others, so that a few giants do not make it stay large.
+	firstSlots  = 32
 	usualPacket = 1500
+	maxPacket   = 2048 // longer ones are not taken: no path of WebRTC carries them whole
 )
 
 // A slot holds one packet.
@@ -142,9 +142,7 @@ func (s *store) drop(n int64) (lost int) {
 }
 
 func (s *store) release(sl *slot) {
-	if cap(sl.packet) <= usualPacket {
-		s.free = append(s.free, sl.packet)
-	}
+	s.free = append(s.free, sl.packet)
 	sl.packet, sl.payload = nil, nil
 	s.held--
 }
