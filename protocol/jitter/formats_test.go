@@ -91,7 +91,7 @@ func TestFormats(t *testing.T) {
 	for name, codec := range codecs {
 		t.Run(name, func(t *testing.T) {
 			for _, repaired := range []bool{true, false} {
-				forSeeds(t, 10, func(t *testing.T, rng *rand.Rand) {
+				forSeeds(t, 4, func(t *testing.T, rng *rand.Rand) {
 					s := source{sequence: 65400}
 					s.frame = codec.frame
 					packetizer := codec.format.NewPacketizer(5)
@@ -146,7 +146,7 @@ func TestLayersByDependencyDescriptors(t *testing.T) {
 			t.Fatalf("no mode %s", name)
 		}
 		t.Run(name, func(t *testing.T) {
-			forSeeds(t, 10, func(t *testing.T, rng *rand.Rand) {
+			forSeeds(t, 4, func(t *testing.T, rng *rand.Rand) {
 				var s source
 				var dependencies payload.Dependencies
 				packetizer := payload.VP9{}.NewPacketizer(1)

@@ -35,6 +35,7 @@ type source struct {
 	packets   []sent
 	frames    [][]byte
 	frame     func(index, size int, key bool) []byte // of video; nil: of VP8
+	cut       int                                    // bytes of a payload at most; 0: 1100
 }
 
 // audio makes n packets of Opus of 20 ms, from a time on.
@@ -86,7 +87,11 @@ func (s *source) video(from mono.Time, n, size int, mode *payload.Mode, packetiz
 		}
 		data := frame(len(s.frames), frameSize, isKey)
 		left := from.Add(time.Duration(i) * time.Second / 30)
-		if err := packetizer.Begin(&payload.Frame{Data: data, Mode: mode, Temporal: temporal}, payload.Limit{Max: 1100}); err != nil {
+		limit := payload.Limit{Max: 1100}
+		if s.cut > 0 {
+			limit.Max = s.cut
+		}
+		if err := packetizer.Begin(&payload.Frame{Data: data, Mode: mode, Temporal: temporal}, limit); err != nil {
 			panic(err)
 		}
 		for more := true; more; {
