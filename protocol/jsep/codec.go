@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/parley-rtc/parley/protocol/rtp/payload"
 	"github.com/parley-rtc/parley/protocol/sdp"
 )
 
@@ -101,9 +102,9 @@ func (c *Codec) Matches(d *Codec) bool {
 	same := func(name, absent string) bool { return c.param(name, absent) == d.param(name, absent) }
 	switch strings.ToUpper(c.Name) {
 	case "H264": // RFC 6184 section 8.2.2: the packetization mode and the profile must be the same, the level need not
-		p, ok := h264Of(c)
-		q, well := h264Of(d)
-		return ok && well && same("packetization-mode", "0") && p.profile == q.profile
+		p, ok := c.profileLevel()
+		q, well := d.profileLevel()
+		return ok && well && same("packetization-mode", "0") && p.Profile == q.Profile
 	case "VP9": // RFC 9628 section 7.1
 		return same("profile-id", "0")
 	case "AV1": // AV1 RTP section 7.2.3: level and tier are limits of the receiver
@@ -159,75 +160,19 @@ func setParam(fmtp, name, value string) string {
 	return strings.Join(params, ";")
 }
 
-// An h264 is what profile-level-id says (RFC 6184 section 8.1, table 5).
-type h264 struct {
-	profile h264Profile
-	iop     uint8 // the constraints
-	level   uint8 // ten times the level; 11 with constraint_set3 is 1b, which is between 1 and 1.1
-}
-
-type h264Profile uint8
-
-const (
-	constrainedBaseline h264Profile = iota + 1
-	baseline
-	mainProfile
-	extended
-	high
-	constrainedHigh
-	high10
-	high422
-	high444
-)
-
-// h264Profiles are patterns of profile_idc and profile-iop.
-var h264Profiles = []struct {
-	idc, mask, bits uint8
-	profile         h264Profile
-}{
-	{0x42, 0x4f, 0x40, constrainedBaseline}, {0x4d, 0x8f, 0x80, constrainedBaseline}, {0x58, 0xcf, 0xc0, constrainedBaseline},
-	{0x42, 0x4f, 0x00, baseline}, {0x58, 0xcf, 0x80, baseline}, {0x4d, 0xaf, 0x00, mainProfile}, {0x58, 0xcf, 0x00, extended},
-	{0x64, 0xff, 0x00, high}, {0x64, 0xff, 0x0c, constrainedHigh}, {0x6e, 0xff, 0x00, high10}, {0x7a, 0xff, 0x00, high422}, {0xf4, 0xff, 0x00, high444},
-}
-
-func h264Of(c *Codec) (p h264, ok bool) {
-	// "If no profile-level-id is present, the Baseline Profile, without additional constraints at Level 1, MUST be inferred."
-	v, err := strconv.ParseUint(c.param("profile-level-id", "42000a"), 16, 24)
-	if err != nil {
-		return p, false
-	}
-	idc := uint8(v >> 16)
-	p.iop, p.level = uint8(v>>8), uint8(v)
-	for _, x := range h264Profiles {
-		iop := p.iop
-		if p.level == 11 { // constraint_set3 is of the level then
-			iop &^= 0x10
-		}
-		if x.idc == idc && iop&x.mask == x.bits {
-			p.profile = x.profile
-			return p, true
-		}
-	}
-	return p, false
-}
-
-// rank orders levels.
-func (p *h264) rank() int {
-	if p.level == 11 && p.iop&0x10 != 0 && (p.profile == constrainedBaseline || p.profile == baseline || p.profile == mainProfile || p.profile == extended) {
-		return 2*10 + 1
-	}
-	return 2 * int(p.level)
+// profileLevel is the profile and level of H.264.
+func (c *Codec) profileLevel() (payload.ProfileLevel, bool) {
+	return payload.ParseProfileLevelID(c.param("profile-level-id", ""))
 }
 
 // h264Answer is our a=fmtp: unless both allow asymmetry the level of both directions is the lower one (RFC 6184 section
 // 8.2.2).
 func (c *Codec) h264Answer(o *Codec) string {
-	if c.param("level-asymmetry-allowed", "0") == "1" && o.param("level-asymmetry-allowed", "0") == "1" {
-		return c.FMTP
-	}
-	ours, _ := h264Of(c)
-	if theirs, ok := h264Of(o); ok && theirs.rank() < ours.rank() {
-		return setParam(c.FMTP, "profile-level-id", o.param("profile-level-id", "42000a"))
+	asymmetric := c.param("level-asymmetry-allowed", "0") == "1" && o.param("level-asymmetry-allowed", "0") == "1"
+	ours, _ := c.profileLevel()
+	theirs, ok := o.profileLevel()
+	if answer, matches := ours.Answer(theirs, asymmetric); ok && matches && answer != ours {
+		return setParam(c.FMTP, "profile-level-id", o.param("profile-level-id", answer.String()))
 	}
 	return c.FMTP
 }
