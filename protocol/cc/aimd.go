@@ -8,18 +8,19 @@ import (
 )
 
 const (
-	backOff        = 0.85 // of what arrived when a queue grew: beta of draft-ietf-rmcat-gcc-02 section 5.5
-	growth         = 1.08 // a second, while the capacity is unknown: eta
-	ackedHeadroom  = 1.5  // the rate does not grow beyond what arrives by more
-	ackedMargin    = 10 * kbit
-	detectionTime  = 100 * time.Millisecond // that overuse is seen after, above the round trip
-	leastAdditive  = 4 * kbit               // a second
-	frameTime      = time.Second / 30
-	packetSize     = 1200
-	firstDecrease  = 0.5 // the capacity was not known: back off to what surely passes
-	shortestReact  = 10 * time.Millisecond
-	longestReact   = 200 * time.Millisecond
-	capacityWeight = 0.05
+	backOff         = 0.88 // of what arrived when a queue grew: beta of draft-ietf-rmcat-gcc-02 section 5.5
+	growth          = 1.08 // a second, while the capacity is unknown: eta
+	ackedHeadroom   = 1.5  // the rate does not grow beyond what arrives by more
+	ackedMargin     = 10 * kbit
+	detectionTime   = 100 * time.Millisecond // that overuse is seen after, above the round trip
+	additivePackets = 3
+	leastAdditive   = 4 * kbit // a second
+	frameTime       = time.Second / 30
+	packetSize      = 1200
+	firstDecrease   = 0.5                    // the capacity was not known: back off to what surely passes
+	settleTime      = 200 * time.Millisecond // until what leaves follows a decrease
+	farBelow        = 0.7                    // of the rate: so little arrives that the last decrease was not enough
+	capacityWeight  = 0.05
 )
 
 // aimd is the rate by delay: it grows while no queue does, multiplicatively where the capacity is unknown and additively near it, and
@@ -33,8 +34,8 @@ type aimd struct {
 	growing   bool
 }
 
-// update goes on to now, and returns how the rate must be read: beyond says that it has grown past the capacity that was known.
-func (a *aimd) update(now mono.Time, u usage, arrives Rate, rtt time.Duration) (beyond bool) {
+// update goes on to now.
+func (a *aimd) update(now mono.Time, u usage, arrives Rate, rtt time.Duration) {
 	switch u {
 	case overusing:
 		a.decrease(now, arrives)
@@ -45,18 +46,16 @@ func (a *aimd) update(now mono.Time, u usage, arrives Rate, rtt time.Duration) (
 		if !a.growing {
 			a.growing, a.grown = true, now
 		}
-		if arrives > 0 && arrives > a.capacity.above() {
+		if min(arrives, a.rate) > a.capacity.above() {
 			a.capacity = capacity{}
-			beyond = true
 		}
 		a.increase(now, arrives, rtt)
 	}
-	return beyond
 }
 
-// mayDecrease reports whether what is seen may already be an answer to the last decrease.
-func (a *aimd) mayDecrease(now mono.Time, arrives Rate, rtt time.Duration) bool {
-	return now.Sub(a.decreased) >= min(max(rtt, shortestReact), longestReact) || arrives > 0 && arrives < a.rate/2
+// mayDecrease reports whether what is seen, of packets sent at that time, cannot be an answer to the last decrease any more.
+func (a *aimd) mayDecrease(sent mono.Time, arrives Rate) bool {
+	return sent.Sub(a.decreased) >= settleTime || arrives > 0 && arrives < a.rate.times(farBelow)
 }
 
 func (a *aimd) decrease(now mono.Time, arrives Rate) {
@@ -91,12 +90,12 @@ func (a *aimd) increase(now mono.Time, arrives Rate, rtt time.Duration) {
 	a.rate = max(a.rate, to)
 }
 
-// additive is by how much the rate grows in a second near the capacity: a packet for each time that it takes to see what came of
-// the last.
+// additive is by how much the rate grows in a second near the capacity: by so many packets a second, each second, in each time that
+// it takes to see what came of the last. It does not go with the rate, so that flows come to share.
 func (a *aimd) additive(rtt time.Duration) Rate {
 	frame := float64(a.rate.Bytes(frameTime))
 	packet := frame / math.Ceil(max(frame, 1)/packetSize)
-	return max(leastAdditive, Rate(packet*8/(rtt+detectionTime).Seconds()))
+	return max(leastAdditive, Rate(additivePackets*packet*8/(rtt+detectionTime).Seconds()))
 }
 
 // capacity is what arrived when queues grew: an average and how far it is to be trusted, in kbit/s.
@@ -106,7 +105,7 @@ const (
 	capacityVarianceLeast = 0.4
 	capacityVarianceMost  = 2.5
 	capacityDeviations    = 3
-	capacityMore          = 1.1
+	capacityMore          = 1.1 // times what was known: surely more
 )
 
 func (c *capacity) known() bool { return c.mean > 0 }

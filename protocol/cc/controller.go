@@ -23,12 +23,11 @@ const (
 )
 
 const (
-	tick     = 100 * time.Millisecond // how often is looked, while something is sent, at what no feedback tells
-	idle     = 2 * time.Second        // after the last packet there is nothing to look at
-	silence  = 500 * time.Millisecond // without feedback, beyond three round trips
-	reports  = 5 * time.Second        // the same where there are only reports
-	fallsTo  = 0.5                    // at each silence
-	beyondIn = 2 * time.Second        // at most so often growth past the known capacity is probed
+	tick    = 100 * time.Millisecond // how often is looked, while something is sent, at what no feedback tells
+	idle    = 2 * time.Second        // after the last packet there is nothing to look at
+	silence = 500 * time.Millisecond // without feedback, beyond three round trips
+	reports = 5 * time.Second        // the same where there are only reports
+	fallsTo = 0.5                    // at each silence
 )
 
 // Packet is an RTP packet that is sent.
@@ -105,6 +104,7 @@ type result struct {
 	sent    time.Duration // since epoch
 	arrived time.Duration
 	number  int64
+	size    int
 }
 
 // New makes a Controller.
@@ -362,7 +362,7 @@ func (c *Controller) begin(now mono.Time, s source) {
 	c.results = c.results[:0]
 	if c.clock.source != s { // it has another clock
 		c.clock = clock{source: s}
-		c.groups, c.trend, c.acked, c.path.base = grouper{}, trendline{}, acked{}, least{}
+		c.groups, c.trend, c.acked, c.path = grouper{}, trendline{}, acked{}, path{rtt: c.path.rtt}
 	}
 	c.perPacket = true
 }
@@ -374,7 +374,7 @@ func (c *Controller) arrived(n int64, at time.Duration) bool {
 	}
 	r := c.history.at(n)
 	r.arrived = at
-	c.results = append(c.results, result{r.at.Sub(c.epoch), at, n})
+	c.results = append(c.results, result{r.at.Sub(c.epoch), at, n, r.size})
 	return true
 }
 
@@ -393,7 +393,7 @@ func (c *Controller) HandleReport(now mono.Time, lost, expected int, rtt time.Du
 	}
 	c.heard = now
 	if rtt > 0 {
-		c.path.roundTrip(rtt)
+		c.path.roundTrip(now, rtt)
 	}
 	took := now.Sub(c.reportSince)
 	lost = min(max(lost, 0), expected)
@@ -438,7 +438,7 @@ func (c *Controller) Target() Rate { return c.target }
 func (c *Controller) Stats() Stats {
 	s := c.stats
 	s.Target, s.Arrives = c.target, c.acked.rate()
-	s.RTT, s.LeastRTT, s.Queue = c.path.rtt, c.path.leastRTT(), c.path.queue
+	s.RTT, s.LeastRTT, s.Queue = c.path.rtt, c.path.leastRTT.value(), c.path.queue
 	s.Loss = c.losses.average()
 	s.Queued, s.QueuedFor = c.pacer.bytes, c.pacer.age(c.pacer.updated)
 	s.Limited, s.Dropped = c.limited.on, c.pacer.dropped

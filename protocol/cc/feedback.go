@@ -45,107 +45,8 @@ func (c *clock) unwrap(raw, period time.Duration) time.Duration {
 	return c.time
 }
 
-const (
-	baseWindow = 10 * time.Second // two of these the least delay is remembered for
-	reorder    = 50 * time.Millisecond
-)
-
-// least is the least of what was seen in the last one or two windows.
-type least struct {
-	current, previous time.Duration
-	began             mono.Time
-	windows           int
-}
-
-func (l *least) add(now mono.Time, d time.Duration) {
-	switch {
-	case l.windows == 0:
-		*l = least{d, d, now, 1}
-	case now.Sub(l.began) >= baseWindow:
-		*l = least{d, l.current, now, 2}
-	default:
-		l.current = min(l.current, d)
-	}
-}
-
-func (l *least) value() time.Duration { return min(l.current, l.previous) }
-
-// path is what is known of delays.
-type path struct {
-	rtt     time.Duration // smoothed
-	least   least
-	base    least         // one way, between two clocks that are set differently
-	queue   time.Duration // of late, above the base
-	busy    busy
-	others  mono.Time // until then others are taken to fill the queue
-	drained bool      // the queue was empty since the last decrease
-	marked  bool      // something came with ECN-CE since the rate was last looked at
-	silent  bool      // nothing was heard for long
-}
-
-func (p *path) roundTrip(d time.Duration) {
-	if p.rtt == 0 {
-		p.rtt = d
-	}
-	p.rtt += (d - p.rtt) / 8
-}
-
-// busy is what arrived of late without the queue being empty in between: the rate of that is what the path bears.
-type busy struct {
-	batches [4]batch // what the last feedback told, the latest first
-	n       int
-}
-
-type batch struct {
-	began, ended time.Duration // arrival of the first and last packet
-	size         int           // without the first packet
-	firstSize    int
-}
-
-func (b *busy) add(x batch) {
-	copy(b.batches[1:], b.batches[:])
-	b.batches[0] = x
-	b.n = min(b.n+1, len(b.batches))
-}
-
-func (b *busy) rate() Rate {
-	if b.n == 0 {
-		return 0
-	}
-	size := 0
-	for _, x := range b.batches[:b.n] {
-		size += x.size + x.firstSize
-	}
-	first := &b.batches[b.n-1]
-	span := b.batches[0].ended - first.began
-	if span < busyLeast {
-		return 0
-	}
-	return rateOf(size-first.firstSize, span)
-}
-
-const (
-	leastQueue = 10 * time.Millisecond // or the time of a packet: less is no queue
-	drainFrom  = 50 * time.Millisecond // a queue that is longer is drained
-	drainIn    = 600 * time.Millisecond
-	drainMost  = 0.6
-	busyLeast  = 30 * time.Millisecond
-
-	othersFor   = 10 * time.Second
-	othersQueue = 100 * time.Millisecond
-)
-
-// queues reports whether there is a queue worth the name at a rate.
-func (p *path) queues(r Rate) bool {
-	return p.queue > max(leastQueue, min(r.Time(packetSize), 10*leastQueue))
-}
-
-// drain is the share of the rate that is sent so that a long queue drains.
-func (p *path) drain() float64 {
-	return 1 - min(max(float64(p.queue-drainFrom)/float64(drainIn), 0), drainMost)
-}
-
-func (p *path) leastRTT() time.Duration { return p.least.value() }
+// A packet that is missing is lost once one that was sent so much later is there.
+const reorder = 50 * time.Millisecond
 
 // finish looks at what feedback has told.
 func (c *Controller) finish(now mono.Time) {
@@ -160,62 +61,38 @@ func (c *Controller) finish(now mono.Time) {
 		c.take(&c.results[i])
 	}
 	if n := len(c.results); n > 0 {
-		c.path.roundTrip(now.Sub(c.epoch) - c.results[n-1].sent)
-		c.path.least.add(now, now.Sub(c.epoch)-c.results[n-1].sent)
-		fastest := c.results[0].arrived - c.results[0].sent
-		for _, r := range c.results {
-			fastest = min(fastest, r.arrived-r.sent)
-		}
-		c.path.base.add(now, fastest)
-		c.path.queue = fastest - c.path.base.value()
-		b := batch{began: c.results[0].arrived, ended: c.results[n-1].arrived, firstSize: c.history.at(c.results[0].number).size}
-		for _, r := range c.results[1:] {
-			b.size += c.history.at(r.number).size
-		}
-		if !c.path.queues(c.acked.rate()) {
-			c.path.busy.n = 0
-			c.path.drained = true
-		} else {
-			c.path.busy.add(b)
-		}
+		c.path.told = c.epoch.Add(c.results[n-1].sent)
+		c.path.roundTrip(now, now.Sub(c.path.told))
+		c.path.measure(now, c.results, c.acked.rate())
 	}
 	observed := c.countLosses()
-	u := c.trend.state
-	arrives := c.acked.rate()
-	if u == overusing {
-		if d := c.path.busy.rate(); d > 0 {
-			arrives = d
-		}
-		if c.path.busy.n == 0 || now < c.path.others && c.path.queue < othersQueue {
-			u = underusing
-		}
-	}
-	if c.path.marked {
-		u = overusing // RFC 6679 section 7.4: as if it had been lost for congestion
-		c.path.marked = false
-	}
-	if u == overusing && !c.aimd.mayDecrease(now, arrives, c.path.rtt) {
-		u = underusing // the answer to what was just done: hold
-	} else if u == overusing {
+	u, arrives := c.path.usage(now, c.trend.state, c.acked.rate())
+	switch {
+	case u == overusing && c.aimd.mayDecrease(c.path.told, arrives):
 		c.stats.Overuse++
-		if !c.path.drained && now.Sub(c.aimd.decreased) > c.path.rtt+200*time.Millisecond {
-			c.path.others = now.Add(othersFor)
-		}
-		c.path.drained = false
+		c.path.slowsDown(now, c.aimd.rate, arrives)
+	case u == overusing:
+		u = underusing // this may be from before the last decrease
 	}
-	beyond := c.aimd.update(now, u, arrives, c.path.rtt)
+	c.aimd.update(now, u, arrives, c.path.rtt)
 	c.aimd.rate = min(max(c.aimd.rate, c.min), c.max)
 	if observed {
 		c.losses.update(c.byDelay(), arrives)
 	}
-	if c.path.silent && c.prober.started {
+	c.lookFurther(now, u)
+	c.decide(now)
+}
+
+// lookFurther probes where nothing is known of what the path bears.
+func (c *Controller) lookFurther(now mono.Time, u usage) {
+	switch p := &c.prober; {
+	case !p.started:
+	case c.path.silent:
 		c.path.silent = false
 		c.probeAnew(now)
-	}
-	if beyond && c.prober.started && now.Sub(c.prober.probed) >= beyondIn && c.wants() > c.target {
+	case u == normal && !c.aimd.capacity.known() && c.losses.limit == 0 && !c.limited.on && now.Sub(p.probed) >= probeEvery && c.wants() > c.target:
 		c.probe(now, c.target*nextProbe)
 	}
-	c.decide(now)
 }
 
 // take takes a packet that was received, in the order of arrival.

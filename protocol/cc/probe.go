@@ -8,24 +8,24 @@ import (
 )
 
 const (
-	probePackets  = 5
+	probePackets  = 5                     // at least
 	probeTime     = 15 * time.Millisecond // that a probe lasts
-	probeChunk    = 2 * time.Millisecond  // of a probe at once
-	probePatience = time.Second           // for what is to be sent, and for the answer
-	probeShare    = 0.8                   // of a probe that must have arrived for it to say something
-	probeFull     = 0.9                   // of the rate it was sent at: if less arrived, the path is full at that
-	probeUse      = 0.95                  // of what a full path let through
-	probeOdd      = 2                     // times faster than it was sent: the arrival says nothing
-	probeFurther  = 0.7                   // of the probe's rate: there may be more than this
+	probeChunk    = 2 * time.Millisecond  // of padding at once
+	probePatience = time.Second           // for what is to be sent
 
-	firstProbe     = 3 // times the start rate
-	secondProbe    = 6
-	nextProbe      = 2
-	limitedEvery   = 5 * time.Second // probes while the application limits
-	recoveryEvery  = 5 * time.Second
-	recoveryWithin = 5 * time.Second // after a drop
-	largeDrop      = 0.66
-	recoverTo      = 0.85
+	probeShare   = 0.8  // of a probe that must have arrived for it to say something
+	probeFull    = 0.9  // of the rate it was sent at: if less arrived, the path is full at that
+	probeUse     = 0.95 // of what a full path let through
+	probeOdd     = 2    // times faster than it was sent: the arrival says nothing
+	probeFurther = 0.7  // of the probe's rate: there may be more than this
+
+	// Times the rate.
+	firstProbe  = 3
+	secondProbe = 6
+	nextProbe   = 2
+
+	probeEvery   = 2 * time.Second // while the capacity is unknown
+	limitedEvery = 5 * time.Second // while the application limits
 )
 
 // probe is a burst of packets at a rate that is not trusted yet: how fast they arrive says what the path bears.
@@ -81,21 +81,16 @@ func (p *probe) arrived(sent mono.Time, arrived time.Duration, size int) (Rate, 
 	return min(out, in), true
 }
 
-// prober decides when to probe.
+// prober has the probes one after the other.
 type prober struct {
-	recent  [8]probe // the last ones, by id
+	recent  [8]probe // by id
 	last    uint16   // id
-	pending [2]Rate
-	current *probe // being sent; nil: none
+	pending [2]Rate  // to be sent; 0: none
+	current *probe   // being sent; nil: none
 
-	started   bool
-	answered  bool
-	further   Rate      // if the answer is more than this, there may be more
-	until     mono.Time // how long an answer is waited for
-	probed    mono.Time // when a probe was last begun
-	recovered mono.Time
-	dropped   mono.Time
-	dropFrom  Rate
+	started bool
+	further Rate      // if a probe finds more than this, there may be more
+	probed  mono.Time // when a probe was last decided on
 }
 
 func (p *prober) byID(id uint16) *probe {
@@ -105,22 +100,16 @@ func (p *prober) byID(id uint16) *probe {
 	return nil
 }
 
-// ask begins probes at these rates, but none of more than most.
+// ask begins with probes at these rates, up to the first that would be more than most.
 func (p *prober) ask(now mono.Time, most Rate, rates ...Rate) {
-	p.pending = [2]Rate{}
-	n := 0
-	for _, r := range rates {
-		if p.pending[n] = min(r, most); r >= most {
-			n++
+	p.pending, p.probed = [2]Rate{}, now
+	for i, r := range rates {
+		p.pending[i] = min(r, most)
+		p.further = r.times(probeFurther)
+		if r >= most {
+			p.further = math.MaxInt64
 			break
 		}
-		n++
-	}
-	p.probed = now
-	p.until = now.Add(probePatience)
-	p.further = math.MaxInt64
-	if last := p.pending[n-1]; last < most {
-		p.further = last.times(probeFurther)
 	}
 }
 
@@ -144,7 +133,5 @@ func (p *prober) next(now mono.Time) *probe {
 	p.current = c
 	return c
 }
-
-func (p *prober) waiting() bool { return p.current != nil || p.pending[0] > 0 }
 
 func (p *prober) abort() { p.pending, p.current, p.further = [2]Rate{}, nil, math.MaxInt64 }

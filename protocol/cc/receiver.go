@@ -10,6 +10,7 @@ import (
 )
 
 const (
+	unknownRTT   = 100 * time.Millisecond
 	rembEvery    = time.Second
 	rembSoon     = 0.97            // of what was told: if it is less, that is told at once
 	rembTalkers  = 32              // that are named
@@ -67,10 +68,10 @@ func (r *Receiver) look(now mono.Time) {
 	r.looked = now
 	arrives := r.acked.rate()
 	u := r.trend.state
-	if u == overusing && !r.aimd.mayDecrease(now, arrives, longestReact) {
+	if u == overusing && !r.aimd.mayDecrease(now.Add(-unknownRTT), arrives) {
 		u = underusing
 	}
-	r.aimd.update(now, u, arrives, longestReact)
+	r.aimd.update(now, u, arrives, unknownRTT)
 	r.aimd.rate = max(r.aimd.rate, DefaultMin)
 	if r.aimd.rate < r.told.times(rembSoon) {
 		r.next = now

@@ -1,0 +1,155 @@
+package cc
+
+import (
+	"time"
+
+	"github.com/parley-rtc/parley/protocol/mono"
+)
+
+const (
+	leastWindow = 10 * time.Second // two of these the least delay is remembered for
+
+	leastQueue = 25 * time.Millisecond // or the time of a packet: less is no queue
+	drainFrom  = 50 * time.Millisecond // a queue that is longer is drained
+	drainIn    = 600 * time.Millisecond
+	drainMost  = 0.6
+
+	othersFor   = 10 * time.Second      // for so long others are let have
+	othersQueue = 80 * time.Millisecond // a queue of this length
+)
+
+// path is what is known of the delays of a path, and of its queue. A slope says that a queue grows, this how long it is.
+type path struct {
+	rtt       time.Duration // between a packet and its feedback, smoothed
+	leastRTT  least
+	leastWay  least         // there, between two clocks that are set differently
+	told      mono.Time     // when the last packet that feedback told of was sent
+	queue     time.Duration // by how much the fastest packet of the last feedback was slower than the fastest of late
+	busy      busy
+	marked    bool          // something came with ECN-CE since the rate was last looked at
+	silent    bool          // nothing was heard for long
+	drained   bool          // the queue was empty since the last decrease
+	decreased time.Duration // the queue at the last decrease
+	others    mono.Time     // until then others are taken to fill the queue
+}
+
+func (p *path) roundTrip(now mono.Time, d time.Duration) {
+	if p.rtt == 0 {
+		p.rtt = d
+	}
+	p.rtt += (d - p.rtt) / 8
+	p.leastRTT.add(now, d)
+}
+
+// measure takes the packets that one feedback told of, in the order of arrival. Sent and arrived are counted from anywhere.
+func (p *path) measure(now mono.Time, results []result, arrives Rate) {
+	first, last := &results[0], &results[len(results)-1]
+	b := batch{began: first.arrived, ended: last.arrived, first: first.size}
+	fastest := first.arrived - first.sent
+	for i := range results {
+		r := &results[i]
+		b.size += r.size
+		fastest = min(fastest, r.arrived-r.sent)
+	}
+	p.leastWay.add(now, fastest)
+	p.queue = fastest - p.leastWay.value()
+	if p.queue > max(leastQueue, min(arrives.Time(packetSize), 10*leastQueue)) {
+		p.busy.add(b)
+	} else {
+		p.busy.n, p.drained = 0, true
+	}
+}
+
+// usage is what the detector says, seen with the queue, and the rate that arrives.
+func (p *path) usage(now mono.Time, u usage, arrives Rate) (usage, Rate) {
+	if u == overusing {
+		// An average is best as long as it may be true. If it is not, the path has changed, and a full queue lets through exactly what
+		// it bears.
+		if r := p.busy.rate(); r > 0 && (r < arrives.times(averageTrue) || r.times(averageTrue) > arrives) {
+			arrives = r
+		}
+		if p.busy.n == 0 || now < p.others && p.queue < othersQueue {
+			u = underusing
+		}
+	}
+	if p.marked { // RFC 6679 section 7.4: as if it had been lost for congestion
+		p.marked, u = false, overusing
+	}
+	return u, arrives
+}
+
+// slowsDown notes that the rate is to be decreased. If the queue has grown since the last time and was not empty in between, that was in
+// vain: others fill it.
+func (p *path) slowsDown(now mono.Time, rate, arrives Rate) {
+	grown := p.decreased + max(rate, arrives).Time(packetSize)/2
+	if !p.drained && p.queue > grown && arrives >= rate.times(farBelow) {
+		p.others = now.Add(othersFor)
+	}
+	p.drained, p.decreased = false, p.queue
+}
+
+// drain is the share of the rate that is sent so that a long queue drains.
+func (p *path) drain() float64 {
+	return 1 - min(max(float64(p.queue-drainFrom)/float64(drainIn), 0), drainMost)
+}
+
+// least is the least of what was seen in the last one or two windows.
+type least struct {
+	current, previous time.Duration
+	began             mono.Time
+	started           bool
+}
+
+func (l *least) add(now mono.Time, d time.Duration) {
+	switch {
+	case !l.started:
+		*l = least{d, d, now, true}
+	case now.Sub(l.began) >= leastWindow:
+		*l = least{d, l.current, now, true}
+	default:
+		l.current = min(l.current, d)
+	}
+}
+
+func (l *least) value() time.Duration { return min(l.current, l.previous) }
+
+const (
+	busyLeast   = 30 * time.Millisecond // that a rate is taken from
+	averageTrue = 0.75                  // of the rate of a full queue, or the other way round: the average may be true
+)
+
+// busy is what arrived of late without the queue being empty in between: its rate is what the path bears.
+type busy struct {
+	batches [4]batch // what feedback told, the latest first
+	n       int
+}
+
+// batch is the packets of one feedback.
+type batch struct {
+	began, ended time.Duration // arrival of the first and last packet
+	size         int
+	first        int // of it, the first packet
+}
+
+func (b *busy) add(x batch) {
+	copy(b.batches[1:], b.batches[:])
+	b.batches[0] = x
+	b.n = min(b.n+1, len(b.batches))
+}
+
+// rate returns 0 if it is not known.
+func (b *busy) rate() Rate {
+	if b.n == 0 {
+		return 0
+	}
+	size := 0
+	for i := range b.n {
+		size += b.batches[i].size
+	}
+	first := &b.batches[b.n-1]
+	span := b.batches[0].ended - first.began
+	if span < busyLeast {
+		return 0
+	}
+	return rateOf(size-first.first, span)
+}
