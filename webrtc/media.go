@@ -268,6 +268,7 @@ func (pc *PeerConnection) received() {
 		receiver.hear(r.Arrival, &r.Packet, s.level, s.mixer)
 		track := receiver.layer(r.Stream.RID())
 		track.ssrc.Store(uint32(r.Stream.SSRC()))
+		track.payloadType = r.Packet.PayloadType
 		if track.muted.Load() && !track.ended.Load() {
 			track.setMuted(false)
 		}
@@ -329,5 +330,5 @@ func (pc *PeerConnection) closeMedia() {
 		t.stopMedia()
 		t.state.Store(&transceiverState{mid: t.state.Load().mid, direction: RTPTransceiverDirectionInactive, stopping: true, stopped: true})
 	}
-	pc.sections, pc.playing = nil, nil
+	pc.playing = nil
 }

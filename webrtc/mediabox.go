@@ -128,6 +128,12 @@ func (pc *PeerConnection) sendMedia(now mono.Time, l *mediaLetter, p *session.Pa
 	if !l.captured.IsZero() {
 		p.Captured = now.Add(time.Until(l.captured))
 	}
-	p.Timestamp = s.timelines[l.encoding].next(now, l.feed, l.timestamp)
-	sender.Send(now, l.encoding, p) // what it refuses it counts
+	line := &s.timelines[l.encoding]
+	p.Timestamp = line.next(now, l.feed, l.timestamp)
+	if err := sender.Send(now, l.encoding, p); err == nil && l.marker { // what it refuses it counts
+		line.frames++
+		if l.keyFrame {
+			line.keyFrames++
+		}
+	}
 }

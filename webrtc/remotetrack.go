@@ -38,6 +38,8 @@ type RemoteTrack struct {
 	ready   chan struct{} // has something if there may be something to read
 	closed  bool
 
+	payloadType rtp.PayloadType // of what came last; the loop's
+
 	ssrc    atomic.Uint32               // of what came last
 	report  atomic.Pointer[clockReport] // the newest
 	playout atomic.Pointer[playout]     // of ReadSample

@@ -144,6 +144,11 @@ func (t *SampleTrack) WriteSample(s Sample) error {
 	if err := t.packetizer.Begin(&f, payload.Limit{Max: limit}); err != nil {
 		return fail(TypeError, "%v", err)
 	}
+	if video && !s.More {
+		t.src.frames.Add(1)
+	} else if !video {
+		t.src.written.Add(int64(s.Duration))
+	}
 	l.keyFrame = video && t.format.KeyFrame(s.Data)
 	for more := true; more; {
 		t.payload, more = t.packetizer.Append(t.payload[:0])

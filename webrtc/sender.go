@@ -41,6 +41,8 @@ type timeline struct {
 	last   uint32 // of what went out
 	step   uint32 // from what went out before it
 	at     mono.Time
+
+	frames, keyFrames uint64 // of video
 }
 
 // next returns the timestamp that goes out.

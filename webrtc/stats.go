@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/parley-rtc/parley/internal/peer"
+	"github.com/parley-rtc/parley/internal/session"
 	"github.com/parley-rtc/parley/protocol/dtls"
 	"github.com/parley-rtc/parley/protocol/ice"
 	"github.com/parley-rtc/parley/protocol/mono"
@@ -30,8 +31,9 @@ const (
 // A StatsReport is RTCStatsReport: dictionaries of webrtc-stats by their ids. In JSON they are as browsers have them.
 type StatsReport map[string]Stats
 
-// Stats is one dictionary of a report: a *PeerConnectionStats, *DataChannelStats, *TransportStats, *ICECandidatePairStats, *ICECandidateStats
-// or *CertificateStats.
+// Stats is one dictionary of a report: a *PeerConnectionStats, *DataChannelStats, *TransportStats, *ICECandidatePairStats,
+// *ICECandidateStats or *CertificateStats, and of media a *CodecStats, *InboundRTPStreamStats, *OutboundRTPStreamStats,
+// *RemoteInboundRTPStreamStats, *RemoteOutboundRTPStreamStats or *MediaSourceStats.
 type Stats interface{ Base() StatsBase }
 
 // StatsBase is RTCStats, which every dictionary has.
@@ -108,6 +110,9 @@ type ICECandidatePairStats struct {
 	ResponsesReceived           uint64  `json:"responsesReceived"`
 	ResponsesSent               uint64  `json:"responsesSent"`
 	ConsentRequestsSent         uint64  `json:"consentRequestsSent"`
+	// AvailableOutgoingBitrate is what congestion control takes the path to bear, in bits a second; of the selected pair, once
+	// media was sent.
+	AvailableOutgoingBitrate float64 `json:"availableOutgoingBitrate,omitempty"`
 }
 
 // ICECandidateStats is RTCIceCandidateStats.
@@ -178,6 +183,9 @@ type observation struct {
 	local, remote []ice.Candidate
 	pairs         []ice.PairStats
 	selected      uint32 // of pairs, by ID
+	outbound      []session.OutboundStats
+	inbound       []session.InboundStats
+	bandwidth     float64 // bits a second; 0: not known
 }
 
 // observe looks at a transport; after Close it is what was seen last. It is nil for a transport that no description has.
@@ -188,7 +196,14 @@ func (x *DTLSTransport) observe() *observation {
 	}
 	a := x.pc.peer.Agent(x.ice.id)
 	selected, _ := a.Selected()
-	return &observation{p.Stats(), p.Paths(), a.LocalCandidates(), a.RemoteCandidates(), a.Pairs(), selected.ID}
+	o := &observation{Stats: p.Stats(), paths: p.Paths(), local: a.LocalCandidates(), remote: a.RemoteCandidates(), pairs: a.Pairs(), selected: selected.ID}
+	if s := p.Session(); s != nil {
+		o.outbound, o.inbound = s.AppendOutbound(nil), s.AppendInbound(nil)
+		if b, ok := s.Bandwidth(); ok {
+			o.bandwidth = float64(b.Target)
+		}
+	}
+	return o
 }
 
 func (r *reporter) base(id string, kind StatsType) StatsBase {
@@ -243,9 +258,9 @@ func (r *reporter) transport(x *DTLSTransport, o *observation) {
 		paths[path.Path] = path
 	}
 	for _, pair := range o.pairs {
-		pairID := fmt.Sprint("CP", x.ice.id, "-", pair.ID)
+		pairID, bandwidth := fmt.Sprint("CP", x.ice.id, "-", pair.ID), 0.0
 		if pair.ID == o.selected {
-			t.SelectedCandidatePairID = pairID
+			t.SelectedCandidatePairID, bandwidth = pairID, o.bandwidth
 		}
 		path := paths[pair.Path]
 		r.add(&ICECandidatePairStats{
@@ -257,13 +272,14 @@ func (r *reporter) transport(x *DTLSTransport, o *observation) {
 			TotalRoundTripTime: pair.TotalRoundTrip.Seconds(), CurrentRoundTripTime: pair.RoundTrip.Seconds(),
 			RequestsReceived: uint64(pair.RequestsReceived), RequestsSent: uint64(pair.RequestsSent),
 			ResponsesReceived: uint64(pair.ResponsesReceived), ResponsesSent: uint64(pair.ResponsesSent),
-			ConsentRequestsSent: uint64(pair.ConsentRequestsSent),
+			ConsentRequestsSent: uint64(pair.ConsentRequestsSent), AvailableOutgoingBitrate: bandwidth,
 		})
 		// Those of a pair are there too, if they were revealed by checks or are of a former generation.
 		r.candidate(x, id, &pair.Local, true)
 		r.candidate(x, id, &pair.Remote, false)
 	}
 	r.add(t)
+	r.media(x.ice.id, id, o)
 }
 
 func candidateID(transport string, c *ice.Candidate, local bool) string {

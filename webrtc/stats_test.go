@@ -135,3 +135,75 @@ func TestGetStats(t *testing.T) {
 		}
 	})
 }
+
+// The dictionaries of media: what they count on both sides, how they refer to each other, and what the selection algorithm takes
+// for one sender or receiver.
+func TestMediaStats(t *testing.T) {
+	inWorld(t, func(w *world) {
+		audio, video := w.sampleTrack(Opus), w.sampleTrack(VP8)
+		a, b, x, remote := w.sends(video, nil)
+		voice, err := a.AddTrack(audio)
+		w.check(err)
+		w.exchange(a, b)
+		w.playVideo(video)
+		w.playAudio(audio)
+		for range 100 {
+			_, err := remote.ReadSample(w.ctx())
+			w.check(err)
+		}
+		time.Sleep(10 * time.Second) // for reports of both sides
+		isVideo := func(kind string) bool { return kind == "video" }
+		r, s := a.GetStats(), b.GetStats()
+		o := of(t, r, func(o *OutboundRTPStreamStats) bool { return isVideo(o.Kind) })
+		i := of(t, s, func(i *InboundRTPStreamStats) bool { return isVideo(i.Kind) })
+		if o.Type != "outbound-rtp" || o.PacketsSent < 1000 || o.BytesSent < 1_000_000 || o.HeaderBytesSent < 12*o.PacketsSent || o.MID != x.MID() || !o.Active ||
+			o.FramesSent < 300 || o.KeyFramesEncoded < 10 || o.RTXSSRC == 0 || o.TargetBitrate <= 0 {
+			t.Errorf("outbound-rtp: %+v", o)
+		}
+		if i.Type != "inbound-rtp" || i.SSRC != o.SSRC || i.MID != o.MID || i.TrackIdentifier != remote.ID() || i.PacketsReceived < o.PacketsSent*9/10 || i.PacketsReceived > o.PacketsSent ||
+			i.BytesReceived < o.BytesSent*9/10 || i.PacketsLost != 0 || i.FramesDecoded < 99 || i.KeyFramesDecoded < 3 || i.JitterBufferEmittedCount < 99 || i.JitterBufferDelay <= 0 {
+			t.Errorf("inbound-rtp: %+v", i)
+		}
+		codec, ok := r[o.CodecID].(*CodecStats)
+		codec2, ok2 := s[i.CodecID].(*CodecStats)
+		if !ok || !ok2 || codec.MimeType != "video/VP8" || codec.ClockRate != 90000 || codec.PayloadType != 96 || *codec != (CodecStats{codec.StatsBase, codec2.PayloadType, o.TransportID, codec2.MimeType, 90000, 0, ""}) {
+			t.Errorf("codecs: %+v, %+v", codec, codec2)
+		}
+		ri, ok := r[o.RemoteID].(*RemoteInboundRTPStreamStats)
+		if !ok || ri.LocalID != o.ID || ri.RoundTripTime < 0.039 || ri.RoundTripTime > 0.06 || ri.RoundTripTimeMeasurements == 0 || ri.FractionLost != 0 || ri.SSRC != o.SSRC || ri.Timestamp >= o.Timestamp {
+			t.Errorf("remote-inbound-rtp: %+v", ri)
+		}
+		ro, ok := s[i.RemoteID].(*RemoteOutboundRTPStreamStats)
+		if !ok || ro.LocalID != i.ID || ro.PacketsSent == 0 || ro.ReportsSent == 0 || ro.RemoteTimestamp < milliseconds(time.Now())-20_000 {
+			t.Errorf("remote-outbound-rtp: %+v", ro)
+		}
+		source, ok := r[o.MediaSourceID].(*MediaSourceStats)
+		if !ok || source.TrackIdentifier != video.ID() || source.Kind != "video" || source.Frames < 300 {
+			t.Errorf("media-source: %+v", source)
+		}
+		tone := of(t, r, func(m *MediaSourceStats) bool { return m.Kind == "audio" })
+		level := of(t, s, func(i *InboundRTPStreamStats) bool { return i.Kind == "audio" }).AudioLevel
+		if tone.TotalSamplesDuration < 10 || level == nil || *level != linear(20) {
+			t.Errorf("audio: %v s, level %v", tone.TotalSamplesDuration, level)
+		}
+		transport := r[o.TransportID].(*TransportStats)
+		if pair := r[transport.SelectedCandidatePairID].(*ICECandidatePairStats); pair.AvailableOutgoingBitrate < 300_000 || transport.SRTPCipher == "" || transport.PacketsSent < o.PacketsSent {
+			t.Errorf("%v bit/s, %+v", pair.AvailableOutgoingBitrate, transport)
+		}
+
+		// "gather stats indicated by ... all RTCOutboundRtpStreamStats objects representing RTP streams being sent by selector, and all
+		// stats objects referenced directly or indirectly by them"
+		selected := voice.GetStats()
+		if of(t, selected, func(*OutboundRTPStreamStats) bool { return true }).Kind != "audio" || selected[o.TransportID] == nil || selected[transport.SelectedCandidatePairID] == nil ||
+			selected[transport.LocalCertificateID] == nil || selected[o.ID] != nil || selected["P"] != nil {
+			t.Errorf("of one sender: %v", selected)
+		}
+		if of(t, remote.Receiver().GetStats(), func(*InboundRTPStreamStats) bool { return true }).ID != i.ID || len(x.Receiver().GetStats()) != 0 {
+			t.Error("of one receiver")
+		}
+		w.check(a.Close())
+		if last := of(t, a.GetStats(), func(o *OutboundRTPStreamStats) bool { return isVideo(o.Kind) }); last.PacketsSent < o.PacketsSent {
+			t.Errorf("after close: %+v", last)
+		}
+	})
+}

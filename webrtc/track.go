@@ -47,6 +47,8 @@ type source struct {
 	codec     RTPCodec
 	disabled  atomic.Bool
 	ended     atomic.Bool
+	frames    atomic.Uint64 // of video that were written
+	written   atomic.Int64  // of audio, in nanoseconds
 
 	mu      sync.Mutex
 	senders []*RTPSender
@@ -230,6 +232,9 @@ func (t *RTPTrack) WriteRTP(p *rtp.Packet) error {
 		}
 	}
 	l := mediaLetter{timestamp: p.Timestamp, marker: p.Marker}
+	if p.Marker && t.Kind() == "video" {
+		t.src.frames.Add(1)
+	}
 	t.write(&l, p.Payload, values)
 	return nil
 }

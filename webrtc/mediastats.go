@@ -1,0 +1,339 @@
+package webrtc
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/parley-rtc/parley/internal/session"
+	"github.com/parley-rtc/parley/protocol/jsep"
+)
+
+// The types of what a report holds of media.
+const (
+	StatsTypeCodec             StatsType = "codec"
+	StatsTypeInboundRTP        StatsType = "inbound-rtp"
+	StatsTypeOutboundRTP       StatsType = "outbound-rtp"
+	StatsTypeRemoteInboundRTP  StatsType = "remote-inbound-rtp"
+	StatsTypeRemoteOutboundRTP StatsType = "remote-outbound-rtp"
+	StatsTypeMediaSource       StatsType = "media-source"
+)
+
+// CodecStats is RTCCodecStats: a codec that a stream uses.
+type CodecStats struct {
+	StatsBase
+	PayloadType uint8  `json:"payloadType"`
+	TransportID string `json:"transportId"`
+	MimeType    string `json:"mimeType"`
+	ClockRate   uint32 `json:"clockRate"`
+	Channels    uint16 `json:"channels,omitempty"`
+	SDPFmtpLine string `json:"sdpFmtpLine,omitempty"`
+}
+
+// RTPStreamStats is RTCRtpStreamStats: what the dictionaries of streams have in common.
+type RTPStreamStats struct {
+	StatsBase
+	SSRC        uint32 `json:"ssrc"`
+	Kind        string `json:"kind"`
+	TransportID string `json:"transportId,omitempty"`
+	CodecID     string `json:"codecId,omitempty"`
+}
+
+// InboundRTPStreamStats is RTCInboundRtpStreamStats: a stream that comes. Times are in seconds. What is of frames, of the jitter
+// buffer and of concealment counts for a track that is read by [RemoteTrack.ReadSample]; frames are decoded when they
+// are handed out by it.
+type InboundRTPStreamStats struct {
+	RTPStreamStats
+	PacketsReceived              uint64   `json:"packetsReceived"`
+	PacketsLost                  int64    `json:"packetsLost"`
+	Jitter                       float64  `json:"jitter"`
+	TrackIdentifier              string   `json:"trackIdentifier"`
+	MID                          string   `json:"mid"`
+	RID                          string   `json:"rid,omitempty"` // of simulcast; not in webrtc-stats
+	RemoteID                     string   `json:"remoteId,omitempty"`
+	BytesReceived                uint64   `json:"bytesReceived"`
+	HeaderBytesReceived          uint64   `json:"headerBytesReceived"`
+	LastPacketReceivedTimestamp  float64  `json:"lastPacketReceivedTimestamp,omitempty"`
+	RetransmittedPacketsReceived uint64   `json:"retransmittedPacketsReceived"`
+	RetransmittedBytesReceived   uint64   `json:"retransmittedBytesReceived"`
+	RTXSSRC                      uint32   `json:"rtxSsrc,omitempty"`
+	NACKCount                    uint64   `json:"nackCount"`
+	PLICount                     uint64   `json:"pliCount"`
+	FIRCount                     uint64   `json:"firCount"`
+	AudioLevel                   *float64 `json:"audioLevel,omitempty"`
+
+	PacketsDiscarded                   uint64  `json:"packetsDiscarded"`
+	JitterBufferDelay                  float64 `json:"jitterBufferDelay"`
+	JitterBufferTargetDelay            float64 `json:"jitterBufferTargetDelay"`
+	JitterBufferMinimumDelay           float64 `json:"jitterBufferMinimumDelay"`
+	JitterBufferEmittedCount           uint64  `json:"jitterBufferEmittedCount"`
+	FramesReceived                     uint64  `json:"framesReceived"`
+	FramesDecoded                      uint64  `json:"framesDecoded"`
+	KeyFramesDecoded                   uint64  `json:"keyFramesDecoded"`
+	FramesDropped                      uint64  `json:"framesDropped"`
+	FramesAssembledFromMultiplePackets uint64  `json:"framesAssembledFromMultiplePackets"`
+	TotalAssemblyTime                  float64 `json:"totalAssemblyTime"`
+	TotalInterFrameDelay               float64 `json:"totalInterFrameDelay"`
+	TotalSquaredInterFrameDelay        float64 `json:"totalSquaredInterFrameDelay"`
+	FreezeCount                        uint64  `json:"freezeCount"`
+	TotalFreezesDuration               float64 `json:"totalFreezesDuration"`
+	PauseCount                         uint64  `json:"pauseCount"`
+	TotalPausesDuration                float64 `json:"totalPausesDuration"`
+	ConcealedSamples                   uint64  `json:"concealedSamples"`
+	ConcealmentEvents                  uint64  `json:"concealmentEvents"`
+
+	receiver *RTPReceiver
+}
+
+// OutboundRTPStreamStats is RTCOutboundRtpStreamStats: a stream that we send. Times are in seconds.
+type OutboundRTPStreamStats struct {
+	RTPStreamStats
+	PacketsSent              uint64  `json:"packetsSent"`
+	BytesSent                uint64  `json:"bytesSent"`
+	MID                      string  `json:"mid"`
+	MediaSourceID            string  `json:"mediaSourceId,omitempty"`
+	RemoteID                 string  `json:"remoteId,omitempty"`
+	RID                      string  `json:"rid,omitempty"`
+	EncodingIndex            int     `json:"encodingIndex"`
+	HeaderBytesSent          uint64  `json:"headerBytesSent"`
+	RetransmittedPacketsSent uint64  `json:"retransmittedPacketsSent"`
+	RetransmittedBytesSent   uint64  `json:"retransmittedBytesSent"`
+	RTXSSRC                  uint32  `json:"rtxSsrc,omitempty"`
+	TargetBitrate            float64 `json:"targetBitrate"` // bits a second
+	FramesSent               uint64  `json:"framesSent"`
+	FramesEncoded            uint64  `json:"framesEncoded"` // by the program: as many as were sent
+	KeyFramesEncoded         uint64  `json:"keyFramesEncoded"`
+	TotalPacketSendDelay     float64 `json:"totalPacketSendDelay"`
+	NACKCount                uint64  `json:"nackCount"`
+	PLICount                 uint64  `json:"pliCount"`
+	FIRCount                 uint64  `json:"firCount"`
+	Active                   bool    `json:"active"`
+	ScalabilityMode          string  `json:"scalabilityMode,omitempty"`
+
+	sender *RTPSender
+}
+
+// RemoteInboundRTPStreamStats is RTCRemoteInboundRtpStreamStats: what the peer reports of a stream that we send. Times are in
+// seconds.
+type RemoteInboundRTPStreamStats struct {
+	RTPStreamStats
+	LocalID                   string  `json:"localId"`
+	PacketsLost               int64   `json:"packetsLost"`
+	Jitter                    float64 `json:"jitter"`
+	RoundTripTime             float64 `json:"roundTripTime,omitempty"`
+	TotalRoundTripTime        float64 `json:"totalRoundTripTime"`
+	FractionLost              float64 `json:"fractionLost"`
+	RoundTripTimeMeasurements uint64  `json:"roundTripTimeMeasurements"`
+}
+
+// RemoteOutboundRTPStreamStats is RTCRemoteOutboundRtpStreamStats: what the peer reports of a stream that it sends.
+type RemoteOutboundRTPStreamStats struct {
+	RTPStreamStats
+	PacketsSent     uint64  `json:"packetsSent"`
+	BytesSent       uint64  `json:"bytesSent"`
+	LocalID         string  `json:"localId"`
+	RemoteTimestamp float64 `json:"remoteTimestamp"` // milliseconds since 1970, by the peer's clock
+	ReportsSent     uint64  `json:"reportsSent"`
+}
+
+// MediaSourceStats is RTCAudioSourceStats or RTCVideoSourceStats: a track of ours that is sent.
+type MediaSourceStats struct {
+	StatsBase
+	TrackIdentifier      string  `json:"trackIdentifier"`
+	Kind                 string  `json:"kind"`
+	Frames               uint64  `json:"frames,omitempty"`               // video: that were written
+	TotalSamplesDuration float64 `json:"totalSamplesDuration,omitempty"` // audio: of what was written, in seconds
+}
+
+// GetStats returns the report of the sender (getStats): the streams that it sends, and whatever they refer to.
+func (s *RTPSender) GetStats() StatsReport {
+	return s.pc.GetStats().selected(func(x Stats) bool {
+		o, ok := x.(*OutboundRTPStreamStats)
+		return ok && o.sender == s
+	})
+}
+
+// GetStats returns the report of the receiver (getStats): the streams that it receives, and whatever they refer to.
+func (r *RTPReceiver) GetStats() StatsReport {
+	return r.pc.GetStats().selected(func(x Stats) bool {
+		i, ok := x.(*InboundRTPStreamStats)
+		return ok && i.receiver == r
+	})
+}
+
+// selected is the "stats selection algorithm": what root says, and all that is referred to from there, directly or not.
+func (r StatsReport) selected(root func(Stats) bool) StatsReport {
+	found := StatsReport{}
+	var visit func(s Stats)
+	visit = func(s Stats) {
+		if id := s.Base().ID; found[id] == nil {
+			found[id] = s
+			for _, other := range references(reflect.ValueOf(s).Elem()) {
+				if o := r[other]; o != nil {
+					visit(o)
+				}
+			}
+		}
+	}
+	for _, s := range r {
+		if root(s) {
+			visit(s)
+		}
+	}
+	return found
+}
+
+// references are the members of a dictionary that are ids of others.
+func references(v reflect.Value) (ids []string) {
+	for i := range v.NumField() {
+		f, name := v.Field(i), v.Type().Field(i).Tag.Get("json")
+		name, _, _ = strings.Cut(name, ",")
+		switch {
+		case f.Kind() == reflect.Struct:
+			ids = append(ids, references(f)...)
+		case f.Kind() == reflect.String && strings.HasSuffix(name, "Id"):
+			ids = append(ids, f.String())
+		}
+	}
+	return ids
+}
+
+// media reports what a transport carries of audio and video.
+func (r *reporter) media(transport int, id string, seen *observation) {
+	for i := range seen.outbound {
+		o := &seen.outbound[i]
+		if m := r.pc.sections[o.MID]; m != nil && m.Transport == transport && (m.Sends || o.PacketsSent > 0) {
+			r.outbound(m, id, o)
+		}
+	}
+	for i := range seen.inbound {
+		in := &seen.inbound[i]
+		if m := r.pc.sections[in.MID]; m != nil && m.Transport == transport {
+			r.inbound(m, id, in)
+		}
+	}
+}
+
+func (r *reporter) stream(prefix string, kind StatsType, ssrc uint32, m *mediaSection, transport, codec string) RTPStreamStats {
+	return RTPStreamStats{r.base(fmt.Sprint(prefix, ssrc), kind), ssrc, m.Kind, transport, codec}
+}
+
+func (r *reporter) outbound(m *mediaSection, transport string, o *session.OutboundStats) {
+	s, ssrc, codec := m.transceiver.sender, uint32(o.SSRC), ""
+	if o.PacketsSent > 0 {
+		codec = r.codec(m, transport, m.Send, uint8(o.PayloadType))
+	}
+	x := &OutboundRTPStreamStats{
+		RTPStreamStats: r.stream("O", StatsTypeOutboundRTP, ssrc, m, transport, codec), sender: s,
+		PacketsSent: o.PacketsSent, BytesSent: o.BytesSent, MID: o.MID, RID: o.RID, EncodingIndex: o.Encoding, HeaderBytesSent: o.HeaderBytesSent,
+		RetransmittedPacketsSent: o.RetransmittedPacketsSent, RetransmittedBytesSent: o.RetransmittedBytesSent, TargetBitrate: float64(o.TargetBitrate),
+		TotalPacketSendDelay: o.TotalPacketSendDelay.Seconds(), NACKCount: o.NACKCount, PLICount: o.PLICount, FIRCount: o.FIRCount, Active: o.Active,
+	}
+	if repairs(m.Send) {
+		x.RTXSSRC = uint32(o.RTXSSRC)
+	}
+	if o.Encoding < len(s.timelines) && m.Kind == "video" {
+		l := &s.timelines[o.Encoding]
+		x.FramesSent, x.FramesEncoded, x.KeyFramesEncoded = l.frames, l.frames, l.keyFrames
+	}
+	if o.Encoding < len(s.encodings) {
+		x.ScalabilityMode = s.encodings[o.Encoding].ScalabilityMode
+	}
+	if t := s.Track(); t != nil {
+		x.MediaSourceID = r.source(t)
+	}
+	if p := &o.Remote; p.Reports > 0 {
+		remote := &RemoteInboundRTPStreamStats{
+			RTPStreamStats: r.stream("RI", StatsTypeRemoteInboundRTP, ssrc, m, transport, codec), LocalID: x.ID,
+			PacketsLost: p.PacketsLost, Jitter: p.Jitter.Seconds(), RoundTripTime: p.RoundTripTime.Seconds(),
+			TotalRoundTripTime: p.TotalRoundTripTime.Seconds(), FractionLost: p.FractionLost, RoundTripTimeMeasurements: p.RoundTripTimeMeasurements,
+		}
+		remote.Timestamp = r.at(p.At) // "the time at which the report was received"
+		x.RemoteID = remote.ID
+		r.add(remote)
+	}
+	r.add(x)
+}
+
+func (r *reporter) inbound(m *mediaSection, transport string, i *session.InboundStats) {
+	receiver, ssrc := m.transceiver.receiver, uint32(i.SSRC)
+	track := receiver.layer(i.RID)
+	x := &InboundRTPStreamStats{
+		RTPStreamStats: r.stream("I", StatsTypeInboundRTP, ssrc, m, transport, ""), receiver: receiver,
+		PacketsReceived: i.PacketsReceived, PacketsLost: i.PacketsLost, Jitter: i.Jitter.Seconds(), TrackIdentifier: track.id, MID: i.MID, RID: i.RID,
+		BytesReceived: i.BytesReceived, HeaderBytesReceived: i.HeaderBytesReceived, LastPacketReceivedTimestamp: r.at(i.LastPacketReceived),
+		RetransmittedPacketsReceived: i.RetransmittedPacketsReceived, RetransmittedBytesReceived: i.RetransmittedBytesReceived, RTXSSRC: uint32(i.RTXSSRC),
+		NACKCount: i.NACKCount, PLICount: i.PLICount, FIRCount: i.FIRCount,
+	}
+	for _, h := range receiver.sources {
+		if h.id == ssrc && !h.contributing && h.leveled {
+			x.AudioLevel = new(linear(h.level.Level))
+		}
+	}
+	if track.ssrc.Load() == ssrc {
+		x.CodecID = r.codec(m, transport, m.Receive, uint8(track.payloadType))
+		x.PacketsDiscarded = track.dropped.Load()
+		if p := track.playout.Load(); p != nil {
+			p.mu.Lock()
+			j := p.statistics
+			p.mu.Unlock()
+			x.PacketsDiscarded += j.PacketsDiscarded
+			x.JitterBufferDelay, x.JitterBufferTargetDelay, x.JitterBufferMinimumDelay = j.JitterBufferDelay, j.JitterBufferTargetDelay, j.JitterBufferMinimumDelay
+			x.JitterBufferEmittedCount = j.JitterBufferEmittedCount
+			x.ConcealedSamples, x.ConcealmentEvents = j.ConcealedSamples, j.ConcealmentEvents
+			if m.Kind == "video" {
+				x.FramesReceived, x.FramesDecoded, x.KeyFramesDecoded, x.FramesDropped = j.FramesReceived, j.FramesGiven, j.KeyFrames, j.FramesDropped
+				x.FramesAssembledFromMultiplePackets, x.TotalAssemblyTime = j.FramesAssembledFromMultiplePackets, j.TotalAssemblyTime
+				x.TotalInterFrameDelay, x.TotalSquaredInterFrameDelay = j.TotalInterFrameDelay, j.TotalSquaredInterFrameDelay
+				x.FreezeCount, x.TotalFreezesDuration, x.PauseCount, x.TotalPausesDuration = j.FreezeCount, j.TotalFreezesDuration, j.PauseCount, j.TotalPausesDuration
+			}
+		}
+	}
+	if p := &i.Remote; p.Reports > 0 {
+		remote := &RemoteOutboundRTPStreamStats{
+			RTPStreamStats: r.stream("RO", StatsTypeRemoteOutboundRTP, ssrc, m, transport, x.CodecID), PacketsSent: p.PacketsSent, BytesSent: p.BytesSent,
+			LocalID: x.ID, RemoteTimestamp: milliseconds(p.RemoteTimestamp.Time()), ReportsSent: p.Reports,
+		}
+		x.RemoteID = remote.ID
+		r.add(remote)
+	}
+	r.add(x)
+}
+
+func repairs(codecs []jsep.Codec) bool {
+	for _, c := range codecs {
+		if c.RTX != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// codec reports a codec that is in use, and returns its id.
+func (r *reporter) codec(m *mediaSection, transport string, codecs []jsep.Codec, pt uint8) string {
+	for _, c := range codecs {
+		if c.Payload != pt {
+			continue
+		}
+		w := codecOf(m.Kind, &c)
+		id := fmt.Sprint("C", transport, "-", pt, "-", w.SDPFmtpLine)
+		r.add(&CodecStats{r.base(id, StatsTypeCodec), pt, transport, w.MimeType, w.ClockRate, w.Channels, w.SDPFmtpLine})
+		return id
+	}
+	return ""
+}
+
+// source reports a track that is sent, and returns its id.
+func (r *reporter) source(t Track) string {
+	s := t.source()
+	id := "S" + s.id
+	x := &MediaSourceStats{StatsBase: r.base(id, StatsTypeMediaSource), TrackIdentifier: s.id, Kind: t.Kind()}
+	if x.Kind == "video" {
+		x.Frames = s.frames.Load()
+	} else {
+		x.TotalSamplesDuration = time.Duration(s.written.Load()).Seconds()
+	}
+	r.add(x)
+	return id
+}
