@@ -37,7 +37,7 @@ func main() {
 		log.Fatal(err)
 	}
 	go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, page) }))
-	fmt.Printf("Open http://%s/ and paste its offer here:\n", l.Addr())
+	fmt.Printf("Open http://%s/ in a browser on this machine.\n", l.Addr())
 	if err := chat(context.Background(), cfg, os.Stdin, os.Stdout); err != nil {
 		log.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func chat(ctx context.Context, cfg webrtc.Configuration, in io.Reader, out io.Wr
 		return err
 	}
 	ch := <-channels
-	fmt.Fprintf(out, "You are connected. Type.\n")
+	fmt.Fprintf(out, "You are connected. Type, and press Enter.\n")
 	go func() {
 		for {
 			line, err := lines.ReadString('\n')

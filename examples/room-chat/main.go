@@ -33,6 +33,7 @@ func main() {
 	if *longPoll {
 		options.Carrier = signaling.LongPollOnly
 	}
+	fmt.Println("What you type is said to everybody who is here.")
 	if err := chat(context.Background(), flag.Arg(0), options, os.Stdin, os.Stdout); err != nil {
 		log.Fatal(err)
 	}
@@ -51,7 +52,7 @@ func chat(ctx context.Context, link string, options signaling.Options, in io.Rea
 		return err
 	}
 	var mu sync.Mutex // for peers and out
-	peers := map[string]*webrtc.PeerConnection{}
+	peers, names := map[string]*webrtc.PeerConnection{}, map[string]string{}
 	channels := map[string]*webrtc.DataChannel{}
 	defer func() {
 		room.Close() // ends the range below
@@ -83,9 +84,16 @@ func chat(ctx context.Context, link string, options signaling.Options, in io.Rea
 			channels[p.ID] = ch
 			fmt.Fprintf(out, "%s is here\n", p.Name)
 		})
+		pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
+			if s == webrtc.PeerConnectionStateFailed {
+				mu.Lock()
+				defer mu.Unlock()
+				fmt.Fprintf(out, "No way was found to %s\n", p.Name)
+			}
+		})
 		mu.Lock()
 		defer mu.Unlock()
-		peers[p.ID] = pc
+		peers[p.ID], names[p.ID] = pc, p.Name
 		signaling.Negotiate(pc, room, p.ID)
 		return nil
 	}
@@ -116,6 +124,9 @@ func chat(ctx context.Context, link string, options signaling.Options, in io.Rea
 			pc := peers[e.Peer]
 			delete(peers, e.Peer)
 			delete(channels, e.Peer)
+			if pc != nil {
+				fmt.Fprintf(out, "%s has left\n", names[e.Peer])
+			}
 			mu.Unlock()
 			if pc != nil {
 				pc.Close()

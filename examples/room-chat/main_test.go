@@ -52,8 +52,10 @@ func TestChat(t *testing.T) {
 			hear(bob, "Ann> hello")
 			io.WriteString(bob.say, "good day\n")
 			hear(ann, "Bob> good day")
+			ann.say.Close()
+			hear(bob, "Ann has left")
+			bob.say.Close()
 			for _, e := range []*end{ann, bob} {
-				e.say.Close()
 				if err := <-e.done; err != nil {
 					t.Error(err)
 				}

@@ -91,5 +91,16 @@ func receive(ctx context.Context, ch *webrtc.DataChannel, folder string) (n int6
 	if err := os.Rename(name+".part", name); err != nil {
 		return n, err
 	}
-	return n, ch.Close()
+	// Whoever closes the connection at once takes back what is under way, so the end is waited for.
+	closed := make(chan struct{})
+	ch.OnClose(func() { close(closed) })
+	if err := ch.Close(); err != nil {
+		return n, err
+	}
+	select {
+	case <-closed:
+		return n, nil
+	case <-ctx.Done():
+		return n, ctx.Err()
+	}
 }

@@ -101,3 +101,26 @@ func TestResume(t *testing.T) {
 		t.Errorf("the file is another one: %v", err)
 	}
 }
+
+// Both programs end as soon as they are done, and neither takes the other's end for a failure.
+func TestBothEnd(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "data.bin")
+	if err := os.WriteFile(file, make([]byte, 1<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		_, b, x, y := connect(t)
+		ended := make(chan error, 1)
+		go func() {
+			_, err := receive(t.Context(), y, t.TempDir())
+			b.Close()
+			ended <- err
+		}()
+		if _, err := send(t.Context(), x, file); err != nil {
+			t.Error(err)
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -8,24 +8,31 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/parley-rtc/parley/webrtc"
 )
 
-// Offer writes an offer to w and reads the answer from r.
+// Offer writes an offer to w and reads the answer from r. It says to the terminal what is to be done.
 func Offer(ctx context.Context, pc *webrtc.PeerConnection, r *bufio.Reader, w io.Writer) error {
 	if err := describe(ctx, pc, w); err != nil {
 		return err
 	}
+	fmt.Fprintln(os.Stderr, "Copy that line to the other side, and paste its answer here:")
 	return apply(pc, r)
 }
 
 // Answer reads an offer from r and writes the answer to w.
 func Answer(ctx context.Context, pc *webrtc.PeerConnection, r *bufio.Reader, w io.Writer) error {
+	fmt.Fprintln(os.Stderr, "Paste the other side's offer here:")
 	if err := apply(pc, r); err != nil {
 		return err
 	}
-	return describe(ctx, pc, w)
+	if err := describe(ctx, pc, w); err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, "Copy that line to the other side.")
+	return nil
 }
 
 // describe makes the offer or answer that the state asks for, and writes it once all candidates are known.
