@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/parley-rtc/parley/internal/peer"
+	"github.com/parley-rtc/parley/internal/session"
 	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
@@ -26,8 +27,11 @@ func FuzzPeer(f *testing.F) {
 		if len(input) > 2000 {
 			t.Skip()
 		}
-		a, b, steps := meet(t, 1, options{})
+		a, b, steps := meet(t, 1, media())
 		sides := [2]*side{a, b}
+		for _, s := range sides {
+			s.transceive("video")
+		}
 		var queues [2][][]byte // to a, to b
 		now := mono.Time(time.Hour)
 		path := [2]pkt.Path{{Local: a.address, Remote: b.address}, {Local: b.address, Remote: a.address}}
@@ -130,12 +134,15 @@ func FuzzPeer(f *testing.F) {
 				if as := s.Association(); as != nil {
 					_ = as.Send(now, sctp.StreamID(next()), true, make([]byte, int(next())*8))
 				}
+				if x := s.Sender("0"); x != nil {
+					_ = x.Send(now, 0, &session.Packet{PayloadType: 96, Payload: make([]byte, int(next())*4)})
+				}
 			case 11: // a new association of DTLS
 				if ts := s.session.Transports(); len(ts) > 0 && ts[0].Answered {
 					ts[0].Association += int(next())
 					ts[0].Role = jsep.Role(1 + next()&1)
 					d, _ := s.session.Data()
-					_ = s.Apply(now, ts, nil, &d)
+					_ = s.Apply(now, ts, s.session.Media(), &d)
 				}
 			case 12:
 				s.Close(now)

@@ -6,13 +6,16 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/parley-rtc/parley/internal/laws"
 	"github.com/parley-rtc/parley/internal/peer"
+	"github.com/parley-rtc/parley/internal/session"
 	"github.com/parley-rtc/parley/protocol/dtls"
 	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/rtp"
 	"github.com/parley-rtc/parley/protocol/sctp"
 )
 
@@ -25,6 +28,9 @@ func (l lawful) NextEvent() (laws.Event, bool) {
 		return laws.Event{}, false
 	}
 	text := fmt.Sprintf("%d %v %v %T%+v %v %d %.20q %v %v", e.Transport, e.Kind, e.DTLS, e.ICE, e.ICE, e.SCTP.Kind, e.SCTP.Stream, e.SCTP.Data, e.SCTP.Err, e.Err)
+	if e.Kind == peer.OfRTP {
+		text += fmt.Sprint(e.RTP.Kind, e.RTP.MID, e.RTP.Encoding, e.RTP.NTP, e.RTP.RTPTime, e.RTP.At, e.RTP.Bitrate)
+	}
 	if e.SCTP.Kind == sctp.Message {
 		l.messages = append(l.messages, string(e.SCTP.Data))
 		l.Association().Consume(len(e.SCTP.Data))
@@ -87,4 +93,45 @@ func TestLawsOfPeer(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestLawsOfPeerWithMedia(t *testing.T) {
+	laws.Run(t, laws.Subject{New: func(seed uint64) *laws.Specimen {
+		a, b, steps := meet(t, seed, media())
+		for _, s := range []*side{a, b} {
+			s.transceive("audio")
+			s.transceive("video")
+		}
+		const packets = 10
+		for _, s := range []*side{a, b} {
+			s.connected = func(now mono.Time) {
+				for i := range packets {
+					for mid, pt := range []rtp.PayloadType{111, 96} {
+						p := session.Packet{PayloadType: pt, Timestamp: uint32(i), Payload: make([]byte, 500)}
+						if err := s.Sender(strconv.Itoa(mid)).Send(now, 0, &p); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+			}
+		}
+		return &laws.Specimen{
+			Engine: lawful{a}, Peer: lawful{b}, Steps: steps,
+			Done: func() error {
+				for _, s := range []*side{a, b} {
+					if n := len(s.packets); n < packets*3/2 { // audio is not sent again
+						return fmt.Errorf("%d packets of media have arrived", n)
+					}
+				}
+				return nil
+			},
+			Fatal: []func(mono.Time){func(now mono.Time) { a.Close(now) }},
+			Flood: func(now mono.Time, i int) {
+				if x := a.Sender("1"); x != nil {
+					_ = x.Send(now, 0, &session.Packet{PayloadType: 96, Payload: make([]byte, 1000)})
+				}
+			},
+			Bound: 8 << 20,
+		}
+	}})
 }

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"slices"
 	"time"
 
 	"github.com/parley-rtc/parley/internal/session"
@@ -109,18 +110,26 @@ func (x *Transport) settleMedia(now mono.Time, rtt time.Duration) {
 func (x *Transport) handleMedia(now mono.Time, d *pkt.Datagram) {
 	s := x.secure
 	if x.session == nil || x.closing || s == nil || s.protection == nil {
-		x.peer.dropped.Media++
+		if x.session == nil || x.closing || !x.holdEarly(now, d) {
+			x.peer.dropped.Media++
+		}
 		return
 	}
 	control := rtp.IsRTCP(d.Payload)
 	older := x.former
-	if older != nil && older.protection != nil {
+	if older != nil || x.next != nil {
 		// As with DTLS only the keys tell to which association a packet belongs.
 		x.peer.copied = append(x.peer.copied[:0], d.Payload...)
 	}
 	b, err := s.protection.open(d.Payload, control)
 	if err != nil && older != nil && older.protection != nil {
 		b, err = older.protection.open(x.peer.copied, control)
+	}
+	if err != nil && x.next != nil { // whose keys the peer may have already
+		d.Payload = x.peer.copied
+		if x.holdEarly(now, d) {
+			return
+		}
 	}
 	if err != nil {
 		x.peer.dropped.Forged++
@@ -133,6 +142,46 @@ func (x *Transport) handleMedia(now mono.Time, d *pkt.Datagram) {
 	}
 	x.session.HandleRTP(now, b, d.ECN)
 	x.peer.brought = x.session
+}
+
+// maxEarly bounds what is kept of media that come before the keys: they may overtake the last flight of the handshake, or come while
+// its public-key work is still being done.
+const maxEarly = 32 << 10
+
+// early are datagrams that wait for keys.
+type early struct {
+	size int // bytes
+	list []earlyDatagram
+}
+
+type earlyDatagram struct {
+	pkt.Datagram
+	at mono.Time
+}
+
+// holdEarly keeps a datagram until there are keys; false if there will be none, or no room.
+func (x *Transport) holdEarly(now mono.Time, d *pkt.Datagram) bool {
+	if s := x.newest(); s == nil || s.connected || s.ended || x.early.size+len(d.Payload) > maxEarly {
+		return false
+	}
+	kept := earlyDatagram{*d, now}
+	kept.Payload = append([]byte(nil), d.Payload...)
+	x.early.list = append(x.early.list, kept)
+	x.early.size += len(d.Payload)
+	return true
+}
+
+// nextEarly takes the next of them, once there are keys.
+func (x *Transport) nextEarly() bool {
+	if len(x.early.list) == 0 || x.next != nil || x.secure == nil || x.secure.protection == nil {
+		return false
+	}
+	e := &x.early.list[0]
+	if x.early.list = x.early.list[1:]; len(x.early.list) == 0 {
+		x.early = early{}
+	}
+	x.handleMedia(e.at, &e.Datagram)
+	return true
 }
 
 // appendMedia writes what the session has to send along the selected pair. As in appendPackets of Secure, those of one size
@@ -179,7 +228,8 @@ func (x *Transport) appendMedia(now mono.Time, b *pkt.Batch) (more bool) {
 		if run == 0 {
 			segment, t.DSCP = n, dscp
 		}
-		if run += n; n < segment {
+		_, left := b.Room()
+		if run += n; n < segment || left == 1 { // a second one might need a transmit of its own
 			commit()
 		}
 	}
@@ -204,10 +254,17 @@ func (p *Peer) Sender(mid string) *session.Sender {
 // NextPacket returns the packets of media that the last HandleDatagram has brought; false if there is no more. They are
 // borrowed until the next call of the peer, and what is not taken by then is dropped.
 func (p *Peer) NextPacket() (*session.Received, bool) {
-	if p.brought == nil {
-		return nil, false
+	for {
+		if p.brought != nil {
+			if r, ok := p.brought.NextPacket(); ok {
+				return r, true
+			}
+			p.brought = nil
+		}
+		if !slices.ContainsFunc(p.transports, (*Transport).nextEarly) {
+			return nil, false
+		}
 	}
-	return p.brought.NextPacket()
 }
 
 // RequestKeyFrame is that of the [session.Session] which has the section.

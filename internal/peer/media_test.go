@@ -271,3 +271,129 @@ func TestMediaAllocatesNothing(t *testing.T) {
 		t.Errorf("%+v", in)
 	}
 }
+
+// Media that overtake the end of the handshake are kept until there are keys.
+func TestMediaBeforeTheKeys(t *testing.T) {
+	held := false
+	for seed := range uint64(20) {
+		w := newWorld(t, seed, simnet.Path{Reorder: 0.3, ReorderBy: 30 * time.Millisecond}, media(), media())
+		for _, s := range []*side{w.a, w.b} {
+			s.transceive("audio")
+		}
+		w.negotiate()
+		for _, s := range []*side{w.a, w.b} {
+			after := s.driver.After
+			x := &source{side: s, mid: "0", pt: 111, every: 5 * time.Millisecond, size: 100, n: 20}
+			s.driver.After = func(now mono.Time) bool {
+				if s.up() && x.refused == nil {
+					x.start()
+				}
+				held = held || s.Transport(1) != nil && s.Transport(1).Holds() > 0
+				return after(now)
+			}
+		}
+		w.Run(10 * time.Second)
+		for i, s := range []*side{w.a, w.b} {
+			if n := len(s.numbers("0", "")); n != 20 || s.Dropped().Media > 0 {
+				t.Errorf("seed %d: side %d got %d of 20 packets, %+v", seed, i, n, s.Dropped())
+			}
+		}
+	}
+	if !held {
+		t.Error("nothing came before the keys: there was nothing to test")
+	}
+}
+
+// With a new association of DTLS come new keys, and nothing is lost on the way over (RFC 5764 section 3: the keys are those of the
+// association).
+func TestNewKeys(t *testing.T) {
+	w := newMedia(t, 11, simnet.Path{})
+	sources := []*source{}
+	for _, s := range []*side{w.a, w.b} {
+		x := &source{side: s, mid: "0", pt: 111, every: 5 * time.Millisecond, size: 100, n: 1000}
+		x.start()
+		sources = append(sources, x)
+	}
+	renew := func(s *side, role jsep.Role) {
+		ts := s.session.Transports()
+		ts[0].Association, ts[0].Role = 2, role
+		d, _ := s.session.Data()
+		if err := s.Apply(w.Now(), ts, s.session.Media(), &d); err != nil {
+			t.Fatal(err)
+		}
+		s.poll()
+	}
+	w.Run(time.Second)
+	was := w.a.Transport(1).Security().Role
+	roles := map[dtls.Role]jsep.Role{dtls.Client: jsep.RoleServer, dtls.Server: jsep.RoleClient}
+	renew(w.b, roles[w.b.Transport(1).Security().Role])
+	w.Run(30 * time.Millisecond)
+	renew(w.a, roles[was])
+	w.Run(9 * time.Second)
+	if now := w.a.Transport(1).Security().Role; now == was {
+		t.Fatal("there is no new association")
+	}
+	for i, s := range []*side{w.b, w.a} {
+		if n := len(s.numbers("0", "")); n != 1000 || s.Dropped().Forged > 0 || len(sources[i].refused) > 0 {
+			t.Errorf("%d of 1000 packets came, %+v, %v", n, s.Dropped(), sources[i].refused)
+		}
+	}
+}
+
+// Three encodings by RID (RFC 8853), each with retransmissions of its own, through loss.
+func TestSimulcast(t *testing.T) {
+	w := newWorld(t, 12, simnet.Path{Loss: 0.02}, media(), media())
+	w.a.transceive("video", "q", "h", "f")
+	w.negotiate()
+	w.until("media's keys", 30*time.Second, func() bool { return w.a.up() && w.b.up() })
+	var mid string
+	for _, m := range w.a.session.Media() {
+		mid = m.MID
+	}
+	rids := []string{"q", "h", "f"}
+	var sources []*source
+	for i := range rids {
+		w.a.Sender(mid).SetEncoding(w.Now(), i, session.EncodingParameters{Active: true, MaxBitrate: 40_000})
+		x := &source{side: w.a, mid: mid, encoding: i, pt: 96, every: 50 * time.Millisecond, size: 200 + 10*i, n: 200}
+		x.start()
+		sources = append(sources, x)
+	}
+	w.Run(14 * time.Second)
+	for i, rid := range rids {
+		if n := len(w.b.numbers(mid, rid)); n != 200 || len(sources[i].refused) > 0 {
+			t.Errorf("of %q came %d of 200, %v were refused", rid, n, sources[i].refused)
+		}
+	}
+	for _, p := range w.b.packets {
+		if i := slices.Index(rids, p.rid); i < 0 || len(p.payload) != 200+10*i {
+			t.Fatalf("a packet of %d bytes came as %q", len(p.payload), p.rid)
+		}
+	}
+	in := w.b.Transport(1).Session().AppendInbound(nil)
+	repaired := uint64(0)
+	for _, x := range in {
+		repaired += x.PacketsRepaired
+	}
+	if len(in) != 3 || repaired == 0 {
+		t.Errorf("%d streams came, %d packets were repaired", len(in), repaired)
+	}
+	// One that is not active any more is silent.
+	w.b.packets = nil
+	w.a.Sender(mid).SetEncoding(w.Now(), 1, session.EncodingParameters{})
+	if err := w.a.Sender(mid).Send(w.Now(), 1, &session.Packet{PayloadType: 96}); err != session.ErrInactive {
+		t.Error(err)
+	}
+	w.Run(time.Second)
+	if len(w.b.packets) > 0 {
+		t.Errorf("%d packets come", len(w.b.packets))
+	}
+}
+
+// A connection that has data alone has no session, and no keys for one.
+func TestDataAloneDoNotPayForMedia(t *testing.T) {
+	w := newWorld(t, 13, simnet.Path{}, media(), media())
+	w.connect()
+	if w.a.Transport(1).Session() != nil || w.b.Transport(1).Session() != nil {
+		t.Error("there is a session")
+	}
+}

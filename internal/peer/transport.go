@@ -46,6 +46,7 @@ type Transport struct {
 	selected bool     // there was one, so that heard means nothing any more
 
 	session *session.Session // of RTP; nil as long as there is no section of media
+	early   early
 	traffic Traffic
 	paths   []PathStats
 

@@ -41,12 +41,13 @@ type side struct {
 	sockets  map[int][]pkt.Socket
 	address  netip.AddrPort // where there is no driver
 
-	events   []peer.Event
-	messages []string
-	packets  []received
-	onPacket func(now mono.Time, r *session.Received) // nil: packets keeps them
-	openedAt mono.Time
-	stream   sctp.StreamID
+	events    []peer.Event
+	messages  []string
+	packets   []received
+	connected func(now mono.Time)                      // under the laws, once DTLS is
+	onPacket  func(now mono.Time, r *session.Received) // nil: packets keeps them
+	openedAt  mono.Time
+	stream    sctp.StreamID
 }
 
 // world is two sides 20 ms apart, in virtual time.
@@ -143,6 +144,10 @@ func (s *side) jobs(now mono.Time) {
 	for j, ok := s.NextJob(); ok; j, ok = s.NextJob() {
 		j.Run()
 		s.JobDone(now, j)
+	}
+	if f := s.connected; f != nil && s.up() {
+		s.connected = nil
+		f(now)
 	}
 }
 

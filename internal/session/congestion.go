@@ -36,6 +36,7 @@ type congestion struct {
 	dataAt   mono.Time // when data last flowed, or waited to
 	data     bool      // they take part in the allocation
 	videoAt  mono.Time // when video was last sent
+	popAt    mono.Time // before that the pacer has nothing, as nothing has changed since it said so
 }
 
 // flow is what an encoding is given and takes.
@@ -99,6 +100,25 @@ func kindOf(c *section) cc.Kind {
 // wireSize is about what an item takes on the wire.
 func (s *Session) wireSize(i *item) int { return 12 + 16 + i.values + i.size + s.overhead }
 
+// push gives a packet of an encoding to the pacer.
+func (s *Session) push(now mono.Time, e *encoding, kind cc.Kind, i *item) bool {
+	s.congestion.popAt = 0
+	return s.congestion.Push(now, kind, uint64(e.flow.slot), s.wireSize(i))
+}
+
+// pop takes from it what may leave now.
+func (s *Session) pop(now mono.Time) (cc.Release, bool) {
+	g := &s.congestion
+	if g.Controller == nil || now < g.popAt {
+		return cc.Release{}, false
+	}
+	r, ok := g.Pop(now)
+	if !ok {
+		g.popAt = g.NextTimeout()
+	}
+	return r, ok
+}
+
 // tellSent notes a packet that leaves, and returns its transport-wide number.
 func (s *Session) tellSent(now mono.Time, e *encoding, ssrc rtp.SSRC, seq uint16, size int, kind cc.Kind, cluster uint16) uint16 {
 	size += s.overhead
@@ -137,6 +157,7 @@ func (s *Session) allocate(now mono.Time) {
 		return
 	}
 	s.look(now)
+	g.popAt = 0
 	g.streams, g.layers = g.streams[:0], g.layers[:0]
 	n := 0
 	for _, c := range s.sections {

@@ -209,7 +209,7 @@ func (s *Session) repeat(now mono.Time, e *encoding, number int64) {
 	if f := e.section.out.of(i.payloadType); i.again || len(e.repeats) >= maxRepeats || f == nil || f.RTX == 0 {
 		return
 	}
-	if s.congestion.Push(now, cc.Retransmission, uint64(e.flow.slot), s.wireSize(i)) {
+	if s.push(now, e, cc.Retransmission, i) {
 		i.again = true
 		e.repeats = append(e.repeats, number)
 	}

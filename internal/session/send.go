@@ -190,7 +190,7 @@ func (x *Sender) Send(now mono.Time, encoding int, p *Packet) error {
 	if p.Captured == 0 {
 		e.captured = now
 	}
-	if !s.congestion.Push(now, kindOf(x.section), uint64(e.flow.slot), s.wireSize(i)) {
+	if !s.push(now, e, kindOf(x.section), i) {
 		e.history.next--
 		e.stats.PacketsDropped++
 		return ErrFull
@@ -216,11 +216,8 @@ func (s *Session) keepFor(f *format) time.Duration {
 
 // appendMedia writes the next packet of RTP; nothing if there is none, or it is not due.
 func (s *Session) appendMedia(dst []byte, now mono.Time) ([]byte, pkt.DSCP) {
-	if s.congestion.Controller == nil {
-		return dst, 0
-	}
 	for {
-		r, ok := s.congestion.Pop(now)
+		r, ok := s.pop(now)
 		if !ok {
 			return dst, 0
 		}
