@@ -74,19 +74,19 @@ type PeerConnection struct {
 	streams    map[string]*MediaStream  // of the peer's, that have tracks
 	playing    []*DTMFSender            // have tones to play
 	sending    []*DataChannel           // have something in the association that was not sent
-	dropped    bool                     // something in the outbox was for a channel that is closed
 	ending     []*DataChannel           // are to be closed once what they have in the outbox is handed over
 	numbered   int                      // channels ever
 	openedEver uint32                   // channels that were open once; see PeerConnectionStats
 	closedEver uint32
-	relays     bool             // there may be candidates at TURN servers
 	remotes    []netip.AddrPort // in the map of a shared port
 	ufrags     []string         // likewise
-	needed     bool             // [[NegotiationNeeded]]
 	neededNo   uint64           // counts the events
-	shut       bool             // Close was called
-	closedAt   mono.Time        // then
+	closedAt   mono.Time        // when Close was called
 	closedTime time.Time        // likewise
+	dropped    bool             // something in the outbox was for a channel that is closed
+	relays     bool             // there may be candidates at TURN servers
+	needed     bool             // [[NegotiationNeeded]]
+	shut       bool             // Close was called
 	released   bool             // sockets were given up
 	over       bool             // and all else
 }

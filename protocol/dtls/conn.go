@@ -51,25 +51,25 @@ const (
 
 // A Conn is one end of a DTLS connection. It is not safe for concurrent use.
 type Conn struct {
-	cfg   *Config
-	role  Role
-	phase phase
+	cfg *Config
 	records
-
-	hs       *handshake // nil once the handshake is over
-	in       inbox
-	out      outbox
+	role     Role
+	phase    phase
 	sendSeq  uint16 // message_seq of the next message to send
-	acks     []recordNumber
 	ackNow   bool
-	early    [][]byte // records that came before their keys
-	job      *Job
 	jobOut   bool
 	keysNew  bool // early records may be readable now
 	stepping bool
-	timers   [timerCount]mono.Time
-	rtt      time.Duration // told by the caller or measured; 0: unknown
-	remote   []byte        // whom cookies are for
+
+	hs     *handshake // nil once the handshake is over
+	in     inbox
+	out    outbox
+	acks   []recordNumber
+	early  [][]byte // records that came before their keys
+	job    *Job
+	timers [timerCount]mono.Time
+	rtt    time.Duration // told by the caller or measured; 0: unknown
+	remote []byte        // whom cookies are for
 
 	chosen *Certificate // by Config.CertificateFor
 
@@ -79,10 +79,10 @@ type Conn struct {
 	certsShown   bool
 	accepted     bool
 	saidOpen     bool
+	saidClosed   bool     // after data
 	data         [][]byte // application data, the oldest first
 	borrowed     int      // how many at the end of data lie in the last datagram
 	dataBytes    int      // what the others hold
-	saidClosed   bool
 	err          error
 
 	state    ConnectionState

@@ -37,7 +37,6 @@ type readEpoch struct {
 
 // records is the record layer of both versions: the epochs whose keys exist, the newest last.
 type records struct {
-	version  Version // 0 until negotiated
 	writes   []*writeEpoch
 	reads    []*readEpoch
 	readCID  []byte // in each protected record that comes
@@ -46,7 +45,9 @@ type records struct {
 	// On the heap with the Conn, because whatever goes into an AEAD's method escapes.
 	nonce [nonceLen]byte
 	block [aes.BlockSize]byte
-	ad    []byte
+
+	version Version // 0 until negotiated
+	ad      []byte
 }
 
 func (r *records) write() *writeEpoch { return r.writes[len(r.writes)-1] }

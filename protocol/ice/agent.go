@@ -63,13 +63,22 @@ const (
 // STUN messages that arrive, and asked what to send. It is not for concurrent use.
 type Agent struct {
 	cfg        Config
-	role       Role
 	tieBreaker uint64
 	hasher     *stun.Hasher
 	local      []*candidate
 	origins    []origin
 	addresses  []netip.Addr // local base addresses in order of appearance, for rankOf
+
+	role       Role
+	told       State
+	toldRole   Role
 	endOfLocal bool
+	parked     bool // every pair but the selected one was let go
+	search     bool // all that can be paired is to be checked anew
+	lost       bool // a pair was selected, and none works any more
+	failed     bool
+	closed     bool
+	toldPair   uint32
 
 	gen  *generation // whose pairs are checked
 	next *generation // restarted by us, and the peer has not answered yet
@@ -86,23 +95,15 @@ type Agent struct {
 	nextCandidate uint32
 	lastNominated *pair
 	nominated     uint32 // last nomination value sent (renomination)
-	parked        bool   // every pair but the selected one was let go
+	changes       uint32 // of the selected pair
 	parkAt        mono.Time
-	search        bool      // all that can be paired is to be checked anew
 	unheard       mono.Time // since when data went along the selected pair and none came; Never: there is none
 
 	selected    *pair
-	told        State
-	toldPair    uint32
-	toldRole    Role
-	lost        bool // a pair was selected, and none works any more
-	failed      bool
-	closed      bool
 	now         mono.Time // the latest that we were told
 	timeout     mono.Time // cached
 	giveUpAt    mono.Time // when lost: the time to fail at
 	queue       []Event
-	changes     uint32 // of the selected pair
 	dropped     Dropped
 	scratch     [24]byte
 	unknownAttr [8]stun.AttrType

@@ -155,7 +155,7 @@ func (s *Session) set(d Description, remote bool) (Changes, error) {
 	for _, t := range c.Stopped {
 		t.end()
 	}
-	kept := &description{d.Type, parsed}
+	kept := &description{kind: d.Type, parsed: parsed}
 	if !remote {
 		for _, m := range parsed.Media {
 			s.addGathered(m) // since it was created
@@ -459,7 +459,7 @@ func streamsOf(msids []sdp.MSID) (streams []string) {
 func (s *Session) applyAnswer(d *sdp.Description, final, remote bool, c *Changes) error {
 	local, theirs := d, s.pendingRemoteSDP()
 	if remote {
-		local, theirs = s.pendingLocal.sdp, d
+		local, theirs = s.pendingLocal.sdp(), d
 	}
 	groups, carried := bundleGroups(d), map[*sdp.Group]*transport{}
 	told := map[*transport]bool{}
@@ -527,7 +527,7 @@ func (s *Session) pendingRemoteSDP() *sdp.Description {
 	if s.pendingRemote == nil {
 		return &sdp.Description{}
 	}
-	return s.pendingRemote.sdp
+	return s.pendingRemote.sdp()
 }
 
 func (s *Session) sharesTransport(i int) bool {

@@ -58,7 +58,10 @@ func (s *Session) AddCandidate(init CandidateInit) ([]Target, error) {
 			init.Ufrag = &u
 		}
 	}
-	indices, err := s.candidateSections(latest.sdp, init)
+	if init.Candidate == "" {
+		defer s.pack()
+	}
+	indices, err := s.candidateSections(latest.sdp(), init)
 	if err != nil {
 		return nil, err
 	}
@@ -68,16 +71,16 @@ func (s *Session) AddCandidate(init CandidateInit) ([]Target, error) {
 		found := false
 		// 4.4.6: into the pending and the current remote description, each if it has this generation
 		for _, d := range []*description{s.pendingRemote, s.currentRemote} {
-			if d == nil || i >= len(d.sdp.Media) || found && init.Ufrag == nil {
+			if d == nil || i >= len(d.sdp().Media) || found && init.Ufrag == nil {
 				continue
 			}
-			at := source(d.sdp, i)
-			ufrag := attribute(d.sdp, at, "ice-ufrag")
+			at := source(d.sdp(), i)
+			ufrag := attribute(d.sdp(), at, "ice-ufrag")
 			if init.Ufrag != nil && *init.Ufrag != ufrag {
 				continue
 			}
-			m := d.sdp.Media[at]
-			if d.sdp.Media[i].Port != 0 || d.sdp.Media[i].Has("bundle-only") {
+			m := d.sdp().Media[at]
+			if d.sdp().Media[i].Port != 0 || d.sdp().Media[i].Has("bundle-only") {
 				addCandidate(m, "candidate:"+candidate.String(), init.Candidate == "")
 			}
 			if t := s.sections[i].transport; !found && t != nil && !done[t.ID] && !s.sections[i].rejected {
@@ -125,6 +128,14 @@ func (s *Session) midOf(i int) string {
 	return s.sections[i].mid
 }
 
+// pack packs the descriptions that were negotiated, after candidates that were the last ones.
+func (s *Session) pack() {
+	if s.state == Stable {
+		s.currentLocal.pack()
+		s.currentRemote.pack()
+	}
+}
+
 // maxCandidates bounds what trickling adds to one section; ICE takes 64 of a generation.
 const maxCandidates = 256
 
@@ -154,23 +165,24 @@ func (s *Session) RemoteCandidates() []Target {
 	if d == nil {
 		return nil
 	}
+	defer s.pack()
 	var targets []Target
-	groups := bundleGroups(d.sdp)
-	for i, m := range d.sdp.Media {
-		if i >= len(s.sections) || s.sections[i].transport == nil || s.sections[i].rejected || source(d.sdp, i) != i {
+	groups := bundleGroups(d.sdp())
+	for i, m := range d.sdp().Media {
+		if i >= len(s.sections) || s.sections[i].transport == nil || s.sections[i].rejected || source(d.sdp(), i) != i {
 			continue
 		}
 		// of sections that share a transport the tagged one counts
-		if mid, _ := m.Attr("mid"); groups[mid] != nil && s.sections[i].transport.Answered && s.sections[i].transport.Remote.Ufrag != attribute(d.sdp, i, "ice-ufrag") && s.state == Stable {
+		if mid, _ := m.Attr("mid"); groups[mid] != nil && s.sections[i].transport.Answered && s.sections[i].transport.Remote.Ufrag != attribute(d.sdp(), i, "ice-ufrag") && s.state == Stable {
 			continue
 		}
 		candidates, _ := m.Candidates()
-		ufrag := attribute(d.sdp, i, "ice-ufrag")
+		ufrag := attribute(d.sdp(), i, "ice-ufrag")
 		targets = slices.Grow(targets, len(candidates)+1)
 		for _, c := range candidates {
 			targets = append(targets, Target{s.sections[i].transport.ID, ufrag, c, false})
 		}
-		if m.Has("end-of-candidates") || d.sdp.Has("end-of-candidates") {
+		if m.Has("end-of-candidates") || d.sdp().Has("end-of-candidates") {
 			targets = append(targets, Target{Transport: s.sections[i].transport.ID, Ufrag: ufrag, End: true})
 		}
 	}
@@ -193,6 +205,7 @@ func (s *Session) AddLocalCandidate(transport int, ufrag string, c sdp.Candidate
 
 // EndOfLocalCandidates says that gathering for a generation is complete.
 func (s *Session) EndOfLocalCandidates(transport int, ufrag string) (l LocalCandidate, ok bool) {
+	defer s.pack()
 	return s.addLocal(ufrag, sdp.Candidate{}, true, transport)
 }
 
@@ -202,7 +215,7 @@ func (s *Session) addLocal(ufrag string, c sdp.Candidate, end bool, id int) (l L
 		if d == nil {
 			continue
 		}
-		for i, m := range d.sdp.Media {
+		for i, m := range d.sdp().Media {
 			if v, _ := m.Attr("ice-ufrag"); v != ufrag || i >= len(s.sections) || s.sections[i].transport == nil || s.sections[i].transport.ID != id {
 				continue
 			}

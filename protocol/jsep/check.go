@@ -148,7 +148,7 @@ func (s *Session) checkOffer(d *sdp.Description) error {
 
 // checkAnswer wants the sections of the offer (RFC 3264 section 6).
 func (s *Session) checkAnswer(d *sdp.Description) error {
-	offer := s.pendingLocal.sdp
+	offer := s.pendingLocal.sdp()
 	if len(d.Media) != len(offer.Media) {
 		return fail(InvalidAccessError, "the answer has %d sections, the offer %d", len(d.Media), len(offer.Media))
 	}

@@ -290,8 +290,8 @@ func (s *Session) write(x *slot, index int, offered *sdp.Media) *sdp.Media {
 // recentAnswer returns what the most recent answer has in the place of a section that stays; nil if there was none.
 func (s *Session) recentAnswer(index int, x *slot) *sdp.Media {
 	for _, d := range [...]*description{s.pendingRemote, s.currentLocal, s.currentRemote} {
-		if d != nil && d.kind != Offer && !x.fresh && index < len(d.sdp.Media) {
-			return d.sdp.Media[index]
+		if d != nil && d.kind != Offer && !x.fresh && index < len(d.sdp().Media) {
+			return d.sdp().Media[index]
 		}
 	}
 	return nil
@@ -308,7 +308,7 @@ func (s *Session) addGathered(m *sdp.Media) {
 		if d == nil {
 			continue
 		}
-		for _, o := range d.sdp.Media {
+		for _, o := range d.sdp().Media {
 			if v, _ := o.Attr("ice-ufrag"); v != ufrag {
 				continue
 			}
@@ -371,7 +371,7 @@ func (s *Session) writeRTP(m *sdp.Media, x *slot, index int, offered *sdp.Media)
 	}
 	m.Add(string(direction), "")
 	// RFC 8829 section 5.2.2: what the current description has stays, "regardless of changes to the transceiver's direction"
-	told := s.currentLocal != nil && !x.fresh && index < len(s.currentLocal.sdp.Media) && s.currentLocal.sdp.Media[index].Has("msid")
+	told := s.currentLocal != nil && !x.fresh && index < len(s.currentLocal.sdp().Media) && s.currentLocal.sdp().Media[index].Has("msid")
 	if direction.Sends() || t.direction.Sends() || told {
 		for _, msid := range t.msid() {
 			m.Add("msid", msid.String())
@@ -402,7 +402,7 @@ func (s *Session) CreateAnswer() (Description, error) {
 	default:
 		return Description{}, fail(InvalidStateError, "an answer cannot be made in the state %s", s.state)
 	}
-	offer := s.pendingRemote.sdp
+	offer := s.pendingRemote.sdp()
 	slots, group := s.answerSlots(offer)
 	d := s.header()
 	if options := iceOptions(offer); len(options) > 0 {

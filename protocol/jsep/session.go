@@ -47,9 +47,32 @@ type Description struct {
 	SDP  string
 }
 
+// A description is kept as text when nothing is going to be added to it, because most are not looked at any more.
 type description struct {
-	kind Type
-	sdp  *sdp.Description
+	kind   Type
+	parsed *sdp.Description
+	text   string // where parsed is nil
+}
+
+// sdp returns it parsed.
+func (d *description) sdp() *sdp.Description {
+	if d.parsed == nil {
+		var err error
+		if d.parsed, err = sdp.Parse(d.text); err != nil { // which we have written
+			d.parsed = &sdp.Description{}
+		}
+	}
+	return d.parsed
+}
+
+// pack keeps it as text.
+func (d *description) pack() {
+	if d == nil || d.parsed == nil {
+		return
+	}
+	if text := d.parsed.String(); len(text) <= sdp.MaxLen {
+		d.text, d.parsed = text, nil
+	}
 }
 
 // Credentials are those of ICE for one generation.
@@ -253,7 +276,10 @@ func text(d *description) Description {
 	if d == nil {
 		return Description{}
 	}
-	return Description{d.kind, d.sdp.String()}
+	if d.parsed == nil {
+		return Description{d.kind, d.text}
+	}
+	return Description{d.kind, d.parsed.String()}
 }
 
 // CurrentLocal, PendingLocal, CurrentRemote and PendingRemote return the descriptions, with all candidates so far.
@@ -307,7 +333,7 @@ func ufrags(d *description) map[string]bool {
 	if d == nil {
 		return set
 	}
-	for _, m := range d.sdp.Media {
+	for _, m := range d.sdp().Media {
 		if u, ok := m.Attr("ice-ufrag"); ok {
 			set[u] = true
 		}
@@ -394,10 +420,10 @@ func (s *Session) NegotiationNeeded() bool {
 
 // differs is step 3 of the check: the transceiver is associated with a section of currentLocalDescription.
 func (s *Session) differs(t *Transceiver) bool {
-	if s.currentLocal == nil || t.index >= len(s.currentLocal.sdp.Media) {
+	if s.currentLocal == nil || t.index >= len(s.currentLocal.sdp().Media) {
 		return true
 	}
-	local := s.currentLocal.sdp.Media[t.index]
+	local := s.currentLocal.sdp().Media[t.index]
 	was, _ := local.Direction()
 	// 1. sendrecv or sendonly, and the section has no msid, or not the streams of the sender
 	if t.direction.Sends() {
@@ -406,10 +432,10 @@ func (s *Session) differs(t *Transceiver) bool {
 			return true
 		}
 	}
-	if s.currentRemote == nil || t.index >= len(s.currentRemote.sdp.Media) {
+	if s.currentRemote == nil || t.index >= len(s.currentRemote.sdp().Media) {
 		return true
 	}
-	remote, _ := s.currentRemote.sdp.Media[t.index].Direction()
+	remote, _ := s.currentRemote.sdp().Media[t.index].Direction()
 	remote = sdp.DirectionOf(remote.Receives(), remote.Sends())
 	if s.currentLocal.kind == Offer {
 		// 2. an offer, and the direction in neither description is ours

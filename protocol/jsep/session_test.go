@@ -360,3 +360,35 @@ func FuzzSetRemote(f *testing.F) {
 		}
 	})
 }
+
+// Descriptions are kept as text between negotiations. Whatever a peer trickles before, what is read from them afterwards is
+// the same, and later candidates and offers find them whole.
+func TestDescriptionsAreKeptAsText(t *testing.T) {
+	a, b := session(t, 1), session(t, 2)
+	a.AddData()
+	negotiate(t, a, b)
+	mid := "0"
+	for _, c := range []string{"candidate:1 1 udp 1 192.0.2.1\r\na=evil 5 typ host", "candidate:1 1 udp 1 192.0.2.1 5 typ host " + strings.Repeat("x ", 5000), "candidate:1 1 udp 1 192.0.2.1\x00 5 typ host"} {
+		if _, err := b.AddCandidate(CandidateInit{Candidate: c, SDPMid: &mid}); err == nil {
+			t.Errorf("%.60q was added", c)
+		}
+	}
+	const good = "candidate:1 1 udp 1 192.0.2.1 5 typ host generation 0"
+	for _, c := range []string{good, ""} { // the second is the last
+		if _, err := b.AddCandidate(CandidateInit{Candidate: c, SDPMid: &mid}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if b.currentRemote.parsed != nil || b.currentLocal.parsed != nil {
+			t.Error("the descriptions are not packed after the last candidate")
+		}
+		if got := b.CurrentRemote().SDP; !strings.Contains(got, "a="+good+"\r\na=end-of-candidates\r\n") {
+			t.Errorf("the remote description is\n%s", got)
+		}
+		if n := len(b.RemoteCandidates()); n != 2 { // and the end
+			t.Errorf("%d remote candidates", n)
+		}
+	}
+	negotiate(t, b, a)
+}

@@ -35,10 +35,16 @@ func (c *Candidate) Extension(name string) string {
 	return ""
 }
 
+// maxCandidate is how long a candidate may be, in bytes; written again, it must fit a line.
+const maxCandidate = MaxLine / 2
+
 // ParseCandidate reads a candidate: the value of an a=candidate line, with or without "candidate:" or "a=candidate:"
 // before it. Errors are of type *Error, with a column.
 func ParseCandidate(text string) (Candidate, error) {
 	c := cursor{text: text}
+	if i := strings.IndexAny(text, "\x00\r\n"); i >= 0 || len(text) > maxCandidate {
+		return Candidate{}, &Error{Column: max(i, 0) + 1, Reason: "a candidate is one line, and not a long one"}
+	}
 	for _, prefix := range [...]string{"a=", "candidate:"} {
 		if strings.HasPrefix(c.rest(), prefix) {
 			c.at += len(prefix)
