@@ -149,7 +149,11 @@ func (s *Session) handleBlocks(now mono.Time, blocks rtcp.ReportBlocks) {
 			s.noteRTT(rtt)
 		}
 		if b.SSRC != e.media.ssrc {
-			e.rtx.confirmed = true
+			if b.SSRC == e.rtx.ssrc {
+				e.rtx.confirmed = true
+			} else {
+				e.repair.confirmed = true
+			}
 			continue
 		}
 		e.media.confirmed = true

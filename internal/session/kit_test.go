@@ -136,6 +136,7 @@ func (e *end) send(now mono.Time, mid string, encoding int, p Packet) {
 type wire struct {
 	a, b   *end
 	now    mono.Time
+	way    time.Duration
 	flying []flight
 	do     []action // of a program, in their order
 }
@@ -151,7 +152,7 @@ type action struct {
 	do func(now mono.Time)
 }
 
-func newWire(a, b *end) *wire { return &wire{a: a, b: b, now: began} }
+func newWire(a, b *end) *wire { return &wire{a: a, b: b, now: began, way: delay} }
 
 func (w *wire) at(d time.Duration, do func(now mono.Time)) {
 	w.do = append(w.do, action{w.now.Add(d), do})
@@ -177,7 +178,7 @@ func (w *wire) pass(d time.Duration) {
 			for _, b := range e.drain(w.now) {
 				e.out = append(e.out, b)
 				if e.lose == nil || !e.lose(b) {
-					w.flying = append(w.flying, flight{w.now.Add(delay), to, b})
+					w.flying = append(w.flying, flight{w.now.Add(w.way), to, b})
 				}
 			}
 		}

@@ -60,8 +60,13 @@ func (s *Session) HandleRTP(now mono.Time, b []byte, ecn pkt.ECN) {
 		s.receiveRTX(now, x, f, &p, ecn)
 	case f.role == roleFEC:
 		x.count1(now, &p, f.Clock, len(b))
+		s.receiveRepair(now, x, f, &p)
+	case f.role == roleRED:
+		s.receiveRED(now, x, f, &p, len(b), ecn)
 	default:
-		s.receiveMedia(now, x, f, &p, len(b), ecn)
+		if s.receiveMedia(now, x, f, &p, len(b), ecn) {
+			s.repairBy(now, x, b)
+		}
 	}
 }
 
@@ -78,18 +83,20 @@ func (x *Stream) count1(now mono.Time, p *rtp.Packet, clock uint32, size int) (n
 	return n, x.seen.add(n)
 }
 
-func (s *Session) receiveMedia(now mono.Time, x *Stream, f *format, p *rtp.Packet, size int, ecn pkt.ECN) {
+// receiveMedia delivers a packet of media. It is false for one that was here.
+func (s *Session) receiveMedia(now mono.Time, x *Stream, f *format, p *rtp.Packet, size int, ecn pkt.ECN) bool {
 	before, started := x.number.Highest()
 	n, fresh := x.count1(now, p, f.Clock, size)
 	if !fresh {
 		s.dropped.Duplicate++
 		x.stats.PacketsDuplicated++
-		return
+		return false
 	}
 	if f.nack && started {
 		s.noteLosses(now, x, before, n)
 	}
 	s.deliver(Received{Packet: *p, Stream: x, Sequence: n, Arrival: now, ECN: ecn})
+	return true
 }
 
 // receiveRTX takes a retransmission apart (RFC 4588 section 4).
@@ -114,15 +121,24 @@ func (s *Session) receiveRTX(now mono.Time, x *Stream, f *format, p *rtp.Packet,
 		s.dropped.Duplicate++ // nothing that was asked for
 		return
 	}
-	s.recover(now, media, n, p, ecn)
+	if g := media.section.in.of(p.PayloadType); g != nil && g.role == roleRED {
+		s.unwrapRED(media, p)
+	}
+	if s.recover(now, media, n, p, ecn) && len(media.section.repairers) > 0 {
+		s.packet = p.Append(s.packet[:0])
+		s.repairBy(now, media, s.packet)
+	}
+	if media.decoder != nil {
+		s.takeRepaired(now, media)
+	}
 }
 
-// recover delivers a packet that came by another way than its own.
-func (s *Session) recover(now mono.Time, x *Stream, n int64, p *rtp.Packet, ecn pkt.ECN) {
+// recover delivers a packet that came by another way than its own. It is false for one that was here.
+func (s *Session) recover(now mono.Time, x *Stream, n int64, p *rtp.Packet, ecn pkt.ECN) bool {
 	before, _ := x.number.Highest()
 	if !x.seen.add(n) {
 		s.dropped.Duplicate++
-		return
+		return false
 	}
 	x.heard = now
 	x.losses.found(now, n, true)
@@ -132,6 +148,7 @@ func (s *Session) recover(now mono.Time, x *Stream, n int64, p *rtp.Packet, ecn 
 	}
 	x.stats.PacketsRepaired++
 	s.deliver(Received{Packet: *p, Stream: x, Sequence: n, Arrival: now, ECN: ecn, Repaired: true})
+	return true
 }
 
 func (s *Session) deliver(r Received) {
@@ -201,11 +218,14 @@ func (s *Session) newStream(now mono.Time, c *section, p *rtp.Packet) *Stream {
 		s.collide(now, p.SSRC)
 	}
 	x := &Stream{ssrc: p.SSRC, section: c, role: f.role}
-	if rid, ok := s.text(p, s.ids.rid); ok && f.role == roleMedia {
+	if x.role == roleRED {
+		x.role = roleMedia
+	}
+	if rid, ok := s.text(p, s.ids.rid); ok && x.role == roleMedia {
 		x.rid = ridOf(c, rid)
 	}
 	s.adopt(now, x)
-	if f.role == roleRTX {
+	if x.role != roleMedia {
 		if rid, ok := s.text(p, s.ids.rrid); ok {
 			x.repairs = c.streamByRID(ridOf(c, rid))
 		}
@@ -224,7 +244,7 @@ func (s *Session) adopt(now mono.Time, x *Stream) {
 		d := &c.Sources[i]
 		switch x.ssrc {
 		case d.SSRC:
-			x.cname, x.rtx = d.CNAME, d.RTX
+			x.cname, x.rtx, x.fec = d.CNAME, d.RTX, d.FEC
 		case d.RTX, d.FEC: // an SSRC that is not zero
 			x.repairs = c.stream(d.SSRC)
 		}
@@ -232,7 +252,7 @@ func (s *Session) adopt(now mono.Time, x *Stream) {
 	if x.role == roleMedia {
 		c.streams = append(c.streams, x)
 		for _, r := range s.order { // what came before it
-			if r.section == c && r.role != roleMedia && r.repairs == nil && x.rtx == r.ssrc {
+			if r.section == c && r.role != roleMedia && r.repairs == nil && (x.rtx == r.ssrc || x.fec == r.ssrc) {
 				r.repairs = x
 			}
 		}

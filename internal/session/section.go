@@ -16,6 +16,7 @@ const (
 	roleMedia role = iota
 	roleRTX
 	roleFEC
+	roleRED // of video, with repair in it; redundant audio is media
 )
 
 // A format is what a payload type means in a section, one way.
@@ -43,7 +44,9 @@ type formats struct {
 	list  []format
 	index [128]uint8 // into list, plus one
 	feedback
-	fec rtp.PayloadType // of FlexFEC; 0: none
+	fec    rtp.PayloadType // of FlexFEC; 0: none
+	ulpfec rtp.PayloadType // inside of RED; 0: none
+	red    rtp.PayloadType // of redundant audio; 0: none
 }
 
 func formatsOf(codecs []jsep.Codec) *formats {
@@ -56,11 +59,18 @@ func formatsOf(codecs []jsep.Codec) *formats {
 	}
 	for _, c := range codecs {
 		x := format{Codec: c, feedback: feedbackOf(c.Feedback)}
-		if isFlexFEC(c.Name) {
+		switch pt := rtp.PayloadType(c.Payload); {
+		case isFlexFEC(c.Name):
 			x.role = roleFEC
 			if f.fec == 0 {
-				f.fec = rtp.PayloadType(c.Payload)
+				f.fec = pt
 			}
+		case strings.EqualFold(c.Name, "ulpfec"):
+			x.role, f.ulpfec = roleFEC, pt
+		case strings.EqualFold(c.Name, "red") && c.Clock == videoClock:
+			x.role = roleRED
+		case strings.EqualFold(c.Name, "red"):
+			f.red = pt
 		}
 		f.add(x.feedback)
 		add(c.Payload, x)
@@ -75,6 +85,9 @@ func formatsOf(codecs []jsep.Codec) *formats {
 func isFlexFEC(name string) bool {
 	return strings.EqualFold(name, "flexfec-03") || strings.EqualFold(name, "flexfec")
 }
+
+// videoClock is the rate of all formats of video, in Hz.
+const videoClock = 90000
 
 // of returns what a payload type means; nil: nothing.
 func (f *formats) of(pt rtp.PayloadType) *format {
@@ -150,6 +163,7 @@ type section struct {
 	inIDs, outIDs extensions
 	sender        *Sender
 	streams       []*Stream // that are media, in the order in which they came
+	repairers     []*Stream // that repair them: FlexFEC, or media with ULPFEC in RED
 	gone          bool
 }
 

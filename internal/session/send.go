@@ -86,6 +86,8 @@ type encoding struct {
 
 	flow flow
 
+	repair repair
+
 	keyWanted bool // an event says so, or will
 	firSeen   bool
 	firNumber uint8
@@ -157,6 +159,9 @@ func (x *Sender) Send(now mono.Time, encoding int, p *Packet) error {
 	f := x.section.out.of(p.PayloadType)
 	if f == nil || f.role != roleMedia {
 		return ErrPayloadType
+	}
+	if x.section.Kind == "audio" {
+		p = e.redundant(p, f)
 	}
 	// Values are kept as they will be written, but with two bytes of header each.
 	ids, values := &x.section.outIDs, 0
@@ -231,6 +236,12 @@ func (s *Session) appendMedia(dst []byte, now mono.Time) ([]byte, pkt.DSCP) {
 		if e == nil {
 			continue // gone since
 		}
+		if r.Kind == cc.FEC {
+			if out := s.appendRepair(dst, now, e, r); len(out) > len(dst) {
+				return out, e.params.DSCP
+			}
+			continue
+		}
 		number, ok := e.take(now, r.Kind)
 		if !ok {
 			continue // dropped, or overwritten
@@ -278,7 +289,10 @@ func (s *Session) write(dst []byte, now mono.Time, e *encoding, i *item, number 
 		if s.tailAt == mono.Never {
 			s.tailAt = now.Add(s.tailAfter())
 		}
-		return s.seal(dst, now, e, &e.media, &p, values, r.Kind, r.Cluster)
+		start := len(dst)
+		dst = s.seal(dst, now, e, &e.media, &p, values, r.Kind, r.Cluster)
+		s.protect(now, e, dst[start:], p.Marker)
+		return dst
 	}
 	p.PayloadType, p.SequenceNumber, p.SSRC = rtp.PayloadType(e.section.out.of(i.payloadType).RTX), e.rtxNumber, e.rtx.ssrc
 	e.rtxNumber++
@@ -293,7 +307,7 @@ func (s *Session) write(dst []byte, now mono.Time, e *encoding, i *item, number 
 // seal gives a packet its extensions and writes it.
 func (s *Session) seal(dst []byte, now mono.Time, e *encoding, from *source, p *rtp.Packet, values []byte, kind cc.Kind, cluster uint16) []byte {
 	repeats := from == &e.rtx && len(p.Payload) > 0
-	s.setExtensions(now, e, from == &e.rtx, from.confirmed, values)
+	s.setExtensions(now, e, from != &e.media, from.confirmed, values)
 	p.Extensions = s.extensions
 	size := p.Len()
 	if repeats {
@@ -318,17 +332,19 @@ func (s *Session) seal(dst []byte, now mono.Time, e *encoding, from *source, p *
 	octets := len(p.Payload)
 	from.packets++
 	from.octets += uint64(octets)
-	e.stats.sent(now, octets, len(dst)-start-octets)
-	if kind != cc.Padding {
+	if kind != cc.FEC {
+		e.stats.sent(now, octets, len(dst)-start-octets)
+	}
+	if kind != cc.FEC && kind != cc.Padding {
 		e.stats.PayloadType = p.PayloadType
 	}
 	s.sentBytes += uint64(len(dst) - start)
 	return dst
 }
 
-// setExtensions makes the header's extension of a packet. MID and RID go along until the peer is known to have seen them: "until ...
+// setExtensions makes the header's extension of a packet, whose stream may repair another. MID and RID go along until the peer is known to have seen them: "until ...
 // an RTCP packet ... has been received" that says so is what RFC 8852 section 3.3 has as one way.
-func (s *Session) setExtensions(now mono.Time, e *encoding, rtx, confirmed bool, values []byte) {
+func (s *Session) setExtensions(now mono.Time, e *encoding, repairs, confirmed bool, values []byte) {
 	c := e.section
 	ids := &c.outIDs
 	x := &s.extensions
@@ -347,7 +363,7 @@ func (s *Session) setExtensions(now mono.Time, e *encoding, rtx, confirmed bool,
 	}
 	if !confirmed {
 		add(ids.mid, append(s.value[:0], c.MID...))
-		if rid := e.told.RID; rid != "" && rtx {
+		if rid := e.told.RID; rid != "" && repairs {
 			add(ids.rrid, append(s.value[:0], rid...))
 		} else if rid != "" {
 			add(ids.rid, append(s.value[:0], rid...))

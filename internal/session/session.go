@@ -83,6 +83,7 @@ type Session struct {
 	items      []rtcp.Item
 	lost       []uint16
 	original   [rtxHeader]byte
+	packet     []byte
 	value      [256]byte
 	seed       [8]byte
 }
@@ -185,6 +186,7 @@ func (s *Session) applyEncodings(c *section) {
 		if e.rtx.ssrc == 0 && slices.ContainsFunc(c.Send, func(k jsep.Codec) bool { return k.RTX != 0 }) {
 			s.claim(e, &e.rtx, m.RTX)
 		}
+		s.applyRepair(e)
 		c.sender.encodings = append(c.sender.encodings, e)
 		if !c.Sends || !e.sends() {
 			s.silence(e)
@@ -219,7 +221,7 @@ func (s *Session) silence(e *encoding) {
 func (s *Session) leave(e *encoding) {
 	s.silence(e)
 	s.slots[e.flow.slot] = nil
-	for _, x := range [...]*source{&e.media, &e.rtx} {
+	for _, x := range [...]*source{&e.media, &e.rtx, &e.repair.source} {
 		s.bye(x)
 		delete(s.ours, x.ssrc)
 	}
@@ -274,6 +276,7 @@ func (s *Session) end(x *Stream) {
 	if s.recent == x {
 		s.recent = nil
 	}
+	x.section.repairers = slices.DeleteFunc(x.section.repairers, func(y *Stream) bool { return y == x })
 	if x.role == roleMedia {
 		c := x.section
 		c.streams = slices.DeleteFunc(c.streams, func(y *Stream) bool { return y == x })
@@ -286,8 +289,11 @@ func (s *Session) collide(now mono.Time, ssrc rtp.SSRC) {
 	e := s.ours[ssrc]
 	delete(s.ours, ssrc)
 	x := &e.media
-	if e.rtx.ssrc == ssrc {
+	switch ssrc {
+	case e.rtx.ssrc:
 		x = &e.rtx
+	case e.repair.ssrc:
+		x = &e.repair.source
 	}
 	s.bye(x)
 	s.claim(e, x, 0)

@@ -50,6 +50,7 @@ type InboundStats struct {
 	RetransmittedPacketsReceived, RetransmittedBytesReceived uint64
 	PacketsLost                                              int64 // by RFC 3550: what was sent again does not count as received
 	PacketsRepaired                                          uint64
+	FECPacketsReceived, FECPacketsDiscarded                  uint64
 	PacketsDuplicated                                        uint64
 	Jitter                                                   time.Duration
 	LastPacketReceived                                       mono.Time
@@ -144,5 +145,12 @@ func (x *Stream) Stats() InboundStats {
 		i.PacketsLost = highest - x.first + 1 - x.count
 	}
 	i.Jitter = inSeconds(x.report.jitter, x.clock)
+	for _, r := range x.section.repairers {
+		if r == x || r.repairs == x {
+			c := r.decoder.Counts()
+			i.FECPacketsReceived += c.Repairs
+			i.FECPacketsDiscarded += c.Discarded + c.Malformed
+		}
+	}
 	return i
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/parley-rtc/parley/internal/seqnum"
+	"github.com/parley-rtc/parley/protocol/fec"
 	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/rtcp"
@@ -19,6 +20,8 @@ type Stream struct {
 	role    role
 	repairs *Stream // of what repairs: the stream that it repairs; nil: not known yet
 	rtx     rtp.SSRC
+	fec     rtp.SSRC
+	decoder *fec.Decoder // of what repairs by parity; nil: nothing came to it
 	cname   string
 	ended   bool
 

@@ -211,6 +211,12 @@ func (e *Encoder) clear() {
 	e.held, e.frames = 0, 0
 }
 
+// Waiting returns how many repair packets wait for AppendRepair.
+func (e *Encoder) Waiting() int { return len(e.queue) }
+
+// Size returns how long the payload of one of them is, in bytes; they are counted from 0 on, the next one first.
+func (e *Encoder) Size(i int) int { return len(e.queue[i]) }
+
 // AppendRepair appends the payload of the next repair packet. Its RTP header is the caller's: the SSRC, payload type and sequence
 // number of the repair stream, no marker, a timestamp of when it is sent (RFC 8627 section 4.2.1), and in the format FlexFEC the
 // media's SSRC as the one contributing source.
