@@ -47,6 +47,8 @@ type SampleTrack struct {
 	mu         sync.Mutex
 	packetizer payload.Packetizer
 	mode       *payload.Mode
+	layers     payload.Dependencies
+	descriptor []byte        // of the packet at hand
 	base       uint32        // timestamp of the first sample
 	elapsed    time.Duration // of all samples
 	payload    []byte
@@ -130,18 +132,25 @@ func (t *SampleTrack) WriteSample(s Sample) error {
 	if !ok {
 		return nil
 	}
+	f := payload.Frame{Data: s.Data, Mode: t.mode, Spatial: s.Spatial, Temporal: s.Temporal, More: s.More}
+	l.keyFrame = video && t.format.KeyFrame(s.Data)
 	var values []extensionValue
 	var room [1]extensionValue
+	limit := payload.Limit{Max: t.maxPayload()}
 	if s.AudioLevel != nil {
 		s.AudioLevel.Append(t.level[:0])
 		values = append(room[:0], extensionValue{rtp.URIAudioLevel, t.level[:]})
+		limit.Max -= extensionRoom
 	}
-	limit := t.maxPayload()
-	if s.AudioLevel != nil {
-		limit -= 8
+	before := t.layers
+	d, described := rtp.DependencyDescriptor{}, false
+	if (t.format == payload.AV1{}) || video && t.mode != nil {
+		if d, described = t.layers.Next(&f, l.keyFrame); described {
+			limit = t.describe(d, limit)
+		}
 	}
-	f := payload.Frame{Data: s.Data, Mode: t.mode, Spatial: s.Spatial, Temporal: s.Temporal, More: s.More}
-	if err := t.packetizer.Begin(&f, payload.Limit{Max: limit}); err != nil {
+	if err := t.packetizer.Begin(&f, limit); err != nil {
+		t.layers = before
 		return fail(TypeError, "%v", err)
 	}
 	if video && !s.More {
@@ -149,11 +158,33 @@ func (t *SampleTrack) WriteSample(s Sample) error {
 	} else if !video {
 		t.src.written.Add(int64(s.Duration))
 	}
-	l.keyFrame = video && t.format.KeyFrame(s.Data)
-	for more := true; more; {
+	for first, more := true, true; more; first = false {
 		t.payload, more = t.packetizer.Append(t.payload[:0])
 		l.marker = video && !more && !s.More
+		if described {
+			d.StartOfFrame, d.EndOfFrame = first, !more
+			if t.descriptor, described = d.Append(t.descriptor[:0], t.layers.Structure()); described {
+				values = append(room[:0], extensionValue{rtp.URIDependency, t.descriptor})
+			}
+			d.Structure, d.HasActiveTargets = nil, false
+		}
 		t.write(&l, t.payload, values)
 	}
 	return nil
+}
+
+// extensionRoom is what a short value takes in a header, with what is to align it.
+const extensionRoom = 8
+
+// describe makes room for dependency descriptors: that of the first packet of a key frame is longer.
+func (t *SampleTrack) describe(d rtp.DependencyDescriptor, limit payload.Limit) payload.Limit {
+	first, _ := d.Append(t.descriptor[:0], t.layers.Structure())
+	n := len(first)
+	d.Structure = nil
+	t.descriptor, _ = d.Append(first[:0], t.layers.Structure())
+	limit.Max -= extensionRoom + len(t.descriptor)
+	if limit.First = n - len(t.descriptor); limit.First > 0 {
+		limit.First += extensionRoom // the long form, which has another byte for each value
+	}
+	return limit
 }
