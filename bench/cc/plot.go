@@ -17,7 +17,7 @@ const (
 
 const style = `<style>
 text{font:10px system-ui,sans-serif;fill:#1f2328}
-.t{font-weight:600;font-size:11px}.y{text-anchor:end}.x{text-anchor:middle}
+.t{font-weight:600;font-size:11px}.n{font-weight:400;font-size:10px}.y{text-anchor:end}.x{text-anchor:middle}
 .g{stroke:#d1d9e0;stroke-width:.6}.a{stroke:#818b98;stroke-width:.8}
 path{fill:none;stroke-width:1.3;stroke-linejoin:round}
 .cap{stroke:#1f2328;stroke-width:1;stroke-dasharray:3 2}.other{stroke:#7d8590;stroke-width:1.1}
@@ -58,19 +58,21 @@ func plot(s *scenario, contenders []contender, traces []*trace) string {
 	for i, tr := range traces {
 		f := tr.flows[0]
 		p := panel{
-			title: fmt.Sprintf(`%s: <tspan class="f%d">received</tspan> (bold), estimate (thin), link (dashed)`, contenders[i].name, i), height: 92,
+			title: fmt.Sprintf(`%s: <tspan class="f%d">received</tspan>`, contenders[i].name, i), height: 92,
 			top: rates, label: shortRate, lasts: s.lasts,
 		}
+		legend := "estimate thin, link dashed"
 		if tr.scenario.rival == cubic {
-			p.title += ", CUBIC (grey)"
+			legend += ", CUBIC grey"
 			p.curves = append(p.curves, curve{"other", bits(tr.rival), 5})
 		}
 		if tr.scenario.rival == second {
-			p.title += ", second (grey)"
+			legend += ", the second one grey"
 			p.curves = append(p.curves, curve{"other", bits(tr.flows[1].came), 5})
 		}
 		p.curves = append(p.curves, curve{"cap", floats(tr.capacity), 1}, curve{fmt.Sprintf("e%d", i), floats(f.estimate), 2},
 			curve{fmt.Sprintf("c%d", i), bits(f.came), 5})
+		p.title += `<tspan class="n"> bold, ` + legend + `</tspan>`
 		panels = append(panels, p)
 	}
 	delay := panel{title: "queueing delay, ms", height: 62, label: func(v float64) string { return fmt.Sprintf("%.0f", 1000*v) }, lasts: s.lasts}
@@ -177,7 +179,10 @@ func (p *panel) x(at time.Duration) float64 {
 }
 
 func shortRate(v float64) string {
-	if v > 0 && v < 1e6 {
+	if v == 0 {
+		return "0"
+	}
+	if v < 1e6 {
 		return fmt.Sprintf("%.0fk", v/1e3)
 	}
 	return strings.TrimSuffix(fmt.Sprintf("%.1f", v/1e6), ".0") + "M"

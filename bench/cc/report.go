@@ -85,11 +85,14 @@ func page(results []*result, contenders []contender, seeds int) string {
 					held++
 				}
 			}
-			mark := "✓"
-			if held < asked {
-				mark = "✗"
+			switch {
+			case asked == 0:
+				b.WriteString(" nothing asked |")
+			case held < asked:
+				fmt.Fprintf(&b, " %d of %d ✗ |", held, asked)
+			default:
+				fmt.Fprintf(&b, " %d of %d ✓ |", held, asked)
 			}
-			fmt.Fprintf(&b, " %d of %d %s |", held, asked, mark)
 		}
 		b.WriteString("\n")
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"math"
+	"math/rand/v2"
 	"time"
 
 	"github.com/parley-rtc/parley/internal/simnet"
@@ -177,6 +179,25 @@ var scenarios = []*scenario{
 		},
 	},
 	{
+		id: "bursts", title: "Losses in bursts", lasts: 60 * s,
+		link: steady(simnet.Path{Delay: oneWay, Loss: 0.03, Burst: 4, Rate: 2 * mbit, Queue: queue}),
+		text: "3 % of the packets are lost by chance, four in a row in the mean.",
+		numbers: []number{
+			used("15 to 60 s", 15*s, 60*s, atLeast(0.85)),
+			queued("15 to 60 s", 15*s, 60*s, goal{}),
+		},
+	},
+	{
+		id: "radio", title: "A link that is never the same", lasts: 90 * s, link: walk(90, 400*kbit, 3*mbit),
+		text: "Each second the rate changes by up to a third up or down, between 400 kbit/s and 3 Mbit/s, as a mobile phone may see it.",
+		numbers: []number{
+			used("10 to 90 s", 10*s, 90*s, goal{}),
+			queued("10 to 90 s", 10*s, 90*s, goal{}),
+			old("10 to 90 s", 10*s, 90*s, goal{}),
+			lost("10 to 90 s", 10*s, 90*s, goal{}),
+		},
+	},
+	{
 		id: "reorder", title: "Reordering", lasts: 60 * s,
 		link: steady(simnet.Path{Delay: oneWay, Reorder: 0.02, ReorderBy: 20 * time.Millisecond, Rate: 2 * mbit, Queue: queue}),
 		text: "2 % of the packets come 20 ms late.",
@@ -193,6 +214,16 @@ var scenarios = []*scenario{
 			used("10 to 30 s", 10*s, 30*s, atLeast(0.85)),
 			used("40 to 60 s", 40*s, 60*s, atLeast(0.85)),
 			used("70 to 90 s", 70*s, 90*s, atLeast(0.85)),
+		},
+	},
+	{
+		id: "marks", title: "A queue that marks", lasts: 60 * s,
+		link: steady(simnet.Path{Delay: oneWay, Rate: 2 * mbit, Queue: 256 << 10, Mark: 20 * time.Millisecond}),
+		text: "The deep queue, which marks packets that wait longer than 20 ms and may be marked (RFC 3168). Parley's are, and its feedback is that of " +
+			"RFC 8888, which tells of marks; Pion's are not.",
+		numbers: []number{
+			used("15 to 60 s", 15*s, 60*s, atLeast(0.85)),
+			queued("15 to 60 s", 15*s, 60*s, goal{}),
 		},
 	},
 	{
@@ -219,4 +250,15 @@ func lossy(share float64) simnet.Path {
 	p := rate(2 * mbit)
 	p.Loss = share
 	return p
+}
+
+// walk is a link that changes each second, always in the same way.
+func walk(seconds int, least, most float64) (steps []step) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	bits := 2.0 * mbit
+	for i := range seconds {
+		steps = append(steps, step{time.Duration(i) * time.Second, rate(int64(bits))})
+		bits = min(max(bits*math.Pow(1.33, 2*rng.Float64()-1), least), most)
+	}
+	return steps
 }
