@@ -13,8 +13,12 @@
 //	p.HandleTimeout(now)                                      // at p.NextTimeout()
 //
 // Each [Transport] is an agent of package ice and what it carries: a [Secure], which is DTLS and, within it, the SCTP
-// association of the data channels (RFC 8261). There is one transport for all sections that the peer bundles, and one for
-// each that it does not. SRTP, beside DTLS, is still to come.
+// association of the data channels (RFC 8261), and beside it SRTP with the keys of DTLS (RFC 5764), whose packets a
+// [session.Session] makes and takes. There is one transport for all sections that the peer bundles, and one for each that it
+// does not; a session is made for those alone that carry media.
+//
+//	err = p.Sender(mid).Send(now, encoding, &packet)         // waits for its turn
+//	for r, ok := p.NextPacket(); ok; ...                     // right after HandleDatagram: borrowed
 //
 // [Demultiplex] tells by the first byte for whom a datagram is (RFC 7983). DTLS is read only from paths that a check with
 // the right password has made known, and nothing of the application passes before the certificate is the one that the

@@ -84,7 +84,7 @@ func (x *Transport) applyMedia(now mono.Time, media []jsep.Media) error {
 }
 
 // settleMedia lets the session begin as soon as there are keys, tells it of the path, and joins it with what carries data.
-func (x *Transport) settleMedia(now mono.Time, rtt time.Duration) {
+func (x *Transport) settleMedia(now mono.Time, path bool, rtt time.Duration) {
 	if rtt > 0 {
 		x.session.SetRTT(rtt)
 	}
@@ -104,6 +104,7 @@ func (x *Transport) settleMedia(now mono.Time, rtt time.Duration) {
 			x.session.Connect(now)
 		}
 	}
+	x.session.Pause(now, x.selected && !path || x.secure != nil && x.secure.ended) // before the first path, media wait for it
 }
 
 // handleMedia takes a packet of RTP or RTCP that came along a path that a check has made known.
@@ -161,7 +162,13 @@ type earlyDatagram struct {
 
 // holdEarly keeps a datagram until there are keys; false if there will be none, or no room.
 func (x *Transport) holdEarly(now mono.Time, d *pkt.Datagram) bool {
-	if s := x.newest(); s == nil || s.connected || s.ended || x.early.size+len(d.Payload) > maxEarly {
+	if s := x.newest(); s == nil || s.connected || s.ended {
+		return false
+	}
+	if x.early == nil {
+		x.early = &early{}
+	}
+	if x.early.size+len(d.Payload) > maxEarly {
 		return false
 	}
 	kept := earlyDatagram{*d, now}
@@ -173,12 +180,12 @@ func (x *Transport) holdEarly(now mono.Time, d *pkt.Datagram) bool {
 
 // nextEarly takes the next of them, once there are keys.
 func (x *Transport) nextEarly() bool {
-	if len(x.early.list) == 0 || x.next != nil || x.secure == nil || x.secure.protection == nil {
+	if x.early == nil || x.next != nil || x.secure == nil || x.secure.protection == nil {
 		return false
 	}
 	e := &x.early.list[0]
 	if x.early.list = x.early.list[1:]; len(x.early.list) == 0 {
-		x.early = early{}
+		x.early = nil
 	}
 	x.handleMedia(e.at, &e.Datagram)
 	return true

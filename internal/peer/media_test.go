@@ -397,3 +397,33 @@ func TestDataAloneDoNotPayForMedia(t *testing.T) {
 		t.Error("there is a session")
 	}
 }
+
+// While there is no path nothing waits, and pictures begin anew when there is one again: what waited would be old.
+func TestMediaWithoutAPath(t *testing.T) {
+	w := newMedia(t, 14, simnet.Path{})
+	video := &source{side: w.a, mid: "1", pt: 96, every: 10 * time.Millisecond, size: 500, n: 10_000}
+	video.start()
+	w.Run(2 * time.Second)
+	w.a.host.Link().Set(simnet.Path{Loss: 1})
+	w.until("no path", 40*time.Second, func() bool { _, ok := w.a.Agent(1).Path(); return !ok })
+	w.Run(200 * time.Millisecond)
+	if n := video.refused[session.ErrNotSending]; n < 15 {
+		t.Errorf("without a path %d packets are refused", n)
+	}
+	w.a.events, w.b.packets = nil, nil
+	w.a.host.Link().Set(simnet.Path{Delay: oneWay / 2})
+	w.a.session.RestartICE()
+	w.a.setRemote(w.b.answer(w.a.offer()))
+	w.until("media again", 20*time.Second, func() bool { return len(w.b.packets) > 20 })
+	asked := slices.ContainsFunc(w.a.events, func(e peer.Event) bool {
+		return e.Kind == peer.OfRTP && e.RTP.Kind == session.KeyFrameWanted
+	})
+	if !asked {
+		t.Error("no key frame is asked for")
+	}
+	for i, p := range w.b.packets[:20] {
+		if n := int(binary.BigEndian.Uint32([]byte(p.payload))); !p.repaired && video.sent-n > 200 {
+			t.Errorf("packet %d is the %dth of %d", i, n, video.sent)
+		}
+	}
+}

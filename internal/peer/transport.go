@@ -46,7 +46,7 @@ type Transport struct {
 	selected bool     // there was one, so that heard means nothing any more
 
 	session *session.Session // of RTP; nil as long as there is no section of media
-	early   early
+	early   *early           // media that wait for keys; nil: none
 	traffic Traffic
 	paths   []PathStats
 
@@ -316,7 +316,7 @@ func (x *Transport) settle(now mono.Time) {
 		}
 	}
 	if x.session != nil {
-		x.settleMedia(now, rtt)
+		x.settleMedia(now, ok, rtt)
 	}
 	if s := x.secure; s != nil && s.ended && x.number != 0 {
 		x.fail(now, s.err)

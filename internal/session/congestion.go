@@ -97,13 +97,13 @@ func kindOf(c *section) cc.Kind {
 	return cc.Video
 }
 
-// wireSize is about what an item takes on the wire.
-func (s *Session) wireSize(i *item) int { return 12 + 16 + i.values + i.size + s.overhead }
+// wireSize is about what a payload, with values of extensions, takes on the wire.
+func (s *Session) wireSize(payload int) int { return 12 + 16 + payload + s.overhead }
 
-// push gives a packet of an encoding to the pacer.
-func (s *Session) push(now mono.Time, e *encoding, kind cc.Kind, i *item) bool {
+// push gives a packet of an encoding to the pacer, with its size as wireSize has it.
+func (s *Session) push(now mono.Time, e *encoding, kind cc.Kind, size int) bool {
 	s.congestion.popAt = 0
-	return s.congestion.Push(now, kind, uint64(e.flow.slot), s.wireSize(i))
+	return s.congestion.Push(now, kind, uint64(e.flow.slot), size)
 }
 
 // pop takes from it what may leave now.
@@ -122,7 +122,9 @@ func (s *Session) pop(now mono.Time) (cc.Release, bool) {
 // tellSent notes a packet that leaves, and returns its transport-wide number.
 func (s *Session) tellSent(now mono.Time, e *encoding, ssrc rtp.SSRC, seq uint16, size int, kind cc.Kind, cluster uint16) uint16 {
 	size += s.overhead
-	e.flow.wire += uint64(size)
+	if kind != cc.Padding {
+		e.flow.wire += uint64(size)
+	}
 	if kind == cc.Video {
 		s.congestion.videoAt = now
 	}

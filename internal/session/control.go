@@ -213,7 +213,7 @@ func (s *Session) repeat(now mono.Time, e *encoding, number int64) {
 	if f := e.section.out.of(i.payloadType); i.again || len(e.repeats) >= maxRepeats || f == nil || f.RTX == 0 {
 		return
 	}
-	if s.push(now, e, cc.Retransmission, i) {
+	if s.push(now, e, cc.Retransmission, s.wireSize(i.values+i.size)) {
 		i.again = true
 		e.repeats = append(e.repeats, number)
 	}
@@ -247,6 +247,7 @@ func (s *Session) handleExtended(now mono.Time, x rtcp.ExtendedReport) {
 			}
 			if rtt, ok := rtcp.RoundTrip(s.ntp(now).Middle(), d.LastReport, d.Delay); ok {
 				s.noteRTT(rtt)
+				s.trips.add(rtt)
 			}
 		}
 	}

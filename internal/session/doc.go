@@ -19,7 +19,8 @@
 // In: demultiplexing by MID, RID, SSRC and payload type (RFC 8843 section 9.2, RFC 8852); reports by the timing of RFC 3550
 // section 6.3, with feedback at once (RFC 4585) and of reduced size (RFC 5506); several streams on either side (RFC 8108);
 // retransmission by streams of their own (RFC 4588), asked for and given; requests for key frames (PLI, and FIR of RFC 5104);
-// round trips by reports and extended reports (RFC 3611); collisions of SSRCs.
+// round trips by reports and extended reports (RFC 3611); collisions of SSRCs. What is sent is paced by package cc, which finds out
+// what the path bears; it is shared among encodings, whose owner is told a target for each, and with data beside them.
 //
 // As every engine, a Session is told the time and never asks, and is not safe for concurrent use.
 package session

@@ -59,7 +59,7 @@ func (s *Session) HandleRTP(now mono.Time, b []byte, ecn pkt.ECN) {
 	case f.role == roleRTX:
 		s.receiveRTX(now, x, f, &p, ecn)
 	case f.role == roleFEC:
-		x.count1(now, &p, f.Clock, len(b))
+		x.note(now, &p, f.Clock, len(b))
 		s.receiveRepair(now, x, f, &p)
 	case f.role == roleRED:
 		s.receiveRED(now, x, f, &p, len(b), ecn)
@@ -70,8 +70,8 @@ func (s *Session) HandleRTP(now mono.Time, b []byte, ecn pkt.ECN) {
 	}
 }
 
-// count1 does a packet's bookkeeping, and returns its number; it is false for one that was here.
-func (x *Stream) count1(now mono.Time, p *rtp.Packet, clock uint32, size int) (n int64, fresh bool) {
+// note does a packet's bookkeeping, and returns its number; it is false for one that was here.
+func (x *Stream) note(now mono.Time, p *rtp.Packet, clock uint32, size int) (n int64, fresh bool) {
 	if _, started := x.number.Highest(); !started {
 		x.first = int64(p.SequenceNumber)
 	}
@@ -86,7 +86,8 @@ func (x *Stream) count1(now mono.Time, p *rtp.Packet, clock uint32, size int) (n
 // receiveMedia delivers a packet of media. It is false for one that was here.
 func (s *Session) receiveMedia(now mono.Time, x *Stream, f *format, p *rtp.Packet, size int, ecn pkt.ECN) bool {
 	before, started := x.number.Highest()
-	n, fresh := x.count1(now, p, f.Clock, size)
+	n, fresh := x.note(now, p, f.Clock, size)
+	x.stats.marked(ecn)
 	if !fresh {
 		s.dropped.Duplicate++
 		x.stats.PacketsDuplicated++
@@ -101,7 +102,7 @@ func (s *Session) receiveMedia(now mono.Time, x *Stream, f *format, p *rtp.Packe
 
 // receiveRTX takes a retransmission apart (RFC 4588 section 4).
 func (s *Session) receiveRTX(now mono.Time, x *Stream, f *format, p *rtp.Packet, ecn pkt.ECN) {
-	if _, fresh := x.count1(now, p, f.Clock, p.Len()); !fresh {
+	if _, fresh := x.note(now, p, f.Clock, p.Len()); !fresh {
 		s.dropped.Duplicate++
 		return
 	}

@@ -91,7 +91,7 @@ func (s *Session) protect(now mono.Time, e *encoding, packet []byte, last bool) 
 		encoder.Protect(fec.Advise(s.path(e)))
 	}
 	for i := before; i < encoder.Waiting(); i++ {
-		if !s.congestion.Push(now, cc.FEC, uint64(e.flow.slot), encoder.Size(i)+12+16+s.overhead) {
+		if !s.push(now, e, cc.FEC, s.wireSize(encoder.Size(i))) {
 			e.repair.buf, _ = encoder.AppendRepair(e.repair.buf[:0]) // there is one too many
 			i--
 		}

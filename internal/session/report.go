@@ -11,9 +11,9 @@ import (
 const (
 	// RTCP may take 5 % of the session's bandwidth (RFC 3550 section 6.2), which is never taken for less than this.
 	controlShare     = 20
-	minBandwidth     = 64_000 // bits a second
-	lowerLayers      = 28     // IP and UDP: "the size of the ... lower-layer ... protocols" counts (RFC 3550 section 6.2)
-	firstControlSize = 128    // the guess at the mean size of a compound packet
+	minBandwidth     = 300_000 // bits a second, which is what congestion control begins with
+	lowerLayers      = 28      // IP and UDP: "the size of the ... lower-layer ... protocols" counts (RFC 3550 section 6.2)
+	firstControlSize = 128     // the guess at the mean size of a compound packet
 	// reportEvery is T_rr_interval (RFC 4585 section 3.4): the bandwidth would mostly allow more.
 	reportEvery = time.Second
 	// streamTimeout is how long an SSRC of the peer's is kept that is silent in RTP and RTCP: "five times the ... interval ...

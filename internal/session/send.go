@@ -14,7 +14,7 @@ import (
 
 // Why a packet is not sent.
 var (
-	ErrNotSending  = errors.New("session: the section does not send, or has no such encoding, or the connection is not up")
+	ErrNotSending  = errors.New("session: the section does not send, or has no such encoding, or there is no path yet, or at present")
 	ErrInactive    = errors.New("session: the encoding is not active, or there is no bandwidth for it")
 	ErrPayloadType = errors.New("session: the payload type is not one that the peer receives")
 	ErrTooLong     = errors.New("session: the packet is too long")
@@ -149,7 +149,7 @@ func (x *Sender) MaxPayload(encoding int) int {
 // Send takes a packet for one of the section's encodings, and copies it. It leaves by AppendPacket, when its turn has come.
 func (x *Sender) Send(now mono.Time, encoding int, p *Packet) error {
 	s := x.session
-	if !x.section.Sends || x.section.gone || !s.connected || s.closing || encoding < 0 || encoding >= len(x.encodings) {
+	if !x.section.Sends || x.section.gone || !s.connected || s.paused || s.closing || encoding < 0 || encoding >= len(x.encodings) {
 		return ErrNotSending
 	}
 	e := x.encodings[encoding]
@@ -195,7 +195,7 @@ func (x *Sender) Send(now mono.Time, encoding int, p *Packet) error {
 	if p.Captured == 0 {
 		e.captured = now
 	}
-	if !s.push(now, e, kindOf(x.section), i) {
+	if !s.push(now, e, kindOf(x.section), s.wireSize(i.values+i.size)) {
 		e.history.next--
 		e.stats.PacketsDropped++
 		return ErrFull

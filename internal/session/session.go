@@ -45,6 +45,7 @@ type Session struct {
 	ids         extensions // of what comes
 	reducedSize bool
 	connected   bool
+	paused      bool // there is no path
 	closing     bool
 
 	// What the peer sends.
@@ -68,6 +69,7 @@ type Session struct {
 	control    control
 	references []reference
 	rtt        time.Duration // measured by RTCP; 0: not yet
+	trips      RoundTrips    // measured as one who receives
 	pathRTT    time.Duration // told by SetRTT
 
 	sentBytes, receivedBytes uint64
@@ -308,6 +310,24 @@ func (s *Session) Connect(now mono.Time) {
 	}
 }
 
+// Pause says whether there is no path at present: what waits is dropped, as it would be old when there is one again, and pictures then
+// begin anew.
+func (s *Session) Pause(now mono.Time, paused bool) {
+	if s.paused == paused {
+		return
+	}
+	s.paused = paused
+	for _, e := range s.slots {
+		switch {
+		case e == nil:
+		case paused:
+			s.silence(e)
+		case e.media.packets > 0 && e.sends():
+			s.keyFrameAsked(e)
+		}
+	}
+}
+
 // start begins with reports, once there is something to report.
 func (s *Session) start(now mono.Time) {
 	if s.connected && len(s.sections) > 0 && s.control.reportAt == mono.Never {
@@ -355,7 +375,7 @@ func (s *Session) noteRTT(d time.Duration) {
 
 // HandleTimeout does what is due.
 func (s *Session) HandleTimeout(now mono.Time) {
-	if !s.connected || s.closing {
+	if !s.connected || s.paused || s.closing {
 		return
 	}
 	s.rate.update(now, s.sentBytes+s.receivedBytes)
@@ -371,7 +391,7 @@ func (s *Session) HandleTimeout(now mono.Time) {
 
 // NextTimeout returns when HandleTimeout is due, or mono.Never.
 func (s *Session) NextTimeout() mono.Time {
-	if !s.connected || s.closing {
+	if !s.connected || s.paused || s.closing {
 		return mono.Never
 	}
 	next := mono.Min(mono.Min(s.control.reportAt, s.control.feedbackAt), s.tailAt)

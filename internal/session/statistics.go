@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
 	"github.com/parley-rtc/parley/protocol/rtcp"
 	"github.com/parley-rtc/parley/protocol/rtp"
 )
@@ -29,15 +30,26 @@ type OutboundStats struct {
 
 // RemoteInboundStats is what the peer reports of it (RTCRemoteInboundRtpStreamStats). All zero: no report came yet.
 type RemoteInboundStats struct {
-	Reports                   uint64
-	At                        mono.Time // of the last
-	PacketsLost               int64
-	FractionLost              float64 // since the report before, 0 to 1
-	Jitter                    time.Duration
-	HighestSequence           uint32
+	Reports         uint64
+	At              mono.Time // of the last
+	PacketsLost     int64
+	FractionLost    float64 // since the report before, 0 to 1
+	Jitter          time.Duration
+	HighestSequence uint32
+	RoundTrips
+}
+
+// RoundTrips are measurements of the way there and back.
+type RoundTrips struct {
 	RoundTripTime             time.Duration // the last; 0: none
 	TotalRoundTripTime        time.Duration
 	RoundTripTimeMeasurements uint64
+}
+
+func (r *RoundTrips) add(d time.Duration) {
+	r.RoundTripTime = d
+	r.TotalRoundTripTime += d
+	r.RoundTripTimeMeasurements++
 }
 
 // InboundStats is one stream, with the names of RTCInboundRtpStreamStats. Packets and bytes are those of the stream itself and of
@@ -52,6 +64,7 @@ type InboundStats struct {
 	PacketsRepaired                                          uint64
 	FECPacketsReceived, FECPacketsDiscarded                  uint64
 	PacketsDuplicated                                        uint64
+	PacketsCE, PacketsECT1                                   uint64 // by the mark of their IP header (RFC 3168, RFC 9331)
 	Jitter                                                   time.Duration
 	LastPacketReceived                                       mono.Time
 	NACKCount, PLICount, FIRCount                            uint64
@@ -64,6 +77,7 @@ type RemoteOutboundStats struct {
 	PacketsSent     uint64
 	BytesSent       uint64
 	RemoteTimestamp rtp.NTP
+	RoundTrips      // by extended reports (RFC 3611), of who sends nothing
 }
 
 func (o *OutboundStats) sent(now mono.Time, size, headers int) {
@@ -79,9 +93,7 @@ func (r *RemoteInboundStats) block(now mono.Time, b *rtcp.ReportBlock, clock uin
 	r.PacketsLost, r.FractionLost, r.HighestSequence = int64(b.Lost), float64(b.FractionLost)/256, b.HighestSequence
 	r.Jitter = inSeconds(float64(b.Jitter), clock)
 	if measured {
-		r.RoundTripTime = rtt
-		r.TotalRoundTripTime += rtt
-		r.RoundTripTimeMeasurements++
+		r.add(rtt)
 	}
 }
 
@@ -152,5 +164,16 @@ func (x *Stream) Stats() InboundStats {
 			i.FECPacketsDiscarded += c.Discarded + c.Malformed
 		}
 	}
+	i.Remote.RoundTrips = x.section.sender.session.trips
 	return i
+}
+
+// marked counts the mark of a packet.
+func (i *InboundStats) marked(ecn pkt.ECN) {
+	switch ecn {
+	case pkt.CE:
+		i.PacketsCE++
+	case pkt.ECT1:
+		i.PacketsECT1++
+	}
 }
