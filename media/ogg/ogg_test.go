@@ -10,8 +10,8 @@ import (
 	"testing/iotest"
 )
 
-// RFC 3533 section 6, field 7: the checksum has "generator polynomial 0x04c11db7"; the value is that of CRC-32/POSIX without its
-// length and last inversion, as listed in the catalogue of parametrised CRC algorithms (CRC-32/MPEG-2 with initial value 0).
+// RFC 3533 section 6, field 7: the generator polynomial is 0x04c11db7. The value is the one's complement of CRC-32/POSIX's check
+// 0x765e7680 in the catalogue of parametrised CRC algorithms.
 func TestChecksum(t *testing.T) {
 	if got := checksum(0, []byte("123456789")); got != 0x89a1897f {
 		t.Errorf("%#x", got)

@@ -30,12 +30,12 @@ const (
 	opusHead = "OpusHead"
 	opusTags = "OpusTags"
 
-	opusPageMax = payload.OpusClock // "a page SHOULD NOT contain more than 1 second of audio data" (RFC 7845 section 4)
+	opusPageMax = payload.OpusClock // a second: what a page should have at most
 )
 
 // ParseOpusHead reads the header.
 func ParseOpusHead(b []byte) (h OpusHead, err error) {
-	// "Implementations SHOULD accept files with version numbers 0 to 15" (the upper four bits are the incompatible ones).
+	// Of the version only a change of the upper four bits is incompatible.
 	if len(b) < 19 || string(b[:8]) != opusHead || b[8]>>4 != 0 {
 		return h, ErrFormat
 	}
@@ -122,8 +122,8 @@ func NewOpusReader(r io.Reader) (*OpusReader, error) {
 	}
 }
 
-// begin reads the first page of audio: "the PCM sample position of the first sample is its granule position less the durations of
-// all packets on it" (RFC 7845 section 4.3).
+// begin reads the first page of audio: its first sample is as far before its granule position as its packets last (RFC 7845 section
+// 4.3).
 func (o *OpusReader) begin() error {
 	total := int64(0)
 	for len(o.first) < maxSegments {
@@ -219,7 +219,7 @@ func NewOpusWriter(w io.Writer, serial uint32, h OpusHead) (*OpusWriter, error) 
 	if err := o.w.Write(tags, 0); err != nil {
 		return nil, err
 	}
-	return o, o.w.Flush() // "the comment header MUST finish the page on which it completes" (RFC 7845 section 3)
+	return o, o.w.Flush() // audio begins on a page of its own (RFC 7845 section 3)
 }
 
 // Write writes a packet. Its duration is in its data; if it begins later than the one before it ended, as after a loss or a pause,

@@ -128,8 +128,7 @@ func TestOpusHead(t *testing.T) {
 	if h, err := ParseOpusHead(surround.Append(nil)); err != nil || fmt.Sprint(h) != fmt.Sprint(surround) {
 		t.Errorf("%+v, %v", h, err)
 	}
-	// "Implementations SHOULD treat streams where the upper four bits of the version number match that of a recognized
-	// specification as backwards compatible".
+	// Versions with the same upper four bits are compatible.
 	later := bytes.Clone(b)
 	later[8] = 15
 	if _, err := ParseOpusHead(later); err != nil {
@@ -153,7 +152,7 @@ func TestOpusHead(t *testing.T) {
 }
 
 // A recording of something that was going on begins later than at 0, which its first page tells (RFC 7845 section 4.3); pages that
-// are lost move the time on; "a page SHOULD NOT contain more than 1 second of audio data" (section 4).
+// are lost move the time on; a page has no more than a second.
 func TestOpusTimes(t *testing.T) {
 	var file bytes.Buffer
 	o, err := NewOpusWriter(&file, 3, OpusHead{Channels: 1})

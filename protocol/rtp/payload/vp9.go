@@ -36,14 +36,15 @@ func vp9FieldsOf(b []byte) (f vp9Fields, err error) {
 		return f, ErrEmpty
 	}
 	first, at := b[0], 1
+	if first&vp9PictureID == 0 { // then flexible mode, which needs it, is to be ignored
+		first &^= vp9Flexible
+	}
 	if first&vp9PictureID != 0 {
 		f.pictureID = at
 		if at < len(b) && b[at]&vp8LongID != 0 {
 			at++
 		}
 		at++
-	} else if first&vp9Flexible != 0 {
-		return f, ErrMalformed // "In flexible mode ... the picture ID MUST be present."
 	}
 	if first&vp9Layers != 0 {
 		f.layers = at
@@ -121,8 +122,8 @@ func (VP9) Parse(payload []byte) (p Part, err error) {
 	if f.tl0PicIdx > 0 {
 		p.TL0PicIdx, p.HasTL0PicIdx = payload[f.tl0PicIdx], true
 	}
-	// A key picture is "a picture whose base spatial layer frame is a key frame" (RFC 9628 section 3): it is the first of a
-	// stream that can be decoded, and nothing in it is predicted from other pictures.
+	// A key picture is one whose base spatial layer is a key frame: decoding may begin with it, and nothing in it is predicted from
+	// other pictures.
 	p.KeyFrame = first&vp9Predicted == 0 && p.Spatial == 0
 	if f.pictureID == 0 && p.KeyFrame { // who counts no pictures, like ffmpeg, tells nothing of prediction either
 		p.KeyFrame = p.Start && VP9{}.KeyFrame(payload[f.data:])
@@ -258,7 +259,7 @@ func (p *vp9Packetizer) Begin(f *Frame, limit Limit) (err error) {
 	}
 	flexible := f.Diffs != nil
 	p.structure = p.structure[:0]
-	if key && f.Spatial == 0 && !p.within && !flexible {
+	if key && !m.interLayer(f.Spatial, key) && !flexible { // in the first packet of every key frame, if the pattern is fixed
 		p.structure = m.appendVP9(p.structure, width, height)
 	}
 	p.headLen = 5
@@ -288,7 +289,7 @@ func (p *vp9Packetizer) describe(f *Frame, m *Mode, flexible bool) {
 	if !p.key {
 		h[0] |= vp9Predicted
 	}
-	// "Z: ... If set to 1, indicates that ... this frame is not a reference for any upper spatial layer frame".
+	// Z says that frames of the spatial layer above do not depend on this one.
 	if f.Spatial == m.Spatial-1 || !m.interLayer(f.Spatial+1, p.key) {
 		h[0] |= vp9NotForUp
 	}

@@ -27,8 +27,8 @@ func TestVP9Payloads(t *testing.T) {
 		{"scalability structure", []byte{0x8a, 17, 0x38, 1, 64, 0, 180, 2, 128, 1, 104, 2, 0, 0x38, 1, 2, 'd'},
 			Part{Start: true, KeyFrame: true, PictureID: 17, PictureIDBits: 7}, nil},
 		{"structure without anything", []byte{0x8a, 17, 0, 'd'}, Part{Start: true, KeyFrame: true, PictureID: 17, PictureIDBits: 7}, nil},
-		// "In flexible mode (with the F bit set to 1) ... I ... MUST be set to 1".
-		{"flexible without id", []byte{0x18, 'd'}, Part{}, ErrMalformed},
+		// Without I the F bit is to be ignored by receivers: what follows the layers is TL0PICIDX.
+		{"flexible without id", []byte{0x38, 2 << 5, 200, 'd'}, Part{Start: true, Temporal: 2, TL0PicIdx: 200, HasTL0PicIdx: true}, nil},
 		{"four references", []byte{0xd0, 17, 3, 5, 7, 8, 'd'}, Part{}, ErrMalformed},
 	} {
 		got, err := VP9{}.Parse(c.payload)
@@ -85,9 +85,9 @@ func sendVP9(t *testing.T, p Packetizer, m *Mode, temporal uint8, data []byte) (
 	return payloads
 }
 
-// RFC 9628 section 4.2: "B ... MUST be set to 1 if the first payload octet of the RTP packet is the beginning of a new VP9
-// frame", "E ... MUST be set to 1 for the final RTP packet of a VP9 frame"; the picture id is one for all layers of a picture;
-// TL0PICIDX goes on with pictures of temporal layer 0; the structure comes with the base layer of key pictures.
+// RFC 9628 section 4.2: B is set if the first payload octet of the packet is the beginning of a new VP9 frame, and E in the
+// final packet of a frame; all frames of the same picture have the same picture id; TL0PICIDX goes on with pictures of temporal
+// layer 0; the structure comes in the first packet of every key frame.
 func TestVP9Layers(t *testing.T) {
 	for _, name := range []string{"L1T1", "L1T3", "L3T3", "L3T3_KEY", "S2T1"} {
 		m, _ := ParseMode(name)
