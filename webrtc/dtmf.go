@@ -104,8 +104,8 @@ func (d *DTMFSender) InsertDTMF(tones string, duration, gap time.Duration) error
 			return nil
 		}
 		d.next = now
-		if !slices.Contains(d.sender.pc.playing, d) {
-			d.sender.pc.playing = append(d.sender.pc.playing, d)
+		if m := d.sender.pc.media.Load(); !slices.Contains(m.playing, d) {
+			m.playing = append(m.playing, d)
 		}
 		return nil
 	})

@@ -3,6 +3,7 @@ package webrtc
 import (
 	"math"
 	"slices"
+	"sync/atomic"
 
 	"github.com/parley-rtc/parley/internal/session"
 	"github.com/parley-rtc/parley/protocol/cc"
@@ -11,6 +12,20 @@ import (
 	"github.com/parley-rtc/parley/protocol/pkt"
 	"github.com/parley-rtc/parley/protocol/rtp"
 )
+
+// media is what a connection has of audio and video. It is made with the first transceiver.
+type media struct {
+	transceivers atomic.Pointer[[]*RTPTransceiver] // that are not stopped
+	out          mediaOutbox
+	rtt          atomic.Int64 // nanoseconds; 0: not known
+	lips         lipSync
+
+	// The loop's.
+
+	sections map[string]*mediaSection // by mid
+	streams  map[string]*MediaStream  // of the peer's, that have tracks
+	playing  []*DTMFSender            // have tones to play
+}
 
 // A mediaSection is a section of audio or video as it is in force. It does not change: another one takes its place.
 type mediaSection struct {
@@ -87,7 +102,7 @@ func (pc *PeerConnection) followMedia(now mono.Time, c *jsep.Changes) (events fu
 	}
 	// One that is stopped is in the set until an answer has rejected its section.
 	list := slices.DeleteFunc(slices.Clone(all), func(t *RTPTransceiver) bool { s := t.state.Load(); return s.stopped && s.mid == "" })
-	pc.media.Store(&list)
+	pc.media.Load().transceivers.Store(&list)
 	var moves []func()
 	for _, t := range all {
 		if !t.state.Load().stopped {
@@ -130,7 +145,7 @@ func (pc *PeerConnection) followMedia(now mono.Time, c *jsep.Changes) (events fu
 
 // followStreams is "set the associated remote streams". It returns the events of the streams: removals, then additions.
 func (pc *PeerConnection) followStreams(t *RTPTransceiver) (events []func()) {
-	r := t.receiver
+	r, m := t.receiver, pc.media.Load()
 	have := *r.streams.Load()
 	var want []string
 	if !t.state.Load().stopped {
@@ -143,18 +158,15 @@ func (pc *PeerConnection) followStreams(t *RTPTransceiver) (events []func()) {
 		}
 		s.remove(r.track)
 		if len(s.GetTracks()) == 0 {
-			delete(pc.streams, s.id)
+			delete(m.streams, s.id)
 		}
 		events = append(events, func() { emit(&pc.events, r.gate, &s.onRemoveTrack, r.track, nil) })
 	}
 	for _, id := range want {
-		s := pc.streams[id]
+		s := m.streams[id]
 		if s == nil {
 			s = &MediaStream{id: id, events: &pc.events}
-			if pc.streams == nil {
-				pc.streams = map[string]*MediaStream{}
-			}
-			pc.streams[id] = s
+			m.streams[id] = s
 		}
 		if known := len(s.GetTracks()) > 0; known && !slices.Contains(have, s) {
 			// Nobody listens yet at one that begins with this track.
@@ -168,20 +180,21 @@ func (pc *PeerConnection) followStreams(t *RTPTransceiver) (events []func()) {
 }
 
 // applyMedia takes over which sections are in force, once the peer knows them.
-func (pc *PeerConnection) applyMedia(now mono.Time, media []jsep.Media) {
-	if len(media) == 0 && pc.sections == nil {
+func (pc *PeerConnection) applyMedia(now mono.Time, list []jsep.Media) {
+	all := pc.media.Load()
+	if all == nil {
 		return
 	}
-	pc.sections = make(map[string]*mediaSection, len(media))
-	for i := range media {
-		m := &media[i]
+	clear(all.sections)
+	for i := range list {
+		m := &list[i]
 		t := pc.transceiverOf(m.Transceiver)
 		if t == nil {
 			continue
 		}
 		s := &mediaSection{Media: *m, transceiver: t}
 		s.level, s.mixer = s.id(rtp.URIAudioLevel), s.id(rtp.URIMixerAudioLevels)
-		pc.sections[m.MID] = s
+		all.sections[m.MID] = s
 		t.section = s
 		t.receiver.section.Store(s)
 		x := pc.transport(m.Transport)
@@ -190,7 +203,7 @@ func (pc *PeerConnection) applyMedia(now mono.Time, media []jsep.Media) {
 		t.sender.tellEncodings(now)
 	}
 	for _, t := range pc.transceivers() {
-		if t.section != nil && pc.sections[t.section.MID] != t.section {
+		if t.section != nil && all.sections[t.section.MID] != t.section {
 			t.section = nil // rolled back
 			t.receiver.section.Store(nil)
 			t.sender.transport.Store(nil)
@@ -258,9 +271,9 @@ func (pc *PeerConnection) sectionOf(t *RTPTransceiver) (*jsep.Media, *session.Se
 }
 
 // received takes the packets of media that a datagram has brought.
-func (pc *PeerConnection) received() {
+func (pc *PeerConnection) received(m *media) {
 	for r, ok := pc.peer.NextPacket(); ok; r, ok = pc.peer.NextPacket() {
-		s := pc.sections[r.Stream.MID()]
+		s := m.sections[r.Stream.MID()]
 		if s == nil {
 			continue
 		}
@@ -278,10 +291,11 @@ func (pc *PeerConnection) received() {
 
 // handleRTP does what an event of the session asks for.
 func (pc *PeerConnection) handleRTP(e *session.Event) {
-	if pc.shut {
+	m := pc.media.Load()
+	if pc.shut || m == nil {
 		return
 	}
-	s := pc.sections[e.MID]
+	s := m.sections[e.MID]
 	if s == nil {
 		return
 	}
@@ -303,7 +317,7 @@ func (pc *PeerConnection) handleRTP(e *session.Event) {
 		}
 		track.report.Store(r)
 		if x := pc.peer.Transport(s.Transport); x != nil && x.Session() != nil {
-			pc.mediaRTT.Store(int64(x.Session().RTT()))
+			m.rtt.Store(int64(x.Session().RTT()))
 		}
 	}
 }
@@ -330,5 +344,7 @@ func (pc *PeerConnection) closeMedia() {
 		t.stopMedia()
 		t.state.Store(&transceiverState{mid: t.state.Load().mid, direction: RTPTransceiverDirectionInactive, stopping: true, stopped: true})
 	}
-	pc.playing = nil
+	if m := pc.media.Load(); m != nil {
+		m.playing = nil
+	}
 }

@@ -77,7 +77,7 @@ func (out *mediaOutbox) put(pc *PeerConnection, l *mediaLetter, payload []byte, 
 
 // flushMedia hands over what tracks have written.
 func (pc *PeerConnection) flushMedia(now mono.Time) {
-	out := &pc.mediaOut
+	out := &pc.media.Load().out
 	out.mu.Lock()
 	out.next, out.taken = out.taken, out.next
 	out.posted = false

@@ -201,15 +201,19 @@ func references(v reflect.Value) (ids []string) {
 
 // media reports what a transport carries of audio and video.
 func (r *reporter) media(transport int, id string, seen *observation) {
+	all := r.pc.media.Load()
+	if all == nil {
+		return
+	}
 	for i := range seen.outbound {
 		o := &seen.outbound[i]
-		if m := r.pc.sections[o.MID]; m != nil && m.Transport == transport && (m.Sends || o.PacketsSent > 0) {
+		if m := all.sections[o.MID]; m != nil && m.Transport == transport && (m.Sends || o.PacketsSent > 0) {
 			r.outbound(m, id, o)
 		}
 	}
 	for i := range seen.inbound {
 		in := &seen.inbound[i]
-		if m := r.pc.sections[in.MID]; m != nil && m.Transport == transport {
+		if m := all.sections[in.MID]; m != nil && m.Transport == transport {
 			r.inbound(m, id, in)
 		}
 	}

@@ -33,16 +33,13 @@ type PeerConnection struct {
 
 	events         dispatcher
 	out            outbox
-	mediaOut       mediaOutbox
 	eaten          eaten
 	maxMessageSize atomic.Uint64
 	states         atomic.Pointer[states]
 	negotiation    atomic.Uint64 // the number of the event negotiationneeded that holds; 0: none
 	config         atomic.Pointer[validated]
 	sctp           atomic.Pointer[SCTPTransport]
-	media          atomic.Pointer[[]*RTPTransceiver] // that are not stopped; nil: there never was one
-	mediaRTT       atomic.Int64                      // nanoseconds; 0: not known
-	lips           lipSync
+	media          atomic.Pointer[media] // nil before there is a transceiver
 
 	gatheredMu sync.Mutex
 	gathered   []chan struct{} // of GatheringComplete, closed when it is
@@ -69,14 +66,11 @@ type PeerConnection struct {
 	transports []*DTLSTransport // of jsep's transports, in their order
 	channels   []*DataChannel   // that are not closed
 	byStream   map[sctp.StreamID]*DataChannel
-	associated *sctp.Association        // in which the channels were opened
-	sections   map[string]*mediaSection // by mid; nil: there never was one
-	streams    map[string]*MediaStream  // of the peer's, that have tracks
-	playing    []*DTMFSender            // have tones to play
-	sending    []*DataChannel           // have something in the association that was not sent
-	ending     []*DataChannel           // are to be closed once what they have in the outbox is handed over
-	numbered   int                      // channels ever
-	openedEver uint32                   // channels that were open once; see PeerConnectionStats
+	associated *sctp.Association // in which the channels were opened
+	sending    []*DataChannel    // have something in the association that was not sent
+	ending     []*DataChannel    // are to be closed once what they have in the outbox is handed over
+	numbered   int               // channels ever
+	openedEver uint32            // channels that were open once; see PeerConnectionStats
 	closedEver uint32
 	remotes    []netip.AddrPort // in the map of a shared port
 	ufrags     []string         // likewise

@@ -160,13 +160,13 @@ func (p *playout) tune(t *RemoteTrack, now mono.Time) {
 		target = new(time.Duration)
 	}
 	p.buffer.SetTarget(*target)
-	p.buffer.SetRTT(time.Duration(r.pc.mediaRTT.Load()))
+	p.buffer.SetRTT(time.Duration(r.pc.media.Load().rtt.Load()))
 	if report := t.report.Load(); report != nil && report.count != p.reports {
 		p.reports = report.count
 		p.buffer.HandleReport(report.ntp, report.timestamp)
 	}
 	if p.sync == nil {
-		p.sync = &r.pc.lips
+		p.sync = &r.pc.media.Load().lips
 		p.sync.mu.Lock()
 		p.member = p.sync.sync.Join()
 		p.sync.mu.Unlock()

@@ -25,8 +25,8 @@ func (t *tenant) HandleDatagram(now mono.Time, d *pkt.Datagram) {
 		}
 	}
 	t.peer.HandleDatagram(now, d)
-	if t.sections != nil {
-		(*PeerConnection)(t).received()
+	if m := t.media.Load(); m != nil {
+		(*PeerConnection)(t).received(m)
 	}
 }
 
@@ -57,8 +57,8 @@ func (t *tenant) HandleTimeout(now mono.Time) {
 			g.HandleTimeout(now)
 		}
 	}
-	if len(t.playing) > 0 {
-		t.playing = slices.DeleteFunc(t.playing, func(d *DTMFSender) bool { return !d.handleTimeout(now) })
+	if m := t.media.Load(); m != nil && len(m.playing) > 0 {
+		m.playing = slices.DeleteFunc(m.playing, func(d *DTMFSender) bool { return !d.handleTimeout(now) })
 	}
 }
 
@@ -70,8 +70,10 @@ func (t *tenant) NextTimeout() mono.Time {
 			next = mono.Min(next, g.NextTimeout())
 		}
 	}
-	for _, d := range t.playing {
-		next = mono.Min(next, d.nextTimeout())
+	if m := t.media.Load(); m != nil {
+		for _, d := range m.playing {
+			next = mono.Min(next, d.nextTimeout())
+		}
 	}
 	return next
 }

@@ -146,7 +146,7 @@ func (f *feed) write(l *mediaLetter, payload []byte, values []extensionValue) {
 	for _, s := range f.src.senders {
 		if i, ok := s.encodingOf(f); ok {
 			l.sender, l.encoding = s, i
-			s.pc.mediaOut.put(s.pc, l, payload, values)
+			s.pc.media.Load().out.put(s.pc, l, payload, values)
 		}
 	}
 }

@@ -240,15 +240,20 @@ func (pc *PeerConnection) adopt(j *jsep.Transceiver, encodings []RTPEncodingPara
 	}
 	t.receiver = newReceiver(t, g)
 	t.refresh()
+	if pc.media.Load() == nil {
+		pc.media.Store(&media{sections: map[string]*mediaSection{}, streams: map[string]*MediaStream{}})
+	}
 	list := append(pc.transceivers(), t)
-	pc.media.Store(&list)
+	pc.media.Load().transceivers.Store(&list)
 	return t
 }
 
 // transceivers returns all that are not stopped.
 func (pc *PeerConnection) transceivers() []*RTPTransceiver {
-	if p := pc.media.Load(); p != nil {
-		return slices.Clone(*p)
+	if m := pc.media.Load(); m != nil {
+		if list := m.transceivers.Load(); list != nil {
+			return slices.Clone(*list)
+		}
 	}
 	return nil
 }
