@@ -97,7 +97,133 @@ var interfaces = []iface{
 		{event, "icegatheringstatechange", "OnICEGatheringStateChange", "TestEventICECandidate", ""},
 		{event, "connectionstatechange", "OnConnectionStateChange", "TestConnectionStates", ""},
 		{event, "datachannel", "OnDataChannel", "TestEventDataChannel", ""},
-		{event, "track", "OnTrack", "TestMedia", "RTCTrackEvent: the track and its receiver, which has the streams and the transceiver"},
+		{event, "track", "OnTrack", "TestMedia TestDirection", "RTCTrackEvent: see there"},
+		{method, "addTransceiver", "AddTransceiver", "TestAddTransceiver", "of a kind; AddTransceiverTrack of a track"},
+		{throws, "TypeError: a kind, direction, rid", "AddTransceiver", "TestAddTransceiver", ""},
+		{throws, "RangeError: scaleResolutionDownBy, maxFramerate", "AddTransceiver", "TestAddTransceiver", ""},
+		{throws, "OperationError: codec, scalabilityMode", "AddTransceiver", "TestAddTransceiver", ""},
+		{throws, "InvalidStateError: closed", "AddTransceiverTrack", "TestAddTransceiver", ""},
+		{method, "addTrack", "AddTrack", "TestAddTrack TestRemoteTransceiver", ""},
+		{throws, "InvalidAccessError: is sent already", "AddTrack", "TestAddTrack", ""},
+		{throws, "InvalidStateError: closed", "AddTrack", "TestAddTrack", ""},
+		{method, "removeTrack", "RemoveTrack", "TestAddTrack TestMediaRollback", ""},
+		{throws, "InvalidAccessError: another connection's", "RemoveTrack", "TestAddTrack", ""},
+		{throws, "InvalidStateError: closed", "RemoveTrack", "TestAddTrack", ""},
+		{method, "getTransceivers", "GetTransceivers", "TestAddTransceiver TestDirection TestMediaRollback", ""},
+		{method, "getSenders", "GetSenders", "TestAddTransceiver", ""},
+		{method, "getReceivers", "GetReceivers", "TestAddTransceiver", ""},
+	}},
+	{"RTCRtpTransceiverInit", RTPTransceiverInit{}, []member{
+		{dictionary, "direction", "Direction", "TestAddTransceiver", ""},
+		{dictionary, "streams", "Streams", "TestDirection", ""},
+		{dictionary, "sendEncodings", "SendEncodings", "TestSendEncodings TestSimulcast", ""},
+	}},
+	{"RTCRtpTransceiver", (*RTPTransceiver)(nil), []member{
+		{attribute, "mid", "MID", "TestAddTransceiver TestRemoteTransceiver TestMediaRollback", "\"\" is null"},
+		{attribute, "sender", "Sender", "TestAddTransceiver", ""},
+		{attribute, "receiver", "Receiver", "TestAddTransceiver", ""},
+		{attribute, "direction", "Direction", "TestDirection", "and SetDirection"},
+		{throws, "InvalidStateError: direction of a stopped one", "SetDirection", "TestDirection TestClosedMedia", ""},
+		{throws, "TypeError: direction stopped", "SetDirection", "TestDirection", ""},
+		{attribute, "currentDirection", "CurrentDirection", "TestDirection TestRemoteTransceiver", "\"\" is null"},
+		{method, "stop", "Stop", "TestDirection", ""},
+		{throws, "InvalidStateError: closed", "Stop", "TestDirection", ""},
+		{method, "setCodecPreferences", "SetCodecPreferences", "TestSetCodecPreferences", ""},
+		{throws, "InvalidModificationError: not among the capabilities, or nothing but repair", "SetCodecPreferences", "TestSetCodecPreferences", ""},
+	}},
+	{"RTCRtpSender", (*RTPSender)(nil), []member{
+		{attribute, "track", "Track", "TestAddTrack TestReplaceTrack", ""},
+		{attribute, "transport", "Transport", "TestRemoteTransceiver TestMediaRollback", ""},
+		{attribute, "dtmf", "DTMF", "TestAddTransceiver TestDTMF", ""},
+		{method, "getCapabilities", "-", "TestCapabilities", "RTPSenderCapabilities"},
+		{method, "setParameters", "SetParameters", "TestSetParameters TestInactiveEncoding TestSimulcast", "with parameters that GetParameters has returned since the last description: there are no turns of an event loop here"},
+		{throws, "InvalidStateError: stopped, or without getParameters", "SetParameters", "TestSetParameters TestDirection", ""},
+		{throws, "InvalidModificationError: what cannot be changed, another transaction", "SetParameters", "TestSetParameters", ""},
+		{throws, "RangeError: scaleResolutionDownBy, maxFramerate", "SetParameters", "TestSetParameters", ""},
+		{throws, "OperationError: scalabilityMode", "SetParameters", "TestSetParameters", ""},
+		{method, "getParameters", "GetParameters", "TestParameters TestSetParameters TestSimulcastEnvelope", ""},
+		{method, "replaceTrack", "ReplaceTrack", "TestReplaceTrack", ""},
+		{throws, "TypeError: another kind", "ReplaceTrack", "TestReplaceTrack", ""},
+		{throws, "InvalidStateError: stopped, closed", "ReplaceTrack", "TestDirection TestClosedMedia", ""},
+		{method, "setStreams", "SetStreams", "TestDirection", ""},
+		{throws, "InvalidStateError: closed", "SetStreams", "TestClosedMedia", ""},
+		{method, "getStats", "GetStats", "TestMediaStats", ""},
+		{event, "(not the W3C's) the source's bitrate", "OnTargetBitrate", "TestTargetBitrate", ""},
+		{event, "(not the W3C's) a key frame is needed", "OnKeyFrameRequest", "TestKeyFrameRequest", ""},
+	}},
+	{"RTCRtpReceiver", (*RTPReceiver)(nil), []member{
+		{attribute, "track", "Track", "TestAddTransceiver TestMedia", ""},
+		{attribute, "transport", "Transport", "TestRemoteTransceiver", ""},
+		{attribute, "jitterBufferTarget", "JitterBufferTarget", "TestJitterBufferTarget", "a Duration, nil is null; and SetJitterBufferTarget"},
+		{throws, "RangeError: jitterBufferTarget beyond 4 s", "SetJitterBufferTarget", "TestJitterBufferTarget", ""},
+		{method, "getCapabilities", "-", "TestCapabilities", "RTPReceiverCapabilities"},
+		{method, "getParameters", "GetParameters", "TestParameters", ""},
+		{method, "getContributingSources", "GetContributingSources", "TestForward TestAudioLevel", ""},
+		{method, "getSynchronizationSources", "GetSynchronizationSources", "TestForward TestAudioLevel", ""},
+		{method, "getStats", "GetStats", "TestMediaStats", ""},
+	}},
+	{"RTCDTMFSender", (*DTMFSender)(nil), []member{
+		{method, "insertDTMF", "InsertDTMF", "TestDTMF", ""},
+		{throws, "InvalidStateError: canInsertDTMF is false", "InsertDTMF", "TestDTMF TestClosedMedia", ""},
+		{throws, "InvalidCharacterError: what is no tone", "InsertDTMF", "TestDTMF", ""},
+		{attribute, "canInsertDTMF", "CanInsertDTMF", "TestDTMF", ""},
+		{attribute, "toneBuffer", "ToneBuffer", "TestDTMF", ""},
+		{event, "tonechange", "OnToneChange", "TestDTMF", ""},
+	}},
+	{"RTCTrackEvent", (*RTPReceiver)(nil), []member{
+		{attribute, "receiver", "-", "TestMedia", "the handler's second argument"},
+		{attribute, "track", "-", "TestMedia", "the handler's first argument"},
+		{attribute, "streams", "Streams", "TestMedia TestDirection", "of the receiver"},
+		{attribute, "transceiver", "Transceiver", "TestAddTransceiver", "of the receiver"},
+	}},
+	{"RTCRtpCapabilities", RTPCapabilities{}, []member{
+		{dictionary, "codecs", "Codecs", "TestCapabilities", ""},
+		{dictionary, "headerExtensions", "HeaderExtensions", "TestCapabilities", ""},
+	}},
+	{"RTCRtpCodec", RTPCodec{}, []member{
+		{dictionary, "mimeType", "MimeType", "TestSetCodecPreferences", ""},
+		{dictionary, "clockRate", "ClockRate", "TestSetCodecPreferences", ""},
+		{dictionary, "channels", "Channels", "TestSetCodecPreferences", ""},
+		{dictionary, "sdpFmtpLine", "SDPFmtpLine", "TestSetCodecPreferences", ""},
+	}},
+	{"RTCRtpSendParameters", RTPSendParameters{}, []member{
+		{dictionary, "transactionId", "TransactionID", "TestSetParameters", ""},
+		{dictionary, "encodings", "Encodings", "TestSetParameters TestSendEncodings", ""},
+		{dictionary, "headerExtensions", "HeaderExtensions", "TestParameters", "of RTCRtpParameters, as those below"},
+		{dictionary, "rtcp", "RTCP", "TestParameters", "cname and reducedSize"},
+		{dictionary, "codecs", "Codecs", "TestParameters TestSetCodecPreferences", "payloadType and those of RTCRtpCodec"},
+	}},
+	{"RTCRtpEncodingParameters", RTPEncodingParameters{}, []member{
+		{dictionary, "rid", "RID", "TestSendEncodings", ""},
+		{dictionary, "active", "Active", "TestInactiveEncoding", "nil is true"},
+		{dictionary, "maxBitrate", "MaxBitrate", "TestTargetBitrate", ""},
+		{dictionary, "maxFramerate", "MaxFramerate", "TestSetParameters", "for the source to keep to"},
+		{dictionary, "scaleResolutionDownBy", "ScaleResolutionDownBy", "TestSendEncodings TestSetParameters", "for the source to keep to"},
+		{dictionary, "codec", "Codec", "TestSetParameters", ""},
+		{dictionary, "scalabilityMode", "ScalabilityMode", "TestSetParameters", "of webrtc-svc; for the source to keep to"},
+		{dictionary, "priority", "Priority", "TestSendEncodings", "of webrtc-priority"},
+		{dictionary, "networkPriority", "NetworkPriority", "TestSetParameters", "of webrtc-priority"},
+	}},
+	{"MediaStreamTrack", (*RemoteTrack)(nil), []member{
+		{attribute, "kind", "Kind", "TestMedia", "of the peer's; one of ours is a Track: RTPTrack, SampleTrack"},
+		{attribute, "id", "ID", "TestSimulcast", ""},
+		{attribute, "label", "Label", "TestAddTransceiver", ""},
+		{attribute, "enabled", "Enabled", "TestInactiveEncoding", "and SetEnabled"},
+		{attribute, "muted", "Muted", "TestAddTransceiver TestMedia", ""},
+		{event, "mute", "OnMute", "TestDirection", ""},
+		{event, "unmute", "OnUnmute", "TestDirection", ""},
+		{attribute, "readyState", "ReadyState", "TestDirection TestClosedMedia", ""},
+		{event, "ended", "OnEnded", "TestDirection TestMediaRollback", ""},
+		{method, "stop", "Stop", "TestStopRemoteTrack", ""},
+	}},
+	{"MediaStream", (*MediaStream)(nil), []member{
+		{method, "constructor", "-", "TestMedia", "NewMediaStream"},
+		{attribute, "id", "ID", "TestMedia", ""},
+		{method, "getTracks", "GetTracks", "TestMediaStream", "of the peer's; LocalTracks of ours"},
+		{method, "addTrack", "AddTrack", "TestMediaStream", ""},
+		{method, "removeTrack", "RemoveTrack", "TestMediaStream", ""},
+		{event, "addtrack", "OnAddTrack", "TestMediaStream", ""},
+		{event, "removetrack", "OnRemoveTrack", "TestDirection", ""},
 	}},
 	{"RTCDataChannelInit", DataChannelInit{}, []member{
 		{dictionary, "ordered", "Ordered", "TestDataChannelAtThePeer", ""},
@@ -188,13 +314,37 @@ var interfaces = []iface{
 	}},
 }
 
+// dictionaries of webrtc-stats: their members are read off their types.
+var statistics = []iface{
+	{"RTCPeerConnectionStats", PeerConnectionStats{}, nil}, {"RTCDataChannelStats", DataChannelStats{}, nil}, {"RTCTransportStats", TransportStats{}, nil},
+	{"RTCIceCandidatePairStats", ICECandidatePairStats{}, nil}, {"RTCIceCandidateStats", ICECandidateStats{}, nil}, {"RTCCertificateStats", CertificateStats{}, nil},
+	{"RTCCodecStats", CodecStats{}, nil}, {"RTCInboundRtpStreamStats", InboundRTPStreamStats{}, nil}, {"RTCOutboundRtpStreamStats", OutboundRTPStreamStats{}, nil},
+	{"RTCRemoteInboundRtpStreamStats", RemoteInboundRTPStreamStats{}, nil}, {"RTCRemoteOutboundRtpStreamStats", RemoteOutboundRTPStreamStats{}, nil},
+	{"RTCAudioSourceStats, RTCVideoSourceStats", MediaSourceStats{}, nil},
+}
+
+// members lists the members of a dictionary, as JSON has them.
+func members(t reflect.Type) (names []string) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case f.Anonymous && f.Type != reflect.TypeFor[StatsBase]():
+			names = append(names, members(f.Type)...)
+		case name != "" && name != "-":
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // The table in docs names what there is: each member is a method or field here, each test exists, and what is exported and
 // handled in the W3C's way is in the table.
 func TestConformanceTable(t *testing.T) {
 	tests := testNames(t)
 	var doc bytes.Buffer
 	doc.WriteString("# Conformance to webrtc-pc\n\nEvery attribute, method, event and exception of the W3C's interfaces that package `webrtc` has, and the test that shows it.\n" +
-		"Written by `go test ./webrtc -run Conformance -update`; the same test checks that the names here exist. Media (senders, receivers, transceivers, tracks) is not there yet.\n")
+		"Written by `go test ./webrtc -run Conformance -update`; the same test checks that the names here exist.\n")
 	for _, i := range interfaces {
 		typ := reflect.TypeOf(i.goType)
 		fmt.Fprintf(&doc, "\n## %s\n\n| | | in Go | shown by |\n|---|---|---|---|\n", i.name)
@@ -226,6 +376,12 @@ func TestConformanceTable(t *testing.T) {
 				t.Errorf("%v.%s is not in the table", typ, name)
 			}
 		}
+	}
+	doc.WriteString("\n## Statistics\n\nThe dictionaries of webrtc-stats that reports have, and their members beside id, type and timestamp; shown by `TestGetStats` and `TestMediaStats`. " +
+		"What only an encoder, decoder or playout device inside knows is not among them: the program encodes, decodes and plays.\n\n| dictionary | in Go | members |\n|---|---|---|\n")
+	for _, i := range statistics {
+		typ := reflect.TypeOf(i.goType)
+		fmt.Fprintf(&doc, "| %s | `%s` | %s |\n", i.name, typ.Name(), strings.Join(members(typ), ", "))
 	}
 	const file = "../docs/w3c-conformance.md"
 	if *update {

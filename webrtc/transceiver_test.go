@@ -3,6 +3,7 @@ package webrtc
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -478,5 +479,86 @@ func TestClosedMedia(t *testing.T) {
 		if _, err := x.Receiver().Track().ReadSample(w.ctx()); err == nil {
 			t.Error("a sample of a closed connection")
 		}
+	})
+}
+
+// A remote track that is stopped here ends here, without an event, and nothing of it is read any more.
+func TestStopRemoteTrack(t *testing.T) {
+	inWorld(t, func(w *world) {
+		track := w.sampleTrack(Opus)
+		_, _, x, remote := w.sends(track, nil)
+		remote.OnEnded(func() { t.Error("ended was called") })
+		w.playAudio(track)
+		if _, err := remote.ReadSample(w.ctx()); err != nil {
+			t.Fatal(err)
+		}
+		remote.Stop()
+		for {
+			if _, err := remote.ReadSample(w.ctx()); err != nil {
+				if !errors.Is(err, io.EOF) {
+					t.Error(err)
+				}
+				break
+			}
+		}
+		if remote.ReadyState() != TrackStateEnded || x.CurrentDirection() != RTPTransceiverDirectionSendOnly {
+			t.Errorf("%s", remote.ReadyState())
+		}
+	})
+}
+
+// Tracks of a stream: ours, and the peer's as they come and go.
+func TestMediaStream(t *testing.T) {
+	inWorld(t, func(w *world) {
+		one, two := w.sampleTrack(Opus), w.sampleTrack(VP8)
+		s := NewMediaStream("", one)
+		s.AddTrack(one)
+		s.AddTrack(two.Encoding("q"))
+		s.AddTrack(two)
+		if len(s.ID()) != 36 || len(s.LocalTracks()) != 2 {
+			t.Errorf("%q has %d tracks", s.ID(), len(s.LocalTracks()))
+		}
+		s.RemoveTrack(two)
+		if len(s.LocalTracks()) != 1 {
+			t.Error("a track was not removed")
+		}
+		a, b := w.pair(Configuration{})
+		_, err := a.AddTrack(one, s)
+		w.check(err)
+		streams, added := make(chan *MediaStream, 1), make(chan *RemoteTrack, 1)
+		b.OnTrack(func(track *RemoteTrack, r *RTPReceiver) {
+			if track.Kind() == "audio" {
+				stream := r.Streams()[0]
+				stream.OnAddTrack(func(track *RemoteTrack) { added <- track })
+				streams <- stream
+			}
+		})
+		w.exchange(a, b)
+		stream := await(w, streams, "a stream")
+		_, err = a.AddTrack(two, s)
+		w.check(err)
+		w.exchange(a, b)
+		track := await(w, added, "another track in the stream")
+		if list := stream.GetTracks(); track.Kind() != "video" || len(list) != 2 || list[1] != track || track.Receiver().Streams()[0] != stream {
+			t.Errorf("the stream has %d tracks", len(stream.GetTracks()))
+		}
+	})
+}
+
+// A request of the peer's for a key frame comes to the source, and to the sender.
+func TestKeyFrameRequest(t *testing.T) {
+	inWorld(t, func(w *world) {
+		track := w.sampleTrack(VP8)
+		_, _, x, remote := w.sends(track, nil)
+		w.playVideo(track)
+		source, sender := make(chan struct{}, 10), make(chan struct{}, 10)
+		track.OnKeyFrameRequest(func() { source <- struct{}{} })
+		x.Sender().OnKeyFrameRequest(func() { sender <- struct{}{} })
+		if _, err := remote.ReadSample(w.ctx()); err != nil {
+			t.Fatal(err)
+		}
+		remote.RequestKeyFrame()
+		await(w, source, "the source being asked")
+		await(w, sender, "the sender being asked")
 	})
 }
