@@ -304,14 +304,14 @@ func (x *Sender) flush(s *Socket) (done int) {
 				x.Counters.SendFull += uint64(size.datagrams)
 			}
 			done = count
+		case !retried:
+			// It may be the report of an ICMP error about an earlier datagram, EMSGSIZE too, which is cleared by reporting it.
+			retried = true
 		case size.datagrams > 1 && (errno == unix.EIO || errno == unix.EINVAL || errno == unix.EMSGSIZE):
 			s.gso = false
 			x.Counters.GSOOff++
 			x.count, x.iovCount = 0, 0
 			return done
-		case !retried:
-			// It may be the report of an ICMP error about an earlier datagram, which is cleared by reporting it.
-			retried = true
 		default:
 			x.Counters.SendError += uint64(size.datagrams)
 			done++

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"os/exec"
+	"runtime"
 	"slices"
 	"testing"
 	"unsafe"
@@ -368,4 +370,58 @@ func FuzzControl(f *testing.F) {
 			t.Errorf("ECN %d, DSCP %d", d.ECN, d.DSCP)
 		}
 	})
+}
+
+// Anybody can send the ICMP message that a datagram was too big, which the next send reports as EMSGSIZE: it is not taken for a
+// failure of GSO.
+func TestForgedICMPLeavesGSO(t *testing.T) {
+	f := Probe()
+	// The thread is in another namespace from now on, whose routes alone believe the message: it is not unlocked, so that it ends
+	// with this goroutine.
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Skip("a network namespace of its own needs root: ", err)
+	}
+	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
+		t.Skipf("ip link set lo up: %v: %s", err, out)
+	}
+	raw, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)
+	if err != nil || !f.GSO {
+		t.Skip("needs GSO, and root for a raw socket: ", err)
+	}
+	defer unix.Close(raw)
+	open := func() *socketEndpoint {
+		s, err := Open(1, Config{Local: netip.MustParseAddrPort("127.0.0.1:0"), ICMP: true}, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		return newSocketEndpoint(t, s)
+	}
+	a, b := open(), open()
+	run := pkt.Transmit{Path: pkt.Path{Remote: b.LocalAddr()}, Unfragmented: true, SegmentSize: 100, Payload: make([]byte, 1000)}
+	a.send(run) // and DF stays on
+	message := make([]byte, 8+20+8)
+	message[0], message[1] = 3, 4 // fragmentation needed
+	binary.BigEndian.PutUint16(message[6:], 1300)
+	inner := message[8:]
+	inner[0], inner[8], inner[9] = 0x45, 64, unix.IPPROTO_UDP
+	binary.BigEndian.PutUint16(inner[2:], 1000)
+	copy(inner[12:], []byte{127, 0, 0, 1, 127, 0, 0, 1})
+	binary.BigEndian.PutUint16(inner[20:], a.LocalAddr().Port())
+	binary.BigEndian.PutUint16(inner[22:], b.LocalAddr().Port())
+	binary.BigEndian.PutUint16(inner[24:], 980)
+	sum := uint32(0)
+	for i := 0; i < len(message); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(message[i:]))
+	}
+	sum = sum>>16 + sum&0xFFFF
+	binary.BigEndian.PutUint16(message[2:], ^uint16(sum+sum>>16))
+	if err := unix.Sendto(raw, message, 0, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	a.send(run)
+	if c := *a.count; c.Sent != 20 || c.GSOOff != 0 || c.SendError != 0 || c.SendCalls != 3 { // one of them got the report
+		t.Errorf("counters %+v", c)
+	}
 }
