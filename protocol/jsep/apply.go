@@ -124,7 +124,10 @@ func (s *Session) set(d Description, remote bool) (Changes, error) {
 		s.rollback(&c)
 		return c, nil
 	}
-	parsed, err := s.parse(d)
+	parsed, err := s.created.parsed, error(nil)
+	if remote || parsed == nil || s.created.text != d.SDP {
+		parsed, err = s.parse(d)
+	}
 	if err != nil {
 		return c, err
 	}
@@ -155,8 +158,10 @@ func (s *Session) set(d Description, remote bool) (Changes, error) {
 	for _, t := range c.Stopped {
 		t.end()
 	}
-	kept := &description{kind: d.Type, parsed: parsed}
+	kept := &description{kind: d.Type, text: d.SDP, parsed: parsed}
 	if !remote {
+		s.created = description{}
+		kept.changed = true
 		for _, m := range parsed.Media {
 			s.addGathered(m) // since it was created
 		}

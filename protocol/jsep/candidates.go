@@ -82,6 +82,7 @@ func (s *Session) AddCandidate(init CandidateInit) ([]Target, error) {
 			m := d.sdp().Media[at]
 			if d.sdp().Media[i].Port != 0 || d.sdp().Media[i].Has("bundle-only") {
 				addCandidate(m, "candidate:"+candidate.String(), init.Candidate == "")
+				d.changed = true
 			}
 			if t := s.sections[i].transport; !found && t != nil && !done[t.ID] && !s.sections[i].rejected {
 				targets = append(targets, Target{t.ID, ufrag, candidate, init.Candidate == ""})
@@ -223,6 +224,7 @@ func (s *Session) addLocal(ufrag string, c sdp.Candidate, end bool, id int) (l L
 			if !end {
 				setDefault(m, c)
 			}
+			d.changed = true
 			l, ok = LocalCandidate{SDPMid: s.midOf(i), Index: uint16(i), Ufrag: ufrag}, true
 		}
 	}

@@ -59,6 +59,7 @@ func (s *Session) CreateOffer(o OfferOptions) (Description, error) {
 		return Description{}, s.entropy
 	}
 	s.planned, s.lastOffer, s.dirty = slots, d.String(), false
+	s.created = description{kind: Offer, text: s.lastOffer, parsed: d}
 	return Description{Offer, s.lastOffer}, nil
 }
 
@@ -430,6 +431,7 @@ func (s *Session) CreateAnswer() (Description, error) {
 		return Description{}, s.entropy
 	}
 	s.planned, s.lastAnswer, s.dirty = slots, d.String(), false
+	s.created = description{kind: Answer, text: s.lastAnswer, parsed: d}
 	return Description{Answer, s.lastAnswer}, nil
 }
 

@@ -49,9 +49,10 @@ type Description struct {
 
 // A description is kept as text when nothing is going to be added to it, because most are not looked at any more.
 type description struct {
-	kind   Type
-	parsed *sdp.Description
-	text   string // where parsed is nil
+	kind    Type
+	text    string
+	parsed  *sdp.Description // nil: it is what text says
+	changed bool             // parsed has candidates that text has not
 }
 
 // sdp returns it parsed.
@@ -65,13 +66,18 @@ func (d *description) sdp() *sdp.Description {
 	return d.parsed
 }
 
+// write returns its text.
+func (d *description) write() string {
+	if d.changed {
+		d.text, d.changed = d.parsed.String(), false
+	}
+	return d.text
+}
+
 // pack keeps it as text.
 func (d *description) pack() {
-	if d == nil || d.parsed == nil {
-		return
-	}
-	if text := d.parsed.String(); len(text) <= sdp.MaxLen {
-		d.text, d.parsed = text, nil
+	if d != nil && len(d.write()) <= sdp.MaxLen {
+		d.parsed = nil
 	}
 }
 
@@ -178,8 +184,9 @@ type Session struct {
 	currentRemote, pendingRemote *description
 	stable                       state // as it was when the state was stable
 	lastOffer, lastAnswer        string
-	planned                      []slot // what the last created description makes of each section
-	dirty                        bool   // something changed since lastOffer and lastAnswer
+	created                      description // the last one of them, until it is set
+	planned                      []slot      // what the last created description makes of each section
+	dirty                        bool        // something changed since lastOffer and lastAnswer
 
 	transceivers  []*Transceiver
 	sections      []section
@@ -276,10 +283,7 @@ func text(d *description) Description {
 	if d == nil {
 		return Description{}
 	}
-	if d.parsed == nil {
-		return Description{d.kind, d.text}
-	}
-	return Description{d.kind, d.parsed.String()}
+	return Description{d.kind, d.write()}
 }
 
 // CurrentLocal, PendingLocal, CurrentRemote and PendingRemote return the descriptions, with all candidates so far.
