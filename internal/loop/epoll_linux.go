@@ -37,7 +37,8 @@ type Epoll struct {
 	sender   *udp.Sender
 	count    udp.Counters
 	events   [256]unix.EpollEvent
-	ready    int // events that Park found and Receive has yet to handle
+	ready    int  // events that Park found and Receive has yet to handle
+	looked   bool // since the last Receive: once a turn is enough
 	pace     pace
 }
 
@@ -107,7 +108,7 @@ func (p *Epoll) Send(name pkt.Socket, ts []*pkt.Transmit) { p.sender.Send(p.sock
 // poll asks for events and returns whether there are any.
 func (p *Epoll) poll() bool {
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)), 0, 0, 0)
-	p.ready = 0
+	p.ready, p.looked = 0, true
 	if errno == 0 {
 		p.ready = int(n)
 	}
@@ -116,7 +117,10 @@ func (p *Epoll) poll() bool {
 
 // Receive makes one batched receive for each readable socket.
 func (p *Epoll) Receive(h Handler) {
-	if p.ready == 0 && !p.poll() {
+	if p.ready == 0 && !p.looked {
+		p.poll()
+	}
+	if p.looked = false; p.ready == 0 {
 		return
 	}
 	before, more := p.count.Received, false
