@@ -7,7 +7,7 @@ const (
 	ackedWindow = 150 * time.Millisecond
 
 	sampleScale   = 10 // how unsure a sample is that differs
-	sampleLeast   = 25 // kbit/s: how far a sample that is small counts as one
+	sampleLeast   = 25 // kbit/s: of less than that, differences mean little
 	varianceFirst = 50
 	varianceGrows = 5 // with each sample, so that the estimate follows
 )
@@ -49,12 +49,15 @@ func (a *acked) sample(kbps float64) {
 		a.estimate, a.variance = kbps, varianceFirst
 		return
 	}
-	off := sampleScale * max(a.estimate-kbps, kbps-a.estimate) / (a.estimate + min(kbps, sampleLeast))
+	off := sampleScale * max(a.estimate-kbps, kbps-a.estimate) / max(a.estimate, kbps, sampleLeast)
 	unsure := off * off
 	prior := a.variance + varianceGrows
 	a.estimate = max((unsure*a.estimate+prior*kbps)/(unsure+prior), 0)
 	a.variance = unsure * prior / (unsure + prior)
 }
 
-// expectSurprise lets the next samples count fully: the rate is known to have changed.
-func (a *acked) expectSurprise() { a.variance += 200 }
+// expectSurprise says that the rate is known to have changed: what comes counts fully, and the sample begun does not.
+func (a *acked) expectSurprise() {
+	a.variance += 200
+	a.began, a.sum = a.last, 0
+}

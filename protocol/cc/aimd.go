@@ -78,11 +78,9 @@ func (a *aimd) decrease(now mono.Time, arrives Rate) {
 func (a *aimd) increase(now mono.Time, arrives Rate, rtt time.Duration) {
 	since := min(now.Sub(a.grown), time.Second)
 	a.grown = now
-	to := a.rate
-	if a.capacity.known() {
-		to += a.additive(rtt).times(since.Seconds())
-	} else {
-		to += max(a.rate.times(math.Pow(growth, since.Seconds())-1), kbit.times(since.Seconds()))
+	to := a.rate + a.additive(rtt).times(since.Seconds())
+	if !a.capacity.known() {
+		to = max(to, a.rate.times(math.Pow(growth, since.Seconds())))
 	}
 	if arrives > 0 {
 		to = min(to, arrives.times(ackedHeadroom)+ackedMargin)

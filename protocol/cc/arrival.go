@@ -71,7 +71,7 @@ func (g *grouper) add(sent, arrived time.Duration, size int) (sentApart, arrived
 func (g *grouper) begins(sent, arrived time.Duration) bool {
 	c := &g.current
 	apart := arrived - c.lastArrived
-	if sinceSent := sent - c.lastSent; sinceSent > 0 && apart-sinceSent < 0 && apart <= burst && arrived-c.firstArrived < longestBurst {
+	if sinceSent := sent - c.lastSent; sinceSent > 0 && apart-sinceSent < 0 && apart >= 0 && apart <= burst && arrived-c.firstArrived < longestBurst {
 		return false // it caught up with the group: they waited together
 	}
 	return sent-c.firstSent > burst

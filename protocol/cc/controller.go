@@ -425,7 +425,7 @@ func (c *Controller) decide(now mono.Time) {
 	if c.remb > 0 {
 		t = min(t, c.remb)
 	}
-	t = min(max(t.times(c.path.drain()), c.min), c.max)
+	t = min(max(t.times(c.path.drain(now)), c.min), c.max)
 	c.pacer.update(now)
 	c.target = t
 	c.pacer.target, c.pacer.padding = t, min(c.padding, t)

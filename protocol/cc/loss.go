@@ -17,8 +17,13 @@ type losses struct {
 	count   int // of observations so far
 	current observation
 
-	limit  Rate // what losses allow; 0: they say nothing
-	proven float64
+	limit Rate // what losses allow; 0: they say nothing
+
+	most   Rate    // at this rate
+	mostOf float64 // so much was lost, before less was sent
+	proven float64 // a loss that stayed when less was sent
+	until  int     // this observation
+	held   int     // so many observations the limit has stayed
 }
 
 // observation is what became of packets of some time.
@@ -39,7 +44,11 @@ const (
 	// bears, the less it should lose.
 	inherentFloor = 0.05
 	inherentRate  = 75 * kbit
-	inherentMost  = 0.4
+	inherentMost  = 0.3
+	provenAt      = 0.85  // of the rate: if at that and less
+	provenShare   = 0.8   // of the loss stays, it is inherent
+	provenIn      = 4     // observations in a row
+	provenFor     = 240   // observations, a minute
 	preferMore    = 0.002 // how much likelier, a packet, a capacity counts for being twice another
 	lossUp        = 1.02
 	lossDown      = 0.95
@@ -101,6 +110,7 @@ func (l *losses) update(byDelay, arrives Rate) {
 	}
 	average := l.average()
 	if average <= harmless {
+		l.most, l.held = 0, 0
 		if l.limit > 0 {
 			if l.limit = now.times(lossUp * lossUp); l.limit > byDelay {
 				l.limit = 0
@@ -108,6 +118,7 @@ func (l *losses) update(byDelay, arrives Rate) {
 		}
 		return
 	}
+	l.prove(now, average)
 	best, inherent := now, 0.0
 	likelihood := math.Inf(-1)
 	for _, c := range [...]Rate{now, now.times(lossUp), now.times(lossDown), arrives, byDelay} {
@@ -123,11 +134,44 @@ func (l *losses) update(byDelay, arrives Rate) {
 	if best > now && inherent < average-harmless {
 		best = now
 	}
+	// To stay tells nothing: after a while less is sent, to see whether the loss stays.
+	if l.held++; best != now {
+		l.held = 0
+	} else if l.held >= observations && l.proven < average {
+		l.held = 0
+		best = min(best, l.most.times(provenAt*lossDown))
+	}
 	if best >= byDelay {
 		l.limit = 0
 		return
 	}
 	l.limit = best
+}
+
+// prove finds out whether a loss stays when less is sent.
+func (l *losses) prove(now Rate, average float64) {
+	if l.count > l.until {
+		l.proven = 0
+	}
+	if now > l.most {
+		l.most, l.mostOf = now, average
+	}
+	if l.count < provenIn {
+		return
+	}
+	var lost, all int
+	for i := range provenIn {
+		o := &l.seen[(l.count-1-i)%observations]
+		if o.rate() > float64(l.most)*provenAt {
+			return
+		}
+		lost += o.lost
+		all += o.lost + o.received
+	}
+	if stayed := float64(lost) / float64(all); stayed >= l.mostOf*provenShare {
+		l.proven, l.until = max(l.proven, stayed), l.count+provenFor
+		l.most = 0
+	}
 }
 
 // bound is the most of inherent loss that a capacity may have.

@@ -14,8 +14,10 @@ const (
 	drainIn    = 600 * time.Millisecond
 	drainMost  = 0.6
 
-	othersFor   = 10 * time.Second      // for so long others are let have
-	othersQueue = 80 * time.Millisecond // a queue of this length
+	// For so long others are let have a queue of this length, and at most of the one that they had when it was found out.
+	othersFor   = 10 * time.Second
+	othersQueue = 80 * time.Millisecond
+	othersMost  = 250 * time.Millisecond
 )
 
 // path is what is known of the delays of a path, and of its queue. A slope says that a queue grows, this how long it is.
@@ -31,6 +33,7 @@ type path struct {
 	drained   bool          // the queue was empty since the last decrease
 	decreased time.Duration // the queue at the last decrease
 	others    mono.Time     // until then others are taken to fill the queue
+	bearable  time.Duration // to this length
 }
 
 func (p *path) roundTrip(now mono.Time, d time.Duration) {
@@ -68,7 +71,7 @@ func (p *path) usage(now mono.Time, u usage, arrives Rate) (usage, Rate) {
 		if r := p.busy.rate(); r > 0 && (r < arrives.times(averageTrue) || r.times(averageTrue) > arrives) {
 			arrives = r
 		}
-		if p.busy.n == 0 || now < p.others && p.queue < othersQueue {
+		if p.busy.n == 0 || now < p.others && p.queue < p.bearable {
 			u = underusing
 		}
 	}
@@ -83,14 +86,18 @@ func (p *path) usage(now mono.Time, u usage, arrives Rate) (usage, Rate) {
 func (p *path) slowsDown(now mono.Time, rate, arrives Rate) {
 	grown := p.decreased + max(rate, arrives).Time(packetSize)/2
 	if !p.drained && p.queue > grown && arrives >= rate.times(farBelow) {
-		p.others = now.Add(othersFor)
+		p.others, p.bearable = now.Add(othersFor), min(max(p.queue, othersQueue), othersMost)
 	}
 	p.drained, p.decreased = false, p.queue
 }
 
 // drain is the share of the rate that is sent so that a long queue drains.
-func (p *path) drain() float64 {
-	return 1 - min(max(float64(p.queue-drainFrom)/float64(drainIn), 0), drainMost)
+func (p *path) drain(now mono.Time) float64 {
+	from := drainFrom
+	if now < p.others {
+		from = p.bearable
+	}
+	return 1 - min(max(float64(p.queue-from)/float64(drainIn), 0), drainMost)
 }
 
 // least is the least of what was seen in the last one or two windows.
