@@ -197,6 +197,7 @@ func (s *Session) handleNACK(now mono.Time, n rtcp.NACK) {
 		return
 	}
 	e.stats.NACKCount++
+	e.repair.asked(&n)
 	if s.congestion.Controller == nil || e.rtx.ssrc == 0 || !e.sends() || !e.section.Sends {
 		return // without retransmission streams a packet cannot be sent again: SRTP has used its number (package srtp)
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/parley-rtc/parley/protocol/fec"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
+	"github.com/parley-rtc/parley/protocol/rtcp"
 	"github.com/parley-rtc/parley/protocol/rtp"
 	"github.com/parley-rtc/parley/protocol/rtp/payload"
 )
@@ -28,6 +29,27 @@ type repair struct {
 
 	loss    float64 // share of packets lost, averaged over reports
 	reports uint64  // of them seen
+	burst   float64 // how many are asked for in a row, averaged over NACKs; 0: not known
+}
+
+// asked takes in what one NACK asks for: its runs show whether losses come in bursts.
+func (r *repair) asked(n *rtcp.NACK) {
+	packets, runs, last := 0, 0, uint16(0)
+	for seq := range n.Lost() {
+		if packets == 0 || seq != last+1 {
+			runs++
+		}
+		packets++
+		last = seq
+	}
+	if runs == 0 {
+		return
+	}
+	if mean := float64(packets) / float64(runs); r.burst == 0 {
+		r.burst = mean
+	} else {
+		r.burst += (mean - r.burst) / 16
+	}
 }
 
 // applyRepair compares what is negotiated of FlexFEC with what there is.
@@ -74,7 +96,7 @@ func (s *Session) path(e *encoding) fec.Path {
 		r.reports = remote.Reports
 		r.loss += (remote.FractionLost - r.loss) / 4
 	}
-	return fec.Path{Loss: r.loss, RTT: s.RTT()}
+	return fec.Path{Loss: r.loss, RTT: s.RTT(), Burst: r.burst}
 }
 
 // protect takes in a packet of video that leaves. With the last one of a frame repair packets may be made, which leave when the

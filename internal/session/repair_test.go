@@ -8,8 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parley-rtc/parley/protocol/fec"
 	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/rtcp"
 	"github.com/parley-rtc/parley/protocol/rtp"
 	"github.com/parley-rtc/parley/protocol/rtp/payload"
 )
@@ -122,6 +124,32 @@ func TestFlexFEC(t *testing.T) {
 					t.Errorf("repair counts as media: %+v", out[0])
 				}
 			})
+		}
+	}
+}
+
+// NACKs show whether losses come in bursts, and by that repair is shared out.
+func TestBurstsAreSeenInNACKs(t *testing.T) {
+	for _, c := range []struct {
+		lost   []uint16
+		bursts bool
+	}{{[]uint16{1, 5, 9, 20}, false}, {[]uint16{65534, 65535, 0, 9, 10, 11}, true}, {[]uint16{1, 2, 9, 20, 30}, false}} {
+		var r repair
+		b, _ := rtcp.AppendNACK(nil, 1, 2, c.lost, 100)
+		p, _, err := rtcp.Next(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, ok := p.NACK()
+		if !ok {
+			t.Fatal("no NACK")
+		}
+		for range 3 {
+			r.asked(&n)
+		}
+		got := fec.Advise(fec.Path{Loss: 0.05, RTT: time.Second, Burst: r.burst})
+		if got.Bursts != c.bursts {
+			t.Errorf("%v: %v in a row, %+v", c.lost, r.burst, got)
 		}
 	}
 }

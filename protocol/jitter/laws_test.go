@@ -162,12 +162,29 @@ func FuzzBuffer(f *testing.F) {
 	seed(audio)
 	video.video(begin, 5, 1500, nil, payload.VP8{}.NewPacketizer(0), onlyFirst)
 	seed(video)
+	for i := range audio.packets {
+		k := &audio.packets[i]
+		k.PayloadType, k.Payload = 63, append([]byte{0x80 | byte(opusType), 960 >> 6, 0, 4, byte(opusType), 31 << 3, 1, 2, 3}, k.Payload...)
+	}
+	seed(audio)
+	for i, name := range []string{"VP9", "H264", "H265", "AV1"} {
+		s := source{frame: codecs[name].frame}
+		s.video(begin, 5, 1500, nil, codecs[name].format.NewPacketizer(0), onlyFirst)
+		for j := range s.packets {
+			s.packets[j].PayloadType = rtp.PayloadType(100 + i)
+		}
+		seed(s)
+	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		for _, c := range []jitter.Config{
 			{Audio: true, ClockRate: 48000, Packets: 40, AbsCaptureTime: 1, PlayoutDelay: 2},
 			{ClockRate: 90000, Packets: 40, AbsCaptureTime: 1, PlayoutDelay: 2, Dependency: 3},
 		} {
 			p := newPlayer(t, c)
+			p.b.SetRED(63)
+			for i, name := range []string{"VP9", "H264", "H265", "AV1"} {
+				p.b.SetFormat(rtp.PayloadType(100+i), codecs[name].format)
+			}
 			now := begin
 			for b := in; len(b) > 3; {
 				step, n := b[0], min(int(binary.BigEndian.Uint16(b[1:])), len(b)-3)
