@@ -263,11 +263,11 @@ func marking(kind string, p PriorityType) pkt.DSCP {
 }
 
 // sectionOf returns the section of a transceiver and what sends it; nil if it has none in force.
-func (pc *PeerConnection) sectionOf(t *RTPTransceiver) (*jsep.Media, *session.Sender) {
+func (pc *PeerConnection) sectionOf(t *RTPTransceiver) (*mediaSection, *session.Sender) {
 	if t.section == nil {
 		return nil, nil
 	}
-	return &t.section.Media, pc.peer.Sender(t.section.MID)
+	return t.section, pc.peer.Sender(t.section.MID)
 }
 
 // received takes the packets of media that a datagram has brought.

@@ -114,15 +114,15 @@ func (pc *PeerConnection) sendMedia(now mono.Time, l *mediaLetter, p *session.Pa
 	if t := s.Track(); m == nil || sender == nil || t == nil || t.source() != l.feed.src || l.encoding >= len(s.encodings) || s.dtmf.plays() {
 		return
 	}
-	pt, ok := s.payloadType(m, l.encoding, &l.feed.src.codec)
+	for len(s.timelines) <= l.encoding {
+		s.timelines = append(s.timelines, timeline{})
+	}
+	pt, ok := s.payloadType(m, l.encoding, l.feed.src)
 	if !ok {
 		return
 	}
 	if s.told != sender {
 		s.tellEncodings(now)
-	}
-	for len(s.timelines) <= l.encoding {
-		s.timelines = append(s.timelines, timeline{})
 	}
 	p.PayloadType, p.Marker, p.KeyFrame, p.Captured = pt, l.marker, l.keyFrame, 0
 	if !l.captured.IsZero() {

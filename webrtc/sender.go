@@ -5,7 +5,6 @@ import (
 	"sync/atomic"
 
 	"github.com/parley-rtc/parley/internal/session"
-	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/rtp"
 )
@@ -43,6 +42,11 @@ type timeline struct {
 	at     mono.Time
 
 	frames, keyFrames uint64 // of video
+
+	section     *mediaSection // in which payloadType is that of the source's codec, and ok says that it has one
+	source      *source
+	payloadType rtp.PayloadType
+	ok          bool
 }
 
 // next returns the timestamp that goes out.
@@ -177,7 +181,9 @@ func (s *RTPSender) SetParameters(p RTPSendParameters) error {
 			defaultScales(t.kind, list)
 		}
 		s.encodings, s.returned = list, nil
-		s.told = nil
+		for i := range s.timelines {
+			s.timelines[i].section = nil // the codec may be another
+		}
 		s.tellEncodings(now)
 		return nil
 	})
@@ -248,9 +254,14 @@ func (s *RTPSender) follow() {
 	s.setRIDs()
 }
 
-// payloadType returns what a codec is sent as: nothing if it was not negotiated, or an encoding is for another.
-func (s *RTPSender) payloadType(m *jsep.Media, encoding int, codec *RTPCodec) (rtp.PayloadType, bool) {
-	j := codec.jsep()
+// payloadType returns what a source is sent as: nothing if its codec was not negotiated, or the encoding is for another.
+func (s *RTPSender) payloadType(m *mediaSection, encoding int, src *source) (rtp.PayloadType, bool) {
+	l := &s.timelines[encoding]
+	if l.section == m && l.source == src {
+		return l.payloadType, l.ok
+	}
+	l.section, l.source, l.ok = m, src, false
+	j := src.codec.jsep()
 	if only := s.encodings[encoding].Codec; only != nil {
 		if o := only.jsep(); !o.Matches(&j) {
 			return 0, false
@@ -258,10 +269,11 @@ func (s *RTPSender) payloadType(m *jsep.Media, encoding int, codec *RTPCodec) (r
 	}
 	for i := range m.Send {
 		if m.Send[i].Matches(&j) {
-			return rtp.PayloadType(m.Send[i].Payload), true
+			l.payloadType, l.ok = rtp.PayloadType(m.Send[i].Payload), true
+			break
 		}
 	}
-	return 0, false
+	return l.payloadType, l.ok
 }
 
 // setBitrate takes over what there is for an encoding.
