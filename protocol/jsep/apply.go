@@ -546,14 +546,15 @@ func (s *Session) sharesTransport(i int) bool {
 
 // source finds the section that describes a transport: section i, or another of its group that has credentials.
 func source(d *sdp.Description, i int) int {
-	if attribute(d, i, "ice-ufrag") != "" {
+	whole := func(i int) bool { return attribute(d, i, "ice-ufrag") != "" && attribute(d, i, "fingerprint") != "" }
+	if whole(i) { // Chromium repeats the credentials in sections that are bundled, but not the fingerprint
 		return i
 	}
 	mid, _ := d.Media[i].Attr("mid")
-	if g := bundleGroups(d)[mid]; g != nil {
+	if g := bundleGroups(d)[mid]; g != nil && g.MIDs[0] != mid { // not the tagged one (RFC 9143 section 7.1.3)
 		for _, other := range g.MIDs {
 			for j, m := range d.Media {
-				if v, _ := m.Attr("mid"); v == other && attribute(d, j, "ice-ufrag") != "" {
+				if v, _ := m.Attr("mid"); v == other && whole(j) {
 					return j
 				}
 			}

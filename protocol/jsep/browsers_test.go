@@ -131,3 +131,27 @@ func TestBrowsersRefuseSimulcast(t *testing.T) {
 		}
 	}
 }
+
+// A bundled section that we offered without a transport of its own is answered by Chromium 156 with the credentials of the
+// tagged section, but without its fingerprint.
+func TestChromiumAnswersBundledSections(t *testing.T) {
+	ok := must(t)
+	a, b := session(t, 1), session(t, 2)
+	a.AddData()
+	add(t, a, "video", TransceiverInit{})
+	ok(a.SetLocal(Description{}))
+	ok(b.SetRemote(a.PendingLocal()))
+	ok(b.SetLocal(Description{}))
+	answer := edit(t, b.CurrentLocal(), func(d *sdp.Description) {
+		for _, name := range []string{"ice-ufrag", "ice-pwd"} {
+			v, _ := d.Media[0].Attr(name)
+			d.Media[1].Set(name, v)
+		}
+		d.Media[1].Remove("fingerprint")
+		d.Media[1].Remove("setup")
+	})
+	c := ok(a.SetRemote(answer))
+	if len(c.Transports) != 1 || !slices.Equal(c.Transports[0].RemoteFingerprints, []sdp.Fingerprint{fingerprint(2)}) {
+		t.Errorf("the transports are %+v", c.Transports)
+	}
+}

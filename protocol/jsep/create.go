@@ -207,6 +207,13 @@ func (s *Session) finish(d *sdp.Description, group sdp.Group, slots []slot) {
 		d.Add("ice-lite", "")
 	}
 	d.Add("msid-semantic", " WMS *")
+	if slices.ContainsFunc(slots, func(x slot) bool { return !x.own && !x.rejected }) {
+		// They hold for all sections there (RFC 8122 section 5). A bundled section has none of its own (RFC 9143 section 7.1.3), and
+		// behind another such section Chromium 156 rejects it as not secure.
+		for _, f := range s.cfg.Fingerprints {
+			d.Add("fingerprint", f.String())
+		}
+	}
 }
 
 // lipSync adds a group for each stream that more than one section sends (RFC 5888 section 7), of those that may be in it.

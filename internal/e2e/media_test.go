@@ -1,0 +1,419 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/parley-rtc/parley/internal/ffmpeg"
+	"github.com/parley-rtc/parley/protocol/rtp"
+	"github.com/parley-rtc/parley/protocol/rtp/payload"
+	"github.com/parley-rtc/parley/signaling"
+	"github.com/parley-rtc/parley/webrtc"
+)
+
+// A partner is a Go program, here in the test, that goes into a room and meets one page there.
+type partner struct {
+	t      *testing.T
+	pc     *webrtc.PeerConnection
+	tracks chan *webrtc.RemoteTrack
+	stop   chan struct{} // closed when the test ends
+}
+
+// partner joins a room; prepare is called with the connection before anything is negotiated.
+func (s *server) partner(t *testing.T, room string, prepare func(*partner)) {
+	t.Helper()
+	r, err := signaling.Dial(context.Background(), s.url+"/r/"+room, signaling.Options{Name: "partner"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &partner{t: t, tracks: make(chan *webrtc.RemoteTrack, 64), stop: make(chan struct{})}
+	if p.pc, err = webrtc.NewPeerConnection(r.Configuration()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			p.autopsy()
+		}
+		close(p.stop)
+		p.pc.Close()
+		r.Close()
+	})
+	p.pc.OnTrack(func(track *webrtc.RemoteTrack, _ *webrtc.RTPReceiver) { p.tracks <- track })
+	id := uint16(0)
+	if _, err := p.pc.CreateDataChannel("parley", &webrtc.DataChannelInit{Negotiated: true, ID: &id}); err != nil {
+		t.Fatal(err)
+	}
+	prepare(p)
+	meet := func(peer string) { signaling.Negotiate(p.pc, r, peer) }
+	for _, peer := range r.Peers() {
+		meet(peer.ID)
+	}
+	go func() {
+		for event, err := range r.Events(context.Background()) {
+			if err != nil {
+				return
+			}
+			if j, ok := event.(*signaling.Joined); ok {
+				meet(j.Peer.ID)
+			}
+		}
+	}()
+}
+
+// autopsy says what there is to know after a failure.
+func (p *partner) autopsy() {
+	p.t.Logf("the partner is %s, ICE %s, signaling %s", p.pc.ConnectionState(), p.pc.ICEConnectionState(), p.pc.SignalingState())
+	for _, d := range []*webrtc.SessionDescription{p.pc.LocalDescription(), p.pc.RemoteDescription()} {
+		if d != nil {
+			p.t.Logf("%s\n%s", d.Type, d.SDP)
+		}
+	}
+	if b, err := json.MarshalIndent(p.pc.GetStats(), "", " "); err == nil {
+		p.t.Logf("%s", b)
+	}
+}
+
+// sends adds a track and plays a clip on it.
+func (p *partner) sends(c clip) *webrtc.RTPSender {
+	p.t.Helper()
+	track := p.plays(c)
+	sender, err := p.pc.AddTrack(track, webrtc.NewMediaStream("partner"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return sender
+}
+
+// plays makes a track on which a clip is played until the test ends.
+func (p *partner) plays(c clip) *webrtc.SampleTrack {
+	p.t.Helper()
+	track, err := webrtc.NewSampleTrack(c.codec, "clip")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	go c.play(track, p.stop)
+	return track
+}
+
+// track waits for the page's next track of a kind.
+func (p *partner) track(kind string) *webrtc.RemoteTrack {
+	p.t.Helper()
+	timeout := time.After(patience)
+	for {
+		select {
+		case track := <-p.tracks:
+			if track.Kind() == kind {
+				return track
+			}
+		case <-timeout:
+			p.t.Fatalf("no track of %s came", kind)
+		}
+	}
+}
+
+// joinsPartner makes the page join a room by the SDK, and gives it elements for what comes.
+func (p *tab) joinsPartner(room string) {
+	p.t.Helper()
+	p.joinsRobots(room, "{}")
+	eval[any](p, `(() => {
+		window.pc = () => e2e.connections.at(-1);
+		// shows makes an element for each live track that comes, and returns those of video.
+		window.shows = () => {
+			for (const {receiver, currentDirection} of pc()?.getTransceivers() ?? []) {
+				const {track} = receiver;
+				const receives = currentDirection === 'sendrecv' || currentDirection === 'recvonly';
+				let element = document.getElementById(track.id);
+				if (!receives) element?.remove();
+				if (!receives || element) continue;
+				element = document.createElement(track.kind);
+				element.id = track.id;
+				element.muted = element.autoplay = element.playsInline = true;
+				element.srcObject = new MediaStream([track]);
+				document.body.append(element);
+				element.play().catch((e) => console.log(String(e)));
+			}
+			return [...document.querySelectorAll('video')];
+		};
+		window.inbound = async (kind) => {
+			const stats = await pc().getStats();
+			return [...stats.values()].filter((s) => s.type === 'inbound-rtp' && s.kind === kind)
+				.map((s) => ({...s, codec: stats.get(s.codecId)?.mimeType}));
+		};
+		// right is the mean colour of the right half of a video.
+		window.right = (video) => {
+			const at = e2e.pixels(video);
+			const sum = [0, 0, 0];
+			let n = 0;
+			for (let i = 0; i < at.length; i += 4) {
+				if ((i / 4) % 32 < 18) continue;
+				for (let c = 0; c < 3; c++) sum[c] += at[i + c];
+				n++;
+			}
+			return sum.map((v) => v / n);
+		};
+	})()`)
+}
+
+// sees waits until the page shows moving pictures whose right half has a colour.
+func (p *tab) seesColour(colour string) {
+	p.t.Helper()
+	is := map[string]string{"lime": "g > 180 && r < 90 && b < 90", "blue": "b > 180 && r < 90 && g < 90", "red": "r > 180 && g < 90 && b < 90"}[colour]
+	p.until("sees "+colour, `(async () => {
+		const [video] = shows();
+		if (!video) return false;
+		const [r, g, b] = right(video);
+		if (`+is+`) return true;
+		throw new Error('it is ' + [r, g, b] + '; ' + JSON.stringify(await inbound('video')));
+	})()`)
+}
+
+// A clip that Go plays is decoded by the page, whatever its codec, and the tone too, whoever begins.
+func TestGoPlaysToPage(t *testing.T) {
+	need(t, needChromium)
+	ffmpeg.Need(t)
+	s := serve(t)
+	for _, codec := range []webrtc.RTPCodec{webrtc.VP8, webrtc.VP9, webrtc.H264, webrtc.AV1} {
+		t.Run(codecName(codec), func(t *testing.T) {
+			ada := sharedChromium(t).person(t, "Ada", personOptions{})
+			ada.open(s.url + "/healthz")
+			if !eval[bool](ada, fmt.Sprintf("RTCRtpReceiver.getCapabilities('video').codecs.some((c) => c.mimeType === %q)", codec.MimeType)) {
+				t.Skipf("this Chromium has no %s", codec.MimeType)
+			}
+			room := "plays-" + strings.ToLower(codecName(codec))
+			prepare := func(p *partner) { p.sends(film(t, codec, "lime")); p.sends(tone(t)) }
+			if codec.MimeType == webrtc.VP9.MimeType { // the page is there first, and Go calls
+				ada.joinsPartner(room)
+				s.partner(t, room, prepare)
+			} else {
+				s.partner(t, room, prepare)
+				ada.joinsPartner(room)
+			}
+			ada.seesColour("lime")
+			eval[any](ada, "e2e.mark(shows())")
+			ada.until("sees and hears more", "e2e.progressed(shows(), 1)")
+			if got := eval[string](ada, "inbound('video').then(([s]) => s.codec)"); got != codec.MimeType {
+				t.Errorf("the page decodes %q", got)
+			}
+			if got := eval[string](ada, "inbound('audio').then(([s]) => s.codec)"); got != webrtc.Opus.MimeType {
+				t.Errorf("the page hears %q", got)
+			}
+		})
+	}
+}
+
+// What the page's camera films is written to a file, and ffmpeg makes as many pictures of it as came.
+func TestPageFilmsForGo(t *testing.T) {
+	need(t, needChromium)
+	ffmpeg.Need(t)
+	s := serve(t)
+	for _, codec := range []webrtc.RTPCodec{webrtc.VP8, webrtc.VP9, webrtc.H264, webrtc.AV1} {
+		t.Run(codecName(codec), func(t *testing.T) {
+			ada := sharedChromium(t).person(t, "Ada", personOptions{})
+			ada.open(s.url + "/healthz")
+			if !eval[bool](ada, fmt.Sprintf("RTCRtpSender.getCapabilities('video').codecs.some((c) => c.mimeType === %q)", codec.MimeType)) {
+				t.Skipf("this Chromium has no %s", codec.MimeType)
+			}
+			room := "films-" + strings.ToLower(codecName(codec))
+			var p *partner
+			s.partner(t, room, func(made *partner) { p = made })
+			ada.joinsPartner(room)
+			ada.meetsRobot()
+			eval[any](ada, fmt.Sprintf(`(async () => {
+				const stream = await navigator.mediaDevices.getUserMedia({audio: true, video: true});
+				for (const track of stream.getTracks()) {
+					const transceiver = pc().addTransceiver(track, {direction: 'sendonly', streams: [stream]});
+					if (track.kind !== 'video') continue;
+					const {codecs} = RTCRtpReceiver.getCapabilities('video');
+					transceiver.setCodecPreferences(codecs.filter((c) => c.mimeType === %q || c.mimeType === 'video/rtx'));
+				}
+			})()`, codec.MimeType))
+			for _, kind := range []string{"audio", "video"} {
+				track := p.track(kind)
+				want, c := 3*clipRate, codec
+				if kind == "audio" {
+					want, c = 100, webrtc.Opus
+				}
+				file := newRecording(t, c)
+				for file.count < want {
+					sample, err := track.ReadSample(p.context())
+					if err != nil {
+						t.Fatalf("after %d samples of %s: %v", file.count, kind, err)
+					}
+					if !strings.EqualFold(sample.Codec.MimeType, c.MimeType) {
+						t.Fatalf("a sample of %s, not %s", sample.Codec.MimeType, c.MimeType)
+					}
+					if file.count == 0 && !sample.KeyFrame {
+						t.Fatalf("the first sample of %s is no key frame", kind)
+					}
+					if !sample.Lost {
+						file.write(sample)
+					}
+				}
+				if got := file.decoded(); got != file.count {
+					t.Errorf("ffmpeg decodes %d of %d frames of %s", got, file.count, kind)
+				}
+			}
+		})
+	}
+}
+
+func (p *partner) context() context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	p.t.Cleanup(cancel)
+	return ctx
+}
+
+// Three layers of one camera, each known by its RID.
+func TestPageSendsSimulcast(t *testing.T) {
+	need(t, needChromium)
+	s := serve(t)
+	ada := sharedChromium(t).person(t, "Ada", personOptions{})
+	ada.open(s.url + "/healthz")
+	var p *partner
+	s.partner(t, "simulcast", func(made *partner) { p = made })
+	ada.joinsPartner("simulcast")
+	ada.meetsRobot()
+	eval[any](ada, `(async () => {
+		const canvas = document.createElement('canvas');
+		[canvas.width, canvas.height] = [640, 360];
+		const paint = canvas.getContext('2d');
+		let n = 0;
+		setInterval(() => {
+			paint.fillStyle = 'hsl(' + (n * 7) % 360 + ' 80% 50%)';
+			paint.fillRect(0, 0, 640, 360);
+			paint.fillStyle = 'white';
+			paint.fillRect((n++ * 11) % 600, 100, 40, 160);
+		}, 50);
+		const [track] = canvas.captureStream(20).getTracks();
+		const transceiver = pc().addTransceiver(track, {direction: 'sendonly', sendEncodings: [
+			{rid: 'low', scaleResolutionDownBy: 4, maxBitrate: 100_000},
+			{rid: 'mid', scaleResolutionDownBy: 2, maxBitrate: 300_000},
+			{rid: 'high', maxBitrate: 900_000},
+		]});
+		transceiver.setCodecPreferences(RTCRtpReceiver.getCapabilities('video').codecs.filter((c) => c.mimeType === 'video/VP8' || c.mimeType === 'video/rtx'));
+	})()`)
+	track := p.track("video")
+	widths := map[string]int{"low": 160, "mid": 320, "high": 640}
+	if got := len(track.Encodings()); got != 3 {
+		t.Fatalf("%d encodings", got)
+	}
+	for _, encoding := range track.Encodings() {
+		frames, width := 0, 0
+		for frames < 20 {
+			sample, err := encoding.ReadSample(p.context())
+			if err != nil {
+				t.Fatalf("%s after %d frames: %v", encoding.RID(), frames, err)
+			}
+			if sample.KeyFrame { // RFC 6386 section 9.1
+				width = int(sample.Data[6]) | int(sample.Data[7]&0x3f)<<8
+			}
+			frames++
+		}
+		if width != widths[encoding.RID()] {
+			t.Errorf("%q is %d pixels wide, not %d", encoding.RID(), width, widths[encoding.RID()])
+		}
+	}
+}
+
+// Another track takes the place of one that is sent, with nothing negotiated: the page sees the other colour.
+func TestReplaceTrack(t *testing.T) {
+	need(t, needChromium)
+	ffmpeg.Need(t)
+	s := serve(t)
+	ada := sharedChromium(t).person(t, "Ada", personOptions{})
+	ada.open(s.url + "/healthz")
+	var p *partner
+	var sender *webrtc.RTPSender
+	s.partner(t, "replace", func(made *partner) { p = made; sender = p.sends(film(t, webrtc.VP8, "lime")) })
+	ada.joinsPartner("replace")
+	ada.seesColour("lime")
+	before := p.pc.RemoteDescription().SDP
+	for _, colour := range []string{"blue", "lime"} {
+		if err := sender.ReplaceTrack(p.plays(film(t, webrtc.VP8, colour))); err != nil {
+			t.Fatal(err)
+		}
+		ada.seesColour(colour)
+	}
+	if p.pc.RemoteDescription().SDP != before {
+		t.Error("something was negotiated")
+	}
+}
+
+// Ten tracks come, go, and come again in the sections that are there.
+func TestTenTracks(t *testing.T) {
+	need(t, needChromium)
+	ffmpeg.Need(t)
+	s := serve(t)
+	ada := sharedChromium(t).person(t, "Ada", personOptions{})
+	ada.open(s.url + "/healthz")
+	var p *partner
+	s.partner(t, "ten", func(made *partner) { p = made })
+	ada.joinsPartner("ten")
+	ada.meetsRobot()
+	c := film(t, webrtc.VP8, "lime")
+	for round := range 2 {
+		var senders []*webrtc.RTPSender
+		for range 10 {
+			senders = append(senders, p.sends(c))
+		}
+		ada.until("sees ten", "shows().length === 10")
+		eval[any](ada, "e2e.mark(shows())")
+		ada.until("sees each move", "e2e.progressed(shows(), 1).catch((e) => { if (/has not come further/.test(e) && !/connected/.test(e)) throw e; return shows().every((v) => v.getVideoPlaybackQuality().totalVideoFrames > 5); })")
+		for _, sender := range senders {
+			if err := p.pc.RemoveTrack(sender); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ada.until("sees none", "shows().length === 0")
+		if n := len(p.pc.GetTransceivers()); n != 10 {
+			t.Errorf("round %d: %d transceivers", round, n)
+		}
+	}
+}
+
+// The page dials, and Go hears which keys.
+func TestPageDials(t *testing.T) {
+	need(t, needChromium)
+	s := serve(t)
+	ada := sharedChromium(t).person(t, "Ada", personOptions{})
+	ada.open(s.url + "/healthz")
+	var p *partner
+	s.partner(t, "dials", func(made *partner) { p = made })
+	ada.joinsPartner("dials")
+	ada.meetsRobot()
+	eval[any](ada, `(async () => {
+		const stream = await navigator.mediaDevices.getUserMedia({audio: true});
+		window.dialer = pc().addTrack(stream.getAudioTracks()[0], stream);
+	})()`)
+	track := p.track("audio")
+	ada.until("may dial", "dialer.dtmf?.canInsertDTMF")
+	eval[any](ada, "dialer.dtmf.insertDTMF('159#', 120, 70)")
+	tones := map[rtp.PayloadType]bool{}
+	for _, c := range track.Receiver().GetParameters().Codecs {
+		tones[rtp.PayloadType(c.PayloadType)] = strings.EqualFold(c.MimeType, "audio/telephone-event")
+	}
+	var heard strings.Builder
+	var events payload.EventReceiver
+	for packet := new(rtp.Packet); heard.Len() < 4; {
+		if err := track.ReadRTP(p.context(), packet); err != nil {
+			t.Fatalf("after %q: %v", heard.String(), err)
+		}
+		if !tones[packet.PayloadType] {
+			continue
+		}
+		event, _, err := payload.ParseEvent(packet.Payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if change, ok := events.Report(packet.Timestamp, event); ok && change.Ended {
+			heard.WriteByte("0123456789*#ABCD"[change.Code])
+		}
+	}
+	if heard.String() != "159#" {
+		t.Errorf("heard %q", heard.String())
+	}
+}
