@@ -14,7 +14,7 @@ const (
 	// CodeMalformed: not JSON, not an object, a message without `seq` or with a gap before it, or the first frame is neither `join` nor
 	// `resume`; the session ends (after a gap: the carrier only).
 	CodeMalformed Code = "malformed"
-	// CodeMessageTooLarge: a frame is over 64 KiB; the session ends.
+	// CodeMessageTooLarge: a frame is over 256 KiB; the session ends.
 	CodeMessageTooLarge Code = "message-too-large"
 	// CodeUnknownType: this version has no such type; with `ref` that message is passed over, and a control frame ends the session.
 	CodeUnknownType Code = "unknown-type"

@@ -19,7 +19,7 @@ type Config struct {
 	MaxRooms, MaxPeers int
 	// MaxPeersPerAddr bounds the seats of one address (IPv6: one /64). Default: a quarter of MaxPeers, at least 1.
 	MaxPeersPerAddr int
-	// MessageSize is the largest frame in bytes, from 8 KiB to 1 MiB. Default: 64 KiB.
+	// MessageSize is the largest frame in bytes, from 8 KiB to 1 MiB. Default: 256 KiB.
 	MessageSize int
 	// Rate is how many frames a second the hub takes of one peer on average, and Burst how many at once. Default: 60 and 300.
 	Rate, Burst int
@@ -112,7 +112,7 @@ func (c Config) withDefaults() Config {
 	fill(&c.MaxRooms, 1000)
 	fill(&c.MaxPeers, 4000)
 	fill(&c.MaxPeersPerAddr, max(1, c.MaxPeers/4))
-	fill(&c.MessageSize, 64<<10)
+	fill(&c.MessageSize, 256<<10) // a description of ten videos has 80 KiB
 	fill(&c.Rate, 60)
 	fill(&c.Burst, 300)
 	fill(&c.JoinRate, 30)

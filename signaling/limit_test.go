@@ -145,7 +145,7 @@ func TestEndlessFrame(t *testing.T) {
 		text := []byte{0x81, 0xff, 0x3f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0} // FIN, text, masked, 2^62-1 bytes
 		for err == nil {
 			_, err = conn.Write(text)
-			text = make([]byte, 16<<10)
+			text = make([]byte, 64<<10)
 			time.Sleep(time.Second)
 		}
 		if held := time.Since(began); held > firstFrameWithin+closeWithin+2*time.Second {

@@ -25,7 +25,7 @@ import (
 
 // patience is how long a test waits for something that should happen. It is much more than it takes: two processors
 // may be encoding a dozen videos at the time.
-const patience = 25 * time.Second
+const patience = 90 * time.Second
 
 //go:embed testdata/page.js
 var pageJS string

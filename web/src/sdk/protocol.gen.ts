@@ -24,7 +24,7 @@ export type Reason =
 export type Code =
   /** not JSON, not an object, a message without `seq` or with a gap before it, or the first frame is neither `join` nor `resume`; the session ends (after a gap: the carrier only). */
   | 'malformed'
-  /** a frame is over 64 KiB; the session ends. */
+  /** a frame is over 256 KiB; the session ends. */
   | 'message-too-large'
   /** this version has no such type; with `ref` that message is passed over, and a control frame ends the session. */
   | 'unknown-type'
