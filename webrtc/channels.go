@@ -2,7 +2,6 @@ package webrtc
 
 import (
 	"errors"
-	"math"
 	"slices"
 
 	"github.com/parley-rtc/parley/protocol/jsep"
@@ -48,7 +47,7 @@ func (pc *PeerConnection) open(now mono.Time, a *sctp.Association, ch *DataChann
 	if err != nil {
 		e := &Error{Name: OperationError, Message: err.Error()}
 		if errors.Is(err, sctp.ErrNoID) || errors.Is(err, sctp.ErrTaken) {
-			e.Message = "there is no ID left, or it is taken"
+			e.Message = "there is no ID left, or it is taken, or there are too many channels"
 		}
 		return e
 	}
@@ -155,9 +154,6 @@ func (pc *PeerConnection) countStreams(s *SCTPTransport) {
 		s.update(func(s *sctpState) { s.channels = &most })
 	}
 }
-
-// maxChannels is how many channels there may be at a time: the bound of the association.
-const maxChannels = math.MaxUint16
 
 // announce tells of a channel that the peer has opened.
 func (pc *PeerConnection) announce(e *sctp.Event) {

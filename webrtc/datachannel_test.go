@@ -148,6 +148,26 @@ func TestMaxChannels(t *testing.T) {
 	}
 }
 
+// There may be 2048 channels at a time, whoever opens them; places that become free are taken again.
+func TestTooManyChannels(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b, x, _ := w.connect(Configuration{}, nil)
+		b.OnDataChannel(nil)
+		for range 2047 {
+			_, err := a.CreateDataChannel("", nil)
+			w.check(err)
+		}
+		_, err := a.CreateDataChannel("", nil)
+		is(t, "one channel more", err, OperationError)
+		closed := make(chan struct{})
+		x.OnClose(func() { close(closed) })
+		w.check(x.Close())
+		await(w, closed, "a channel's close")
+		_, err = a.CreateDataChannel("", nil)
+		w.check(err)
+	})
+}
+
 // The peer sees the channel with all that it was made with.
 func TestDataChannelAtThePeer(t *testing.T) {
 	for _, init := range []*DataChannelInit{

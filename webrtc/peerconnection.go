@@ -293,7 +293,8 @@ func (pc *PeerConnection) RestartICE() {
 
 // CreateDataChannel makes a channel (createDataChannel); nil is an ordered and reliable one. The first one asks for an
 // offer. Labels and protocols over 65535 bytes, a negotiated channel without an ID, the ID 65535, and both MaxPacketLifeTime and
-// MaxRetransmits are TypeErrors; an ID that is taken or that the peer has no stream for is an OperationError.
+// MaxRetransmits are TypeErrors; an ID that is taken or that the peer has no stream for is an OperationError, and so is one channel more
+// than 2048 at a time.
 func (pc *PeerConnection) CreateDataChannel(label string, init *DataChannelInit) (*DataChannel, error) {
 	if pc.SignalingState() == SignalingStateClosed {
 		return nil, errClosed
