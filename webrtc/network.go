@@ -21,7 +21,8 @@ import (
 // NetworkConfig says how connections of a [Network] reach the world. The zero value is that of [NewPeerConnection].
 type NetworkConfig struct {
 	// UDP is the address of one port for all connections, as servers want it, such as ":3478" for every address of the
-	// machine; port 0 is any free one. Empty: each connection has sockets of its own, one for each address.
+	// machine; port 0 is any free one. Relays have ports of their own. Empty: each connection has sockets of its own, one for
+	// each address.
 	UDP string
 	// MinPort and MaxPort bound the ports of connections with sockets of their own, both included; 0: any.
 	MinPort, MaxPort uint16
