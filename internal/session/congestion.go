@@ -21,7 +21,7 @@ const (
 	allocateEvery = 200 * time.Millisecond
 	// dataActive is how long data count as flowing after the last of them.
 	dataActive = time.Second
-	tellChange = 20 // a target is told again if it has changed by one part in this
+	tellChange = 50 // a target is told again if it has changed by one part in this
 )
 
 // Overheads of a packet of RTP.
@@ -229,6 +229,8 @@ func (e *encoding) layer(c *section, i int) cc.Layer {
 			most = max(most, e.flow.input*beyondSent)
 		}
 		least = minVideo
+	} else if input := e.flow.input * beyondSent; input > 0 {
+		most = min(max(input, 2*minAudio), maxAudio) // what it does not take is video's
 	}
 	if limit := e.params.MaxBitrate; limit > 0 {
 		most = float64(limit)
