@@ -38,3 +38,24 @@ func TestCUBICFillsALink(t *testing.T) {
 		}
 	}
 }
+
+// What Parley promises holds in one run of each scenario; the page in docs has many. Pion is not asked.
+func TestGoals(t *testing.T) {
+	for _, s := range scenarios {
+		var promise []contender
+		switch s.id {
+		case "steps":
+			promise = contenders[:2]
+		case "loss-2", "loss-10", "jitter", "cubic", "second", "limited":
+			promise = contenders[:1]
+		}
+		for _, c := range promise {
+			tr := simulate(t, s, c, 1)
+			for _, n := range s.numbers {
+				if x := n.of(tr); !n.goal.met(x) {
+					t.Errorf("%s, %s: %s is %s, want %s", s.title, c.name, n.what, n.unit.format(x), n.goal.format(n.unit))
+				}
+			}
+		}
+	}
+}

@@ -20,8 +20,8 @@ type contender struct {
 
 // A stack is the congestion control of a connection, both ends of it: what lies between a source and the network.
 type stack interface {
-	// target is how much the source may make, bits a second, and how many bytes of each packet's IP and UDP headers count.
-	target() (bitrate int64, headers int)
+	estimate() int64 // of what the path bears, bits a second
+	video() int64    // what the encoder may make, bits of payload a second
 	// send takes the payload of a packet, which is lent. The last one of a frame is marked.
 	send(now mono.Time, k kind, payload []byte, last bool)
 	// forward and back take what arrives at the receiver and at the sender.

@@ -19,7 +19,7 @@ var (
 	only  = flag.String("only", "", "measure only the scenarios whose name matches this regular expression")
 )
 
-var contenders = []contender{{"Parley", false, newParley}, {"Pion", true, newPion}}
+var contenders = []contender{{"Parley", false, newParley}, {"whole peers", false, newPeers}, {"Pion", true, newPion}}
 
 // The command is a test, because a bubble of testing/synctest must have one.
 func main() {

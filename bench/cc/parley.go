@@ -47,7 +47,10 @@ func newParley(now mono.Time, f *flow, _ *rand.Rand) stack {
 // wanted is what the streams could use: the session is not told how little a source makes.
 const wanted = 100 * mbit
 
-func (p *parley) target() (int64, int) { return int64(p.controller.Target()), ipUDP }
+func (p *parley) estimate() int64 { return int64(p.controller.Target()) }
+
+// video counts the headers of IP and UDP too, as the target does.
+func (p *parley) video() int64 { return videoOf(p.estimate(), ipUDP+rtpHeader) }
 
 func (p *parley) send(now mono.Time, k kind, payload []byte, last bool) {
 	b := p.packet(now, rtp.SSRC(k+1), [2]rtp.PayloadType{payloadTypeAudio, payloadTypeVideo}[k], last && k == video, clockRates[k], payload)

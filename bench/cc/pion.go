@@ -84,8 +84,10 @@ func newPion(_ mono.Time, f *flow, _ *rand.Rand) stack {
 
 const twccURI = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
 
-// target is Pion's, which counts RTP packets without the headers of UDP and IP.
-func (p *pion) target() (int64, int) { return int64(p.estimator.GetTargetBitrate()), 0 }
+func (p *pion) estimate() int64 { return int64(p.estimator.GetTargetBitrate()) }
+
+// video counts no headers of UDP and IP, as the target does not.
+func (p *pion) video() int64 { return videoOf(p.estimate(), rtpHeader) }
 
 func (p *pion) send(now mono.Time, k kind, payload []byte, last bool) {
 	s := p.streams[k]

@@ -134,7 +134,7 @@ func (tr *trace) sample(now mono.Time) {
 	for _, f := range tr.flows {
 		var estimate int64
 		if f.stack != nil {
-			estimate, _ = f.stack.target()
+			estimate = f.stack.estimate()
 		}
 		f.estimate = append(f.estimate, estimate)
 		f.mu.Lock()

@@ -82,13 +82,14 @@ func (s *source) picture(now mono.Time) {
 	}
 }
 
-// rate is the bitrate of the encoder: what congestion control allows, less the audio and the headers.
+// rate is the bitrate of the encoder.
 func (s *source) rate(now mono.Time) int64 {
-	target, counted := s.out.target()
-	counted += rtpHeader
-	rest := float64(target) - 8*float64(audioPayload+counted)/audioInterval.Seconds()
-	perFrame := rest / 8 * frameInterval.Seconds()
-	packets := math.Ceil(perFrame / float64(videoPayload+counted))
-	rest -= 8 * packets * float64(counted) / frameInterval.Seconds()
-	return min(max(int64(rest), 30_000), s.most(now))
+	return min(max(s.out.video(), 30_000), s.most(now))
+}
+
+// videoOf is what is left of a target for the encoder's bits: less the audio, and the headers that the target counts.
+func videoOf(target int64, headers int) int64 {
+	rest := float64(target) - 8*float64(audioPayload+headers)/audioInterval.Seconds()
+	packets := math.Ceil(rest / 8 * frameInterval.Seconds() / float64(videoPayload+headers))
+	return int64(rest - 8*packets*float64(headers)/frameInterval.Seconds())
 }
