@@ -41,6 +41,7 @@ var samples = []sample{
 		"h264parse ! video/x-h264,stream-format=byte-stream,alignment=au", "media=video,encoding-name=H264,clock-rate=90000,packetization-mode=(string)1", "h264", false},
 	{"h265", payload.H265{}, "a.hevc", video + "-c:v libx265 -preset ultrafast -b:v 1M -x265-params log-level=none:pools=1:frame-threads=1",
 		"h265parse ! video/x-h265,stream-format=byte-stream,alignment=au", "media=video,encoding-name=H265,clock-rate=90000", "h265", false},
+	{"av1", payload.AV1{}, "a.ivf", video + "-c:v libaom-av1 -usage realtime -cpu-used 8 -b:v 1M", "", "", "", false}, // neither of them has its payloads
 	{"opus", payload.Opus{}, "a.ogg", "-f lavfi -i sine=duration=1 -c:a libopus -b:a 64k", "oggdemux ! opusparse", "media=audio,encoding-name=OPUS,clock-rate=48000", "opus", false},
 }
 
@@ -143,10 +144,39 @@ func TestReference(t *testing.T) {
 	for _, s := range samples {
 		t.Run(s.name, func(t *testing.T) {
 			file, frames := s.make(t)
+			t.Run("to and fro", func(t *testing.T) { s.roundTrip(t, frames) })
+			if s.element == "" {
+				return
+			}
 			t.Run("from ffmpeg", func(t *testing.T) { s.fromFFmpeg(t, file, frames) })
 			t.Run("from GStreamer", func(t *testing.T) { s.fromGStreamer(t, file, frames) })
 			t.Run("to GStreamer", func(t *testing.T) { s.toGStreamer(t, file, frames) })
 		})
+	}
+}
+
+// roundTrip cuts and joins the frames, for payloads of several sizes.
+func (s *sample) roundTrip(t *testing.T, frames [][]byte) {
+	for _, limit := range []payload.Limit{{Max: 1200}, {Max: 500, First: 60, Last: 20}, {Max: 100, First: 40}} {
+		packetizer := s.format.NewPacketizer(1)
+		var packets []rtp.Packet
+		for i, data := range frames {
+			if s.format == (payload.Opus{}) {
+				limit = payload.Limit{Max: 1200}
+			}
+			err := packetizer.Begin(&payload.Frame{Data: data}, limit)
+			for more := err == nil; more; {
+				p := rtp.Packet{Timestamp: uint32(i)}
+				p.Payload, more = packetizer.Append(nil)
+				p.Marker = !more
+				packets = append(packets, p)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, keys := join(t, s.format, packets)
+		compare(t, s, got, frames, keys)
 	}
 }
 
