@@ -32,6 +32,7 @@ var (
 // A Reader reads a stream. It is for one goroutine at a time.
 type Reader struct {
 	codec Codec
+	most  int // MaxUnit, but for tests
 	r     io.Reader
 	err   error  // of r
 	buf   []byte // read, from the next NAL unit's start code on
@@ -41,7 +42,7 @@ type Reader struct {
 }
 
 // NewReader reads from r.
-func NewReader(r io.Reader, codec Codec) *Reader { return &Reader{codec: codec, r: r} }
+func NewReader(r io.Reader, codec Codec) *Reader { return &Reader{codec: codec, most: MaxUnit, r: r} }
 
 // NextNAL returns the next NAL unit, without its start code, valid until the next call. At the end it returns io.EOF. If it is
 // mixed with NextAccessUnit, it goes on behind what that returned.
@@ -90,7 +91,7 @@ func (r *Reader) peek() ([]byte, error) {
 		} else if r.err != nil {
 			return nil, r.err
 		}
-		if len(r.buf)-r.at > MaxUnit {
+		if len(r.buf)-r.at > r.most {
 			return nil, ErrLarge
 		}
 		r.fill()
@@ -140,7 +141,7 @@ func (r *Reader) NextAccessUnit() ([]byte, error) {
 		if picture && (before || slice && first) {
 			return r.unit, nil
 		}
-		if len(r.unit)+len(nal) > MaxUnit {
+		if len(r.unit)+len(nal) > r.most {
 			return nil, ErrLarge
 		}
 		picture = picture || slice

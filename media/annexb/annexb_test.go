@@ -142,10 +142,11 @@ func (endless) Read(b []byte) (int, error) {
 func TestBound(t *testing.T) {
 	for _, start := range []string{"\x00\x00\x01", "\x00\x00\x01\x65\x88\x00\x00\x01"} {
 		r := NewReader(io.MultiReader(strings.NewReader(start), endless{}), H264)
+		r.most = 1 << 20
 		if _, err := r.NextAccessUnit(); !errors.Is(err, ErrLarge) {
 			t.Error(err)
 		}
-		if len(r.buf) > MaxUnit+MaxUnit/2 {
+		if len(r.buf) > 2*r.most {
 			t.Errorf("%d bytes are held", len(r.buf))
 		}
 	}

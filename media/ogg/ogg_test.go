@@ -43,7 +43,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 	write(7, 300)
 	write(9, 70000) // several pages
-	for range 400 {
+	for range 200 {
 		serial := uint32(7 + 2*r.IntN(2))
 		write(serial, []int{0, r.IntN(600), 254, 255, 256, 510, 255 * 255, 255*255 + 1, r.IntN(100000)}[r.IntN(9)])
 		if r.IntN(50) == 0 {
@@ -53,6 +53,7 @@ func TestRoundTrip(t *testing.T) {
 		}
 	}
 	for _, serial := range []uint32{7, 9} {
+		write(serial, 100) // else the last page may be empty, if the one before was flushed
 		if err := writers[serial].Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -86,13 +87,13 @@ func TestRoundTrip(t *testing.T) {
 	}
 
 	// Where bytes are wrong or gone, what is read is still what was written, in order, but for some.
-	for range 20 {
+	for range 12 {
 		broken := bytes.Clone(whole)
 		switch at := r.IntN(len(broken)); r.IntN(3) {
 		case 0:
 			broken[at] ^= 1 << r.IntN(8)
 		case 1:
-			broken = append(broken[:at], broken[min(at+r.IntN(300000), len(broken)):]...)
+			broken = append(broken[:at], broken[min(at+r.IntN(200000), len(broken)):]...)
 		case 2:
 			broken = append(append(bytes.Clone(broken[:at]), "OggS\x00\x00 and noise"...), broken[at:]...)
 		}
@@ -108,7 +109,7 @@ func TestRoundTrip(t *testing.T) {
 			}
 			count++
 		}
-		if count < 250 {
+		if count < 100 {
 			t.Errorf("only %d packets are left", count)
 		}
 	}

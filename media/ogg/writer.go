@@ -61,7 +61,7 @@ func (w *Writer) Write(packet []byte, granule int64) error {
 	return nil
 }
 
-// Close writes the last page, which says so, and leaves what it writes to open.
+// Close writes the last page, which says so and is empty if there is nothing since Flush, and leaves what it writes to open.
 func (w *Writer) Close() error {
 	if w.closed {
 		return ErrClosed
