@@ -18,10 +18,8 @@ const (
 
 // losses are the packets of a stream that are missing, in their order.
 type losses struct {
-	list  []loss
-	asked int       // of them, the ones that have been asked for
-	due   mono.Time // when the next is to be asked for; 0: never
-	late  time.Duration
+	list []loss
+	late time.Duration // how long packets overtake each other here
 }
 
 // A loss is one packet that has not come.

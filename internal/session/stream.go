@@ -141,12 +141,6 @@ func (x *Stream) block(now mono.Time) rtcp.ReportBlock {
 	return b
 }
 
-// HasReceived reports whether a packet of the newest 2048 is here, by its unwrapped number.
-func (x *Stream) hasReceived(n int64) bool {
-	b := &x.seen
-	return n <= b.highest && n > b.highest-bitmapSize && *b.word(n)&(1<<(n&63)) != 0
-}
-
 // NTP returns the sender's time of day for a timestamp, by its last report: streams of one CNAME are in step at equal times
 // (RFC 3550 section 6.4.1). It is false before the first report.
 func (x *Stream) NTP(timestamp uint32) (rtp.NTP, bool) {
