@@ -74,7 +74,7 @@ type road struct {
 	p     session.Packet
 }
 
-func newRoad(b testing.TB) *road {
+func newRoad(b testing.TB, warm int) *road {
 	w := newMedia(b, 1, simnet.Path{})
 	r := &road{a: w.a, b: w.b, now: w.Now(), batch: pkt.NewBatch(1<<20, 512)}
 	r.a.onPacket = func(mono.Time, *session.Received) {}
@@ -84,7 +84,7 @@ func newRoad(b testing.TB) *road {
 	s := r.a.Sender("1")
 	s.SetEncoding(r.now, 0, session.EncodingParameters{Active: true, MaxBitrate: 80_000_000})
 	r.p = session.Packet{PayloadType: 96, Payload: make([]byte, s.MaxPayload(0))}
-	for range 20_000 { // until all buffers are as large as they get, and the estimate is up
+	for range warm { // until all buffers are as large as they get, and the estimate is up
 		r.send(b)
 		r.exchange()
 	}
@@ -141,7 +141,7 @@ func (r *road) deliver(to *side, along pkt.Path) {
 // AES-128-GCM, and the feedback and reports that belong to it.
 func BenchmarkMedia(b *testing.B) {
 	b.Run("send", func(b *testing.B) {
-		r := newRoad(b)
+		r := newRoad(b, 20_000)
 		b.ReportAllocs()
 		b.ResetTimer()
 		for i := 0; i < b.N; i++ {
@@ -159,7 +159,7 @@ func BenchmarkMedia(b *testing.B) {
 		}
 	})
 	b.Run("receive", func(b *testing.B) {
-		r := newRoad(b)
+		r := newRoad(b, 20_000)
 		b.ReportAllocs()
 		b.ResetTimer()
 		for i := 0; i < b.N; {
@@ -182,7 +182,7 @@ func BenchmarkMedia(b *testing.B) {
 		}
 	})
 	b.Run("both", func(b *testing.B) {
-		r := newRoad(b)
+		r := newRoad(b, 20_000)
 		b.ReportAllocs()
 		b.ResetTimer()
 		for i := 0; i < b.N; i++ {

@@ -3,6 +3,7 @@ package peer_test
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/parley-rtc/parley/protocol/dtls"
 	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
 	"github.com/parley-rtc/parley/protocol/rtp"
 )
 
@@ -513,5 +515,65 @@ func TestMediaWithoutAPath(t *testing.T) {
 		if n := int(binary.BigEndian.Uint32([]byte(p.payload))); !p.repaired && video.sent-n > 200 {
 			t.Errorf("packet %d is the %dth of %d", i, n, video.sent)
 		}
+	}
+}
+
+// Packets of one size and mark leave in one transmit, a shorter one ends it, and whatever the batch has room for, each comes whole.
+func TestRunsOfMedia(t *testing.T) {
+	for _, shape := range []struct{ bytes, transmits int }{{1 << 20, 512}, {1 << 20, 1}, {1 << 20, 2}, {1500, 64}, {5000, 3}} {
+		t.Run(fmt.Sprint(shape), func(t *testing.T) {
+			r := newRoad(t, 1000)
+			came := map[string]int{}
+			r.b.onPacket = func(_ mono.Time, p *session.Received) {
+				if !p.Repaired {
+					came[fmt.Sprint(p.Stream.MID(), len(p.Packet.Payload))]++
+				}
+			}
+			r.a.Sender("0").SetEncoding(r.now, 0, session.EncodingParameters{Active: true, DSCP: pkt.EF})
+			small := pkt.NewBatch(shape.bytes, shape.transmits)
+			want, transmits, datagrams := map[string]int{}, 0, 0
+			for round := range 200 {
+				for i, size := range []int{1000, 1000, 1000, 400, 1000, 1100, 100, 100, 100} {
+					mid, pt := "1", rtp.PayloadType(96)
+					if i >= 6 {
+						mid, pt = "0", 111
+					}
+					if err := r.a.Sender(mid).Send(r.now, 0, &session.Packet{PayloadType: pt, Timestamp: uint32(round), Payload: make([]byte, size)}); err != nil {
+						t.Fatal(err)
+					}
+					want[fmt.Sprint(mid, size)]++
+				}
+				for range 10 {
+					r.now = r.now.Add(200 * time.Microsecond)
+					if r.a.NextTimeout() <= r.now {
+						r.a.HandleTimeout(r.now)
+					}
+					for more := true; more; {
+						small.Reset()
+						more = r.a.Peer.AppendTransmit(r.now, small)
+						for _, tr := range small.Transmits() {
+							transmits++
+							datagrams += tr.Segments()
+							if !r.batch.Append(tr) {
+								t.Fatal("the road is full")
+							}
+						}
+					}
+					r.exchange()
+				}
+			}
+			for range 100 {
+				r.now = r.now.Add(time.Millisecond)
+				r.a.HandleTimeout(r.now)
+				r.a.Peer.AppendTransmit(r.now, r.batch)
+				r.exchange()
+			}
+			if !maps.Equal(came, want) || r.b.Dropped().Forged > 0 {
+				t.Errorf("came %v, want %v; %+v", came, want, r.b.Dropped())
+			}
+			if shape.transmits == 512 && transmits > datagrams*3/4 {
+				t.Errorf("%d datagrams in %d transmits", datagrams, transmits)
+			}
+		})
 	}
 }
