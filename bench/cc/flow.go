@@ -13,9 +13,10 @@ import (
 
 // A contender is a congestion control to be measured.
 type contender struct {
-	name string
-	live bool // it has goroutines, and needs a bubble of testing/synctest
-	make func(now mono.Time, f *flow, rng *rand.Rand) stack
+	name  string
+	live  bool // it has goroutines, and needs a bubble of testing/synctest
+	drawn bool // in plots
+	make  func(now mono.Time, f *flow, rng *rand.Rand) stack
 }
 
 // A stack is the congestion control of a connection, both ends of it: what lies between a source and the network.

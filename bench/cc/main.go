@@ -19,7 +19,11 @@ var (
 	only  = flag.String("only", "", "measure only the scenarios whose name matches this regular expression")
 )
 
-var contenders = []contender{{"Parley", false, newParley}, {"whole peers", false, newPeers}, {"Pion", true, newPion}}
+var contenders = []contender{
+	{name: "Parley", drawn: true, make: newParley},
+	{name: "Parley, whole peers", make: newPeers},
+	{name: "Pion", live: true, drawn: true, make: newPion},
+}
 
 // The command is a test, because a bubble of testing/synctest must have one.
 func main() {
@@ -59,7 +63,8 @@ func save(t *testing.T, name, text string) {
 // run simulates a scenario with each contender and seed.
 func run(t *testing.T, s *scenario) *result {
 	r := &result{scenario: s}
-	var first []*trace
+	var drawn []contender
+	var traces []*trace
 	for _, c := range contenders {
 		values := make([][]float64, len(s.numbers))
 		for seed := range *seeds {
@@ -67,12 +72,12 @@ func run(t *testing.T, s *scenario) *result {
 			for i, n := range s.numbers {
 				values[i] = append(values[i], n.of(tr))
 			}
-			if seed == 0 {
-				first = append(first, tr)
+			if seed == 0 && c.drawn {
+				drawn, traces = append(drawn, c), append(traces, tr)
 			}
 		}
 		r.values = append(r.values, values)
 	}
-	r.plot = plot(s, contenders, first)
+	r.plot = plot(s, drawn, traces)
 	return r
 }

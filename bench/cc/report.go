@@ -129,12 +129,13 @@ Parley's, and a bound of 100 Mbit/s). Parley's code is told the time; Pion's ask
 clock of Go's testing/synctest, over the same links with the same seeds.
 
 - The link has a round trip of 50 ms and a queue of 32 KB that drops what does not fit, unless said. What arrives in a second is
-  counted on the wire, with the headers of IP, UDP and RTP, but without the 16 bytes that SRTP adds.
+  counted on the wire, with the headers of IP, UDP and RTP; SRTP adds 16 bytes with whole peers only.
 - The source is a model of an encoder that follows the target at 30 frames a second: each frame misses its size by a random factor (deviation
   25 %%) that later ones make up for; a key frame, at the start and each 20 s, has four times the size. Frames are cut into packets of one
   size, at most 1160 bytes. Besides, there is Opus with 32 kbit/s. The encoder gets the target less audio and headers (Parley's target
   counts IP and UDP, Pion's does not).
-- Lost packets are not sent again, on neither side.
+- "Whole peers" are two of Parley's peers as applications have them (internal/peer), over the same links: ICE, DTLS, SRTP, reports, retransmission and repair, whose
+  bytes count too. In the other columns lost packets are not sent again. The plots show Parley's congestion control alone, as that is what Pion's is.
 - Each number is the median of %d seeds, and in brackets the worst of them (the largest, where nothing is asked). ✓: asked and so with
   each seed. ✗: with none, or as many as are given were not so.
 - Queueing delay is the wait for the link, averaged over 100 ms, sampled each 5 ms. The plots show the first seed, rates in bits a second over 500 ms.
