@@ -20,7 +20,12 @@ func (w *world) sends(track Track, init *RTPTransceiverInit) (a, b *PeerConnecti
 	x, err := a.AddTransceiverTrack(track, init)
 	w.check(err)
 	tracks := make(chan *RemoteTrack, 1)
-	b.OnTrack(func(t *RemoteTrack, _ *RTPReceiver) { tracks <- t })
+	b.OnTrack(func(t *RemoteTrack, _ *RTPReceiver) {
+		if n := len(t.Encodings()); init != nil && n != max(1, len(init.SendEncodings)) {
+			w.Errorf("the event track has %d encodings", n)
+		}
+		tracks <- t
+	})
 	connected := make(chan struct{}, 2)
 	for _, pc := range []*PeerConnection{a, b} {
 		pc.OnConnectionStateChange(func(s PeerConnectionState) {

@@ -408,8 +408,11 @@ func (s *Session) receive(sec *section, i int, m *sdp.Media, offer, rejected boo
 			sec.transceiver.mid, s.nextMID = s.mid(s.nextMID)
 		}
 	}
-	if t := sec.transceiver; t != nil && offer && !rejected && len(t.rids) == 0 {
-		t.rids = proposed(m)
+	if t := sec.transceiver; t != nil && offer && !rejected {
+		if len(t.rids) == 0 {
+			t.rids = proposed(m)
+		}
+		t.theirs = sent(m) // until the answer says what is left of them: the event track comes before that
 	}
 	t := sec.transceiver
 	if t == nil {

@@ -148,10 +148,15 @@ func (t *Transceiver) agreeRIDs(local, theirs *sdp.Media, remote bool) {
 		}
 	}
 	// What the peer sends is what both name: in their direction, and in ours.
-	t.theirs = nil
-	sends, receives := ridsOf(theirs, "send"), ridsOf(local, "recv")
+	receives := ridsOf(local, "recv")
+	t.theirs = slices.DeleteFunc(sent(theirs), func(r string) bool { return !slices.Contains(receives, r) })
+}
+
+// sent are the RIDs that a section sends, in its order.
+func sent(m *sdp.Media) (list []string) {
+	sends := ridsOf(m, "send")
 	order := sends
-	if sim.Send != nil {
+	if sim, _, _ := m.Simulcast(); sim.Send != nil {
 		order = nil
 		for _, alternatives := range sim.Send {
 			for _, r := range alternatives {
@@ -160,10 +165,11 @@ func (t *Transceiver) agreeRIDs(local, theirs *sdp.Media, remote bool) {
 		}
 	}
 	for _, r := range order {
-		if slices.Contains(sends, r) && slices.Contains(receives, r) && !slices.Contains(t.theirs, r) {
-			t.theirs = append(t.theirs, r)
+		if slices.Contains(sends, r) && !slices.Contains(list, r) {
+			list = append(list, r)
 		}
 	}
+	return list
 }
 
 func ridsOf(m *sdp.Media, direction string) (ids []string) {

@@ -1,0 +1,146 @@
+// Command dtmf dials: one peer sends tones beside its audio, and another in the same program hears them.
+//
+//	go run ./examples/dtmf '12#'
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/parley-rtc/parley/protocol/rtp"
+	"github.com/parley-rtc/parley/protocol/rtp/payload"
+	"github.com/parley-rtc/parley/webrtc"
+)
+
+func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: dtmf TONES")
+		os.Exit(2)
+	}
+	if err := dial(os.Args[1], os.Stdout); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// dial sends tones and writes those that are heard.
+func dial(tones string, out io.Writer) error {
+	a, err := webrtc.NewPeerConnection(webrtc.Configuration{})
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	b, err := webrtc.NewPeerConnection(webrtc.Configuration{})
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+
+	voice, err := webrtc.NewSampleTrack(webrtc.PCMU, "telephone")
+	if err != nil {
+		return err
+	}
+	sender, err := a.AddTrack(voice)
+	if err != nil {
+		return err
+	}
+	// Tones can be sent once the connection is up; the last change says that all were played.
+	played := make(chan error, 1)
+	sender.DTMF().OnToneChange(func(tone string) {
+		if tone == "" {
+			played <- nil
+		}
+	})
+	a.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
+		if s != webrtc.PeerConnectionStateConnected {
+			return
+		}
+		if err := sender.DTMF().InsertDTMF(tones, 80*time.Millisecond, 40*time.Millisecond); err != nil {
+			played <- err
+		}
+	})
+	heard := make(chan error, 1)
+	b.OnTrack(func(t *webrtc.RemoteTrack, r *webrtc.RTPReceiver) {
+		go func() { heard <- listen(t, r, strings.Count(tones, "")-1-strings.Count(tones, ","), out) }()
+	})
+
+	if err := connect(a, b); err != nil {
+		return err
+	}
+	silence := make([]byte, 160) // 20 ms
+	for i := range silence {
+		silence[i] = 0xff
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for done := 0; done < 2; {
+		select {
+		case <-tick.C:
+			err = voice.WriteSample(webrtc.Sample{Data: silence})
+		case err = <-played:
+			done++
+		case err = <-heard:
+			done++
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listen writes n tones that come.
+func listen(t *webrtc.RemoteTrack, r *webrtc.RTPReceiver, n int, out io.Writer) error {
+	events := map[rtp.PayloadType]uint32{} // and their clocks
+	for _, c := range r.GetParameters().Codecs {
+		if strings.EqualFold(c.MimeType, "audio/telephone-event") {
+			events[rtp.PayloadType(c.PayloadType)] = c.ClockRate
+		}
+	}
+	var receiver payload.EventReceiver
+	var p rtp.Packet
+	for n > 0 {
+		if err := t.ReadRTP(context.Background(), &p); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		clock := events[p.PayloadType]
+		if clock == 0 {
+			continue // audio
+		}
+		e, _, err := payload.ParseEvent(p.Payload)
+		if err != nil {
+			continue
+		}
+		if c, ok := receiver.Report(p.Timestamp, e); ok && c.Ended {
+			fmt.Fprintf(out, "%c for %d ms\n", payload.DTMFKey(c.Code), c.Duration*1000/clock)
+			n--
+		}
+	}
+	return nil
+}
+
+// connect makes a's offer and b's answer, and has each told the other's candidates.
+func connect(a, b *webrtc.PeerConnection) error {
+	if err := a.SetLocalDescription(nil); err != nil {
+		return err
+	}
+	if err := b.SetRemoteDescription(*a.LocalDescription()); err != nil {
+		return err
+	}
+	if err := b.SetLocalDescription(nil); err != nil {
+		return err
+	}
+	if err := a.SetRemoteDescription(*b.LocalDescription()); err != nil {
+		return err
+	}
+	a.OnICECandidate(func(c *webrtc.ICECandidate) { _ = b.AddICECandidate(c) }) // an error only once b is closed
+	b.OnICECandidate(func(c *webrtc.ICECandidate) { _ = a.AddICECandidate(c) })
+	return nil
+}

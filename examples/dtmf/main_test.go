@@ -1,0 +1,16 @@
+package main
+
+import (
+	"bytes"
+	"testing"
+)
+
+func TestDial(t *testing.T) {
+	var out bytes.Buffer
+	if err := dial("1a#", &out); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := out.String(), "1 for 80 ms\nA for 80 ms\n# for 80 ms\n"; got != want {
+		t.Errorf("heard %q, want %q", got, want)
+	}
+}

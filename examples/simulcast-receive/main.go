@@ -1,0 +1,122 @@
+// Command simulcast-receive joins a room of a Parley server and tells what encodings of video the others send, and how much of
+// each:
+//
+//	go run ./cmd/parley serve
+//	go run ./examples/simulcast-receive http://localhost:8080/r/kitchen
+//
+// A peer that sends one encoding has one line; one with simulcast has a line for each, as a server that forwards sees it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/parley-rtc/parley/protocol/rtp"
+	"github.com/parley-rtc/parley/signaling"
+	"github.com/parley-rtc/parley/webrtc"
+)
+
+func main() {
+	name := flag.String("name", "observer", "what the others see")
+	flag.Parse()
+	if flag.NArg() != 1 {
+		fmt.Fprintln(os.Stderr, "usage: simulcast-receive [-name NAME] LINK-OF-A-ROOM")
+		os.Exit(2)
+	}
+	if err := observe(context.Background(), flag.Arg(0), *name, os.Stdout); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// observe writes what comes until the context is done or the room has ended.
+func observe(ctx context.Context, link, name string, out io.Writer) error {
+	room, err := signaling.Dial(ctx, link, signaling.Options{Name: name})
+	if err != nil {
+		return err
+	}
+	peers := map[string]*webrtc.PeerConnection{}
+	lines := &lines{out: out}
+	defer func() {
+		room.Close()
+		for _, pc := range peers {
+			pc.Close()
+		}
+	}()
+	meet := func(p signaling.Peer) error {
+		pc, err := webrtc.NewPeerConnection(room.Configuration())
+		if err != nil {
+			return err
+		}
+		pc.OnTrack(func(t *webrtc.RemoteTrack, _ *webrtc.RTPReceiver) {
+			if t.Kind() != "video" {
+				return
+			}
+			for _, layer := range t.Encodings() {
+				go lines.measure(ctx, p.Name, layer)
+			}
+		})
+		peers[p.ID] = pc
+		signaling.Negotiate(pc, room, p.ID)
+		return nil
+	}
+	for _, p := range room.Peers() {
+		if err := meet(p); err != nil {
+			return err
+		}
+	}
+	for event, err := range room.Events(ctx) {
+		if err != nil {
+			if errors.Is(err, signaling.ErrClosed) || ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		switch e := event.(type) {
+		case *signaling.Joined:
+			if err := meet(e.Peer); err != nil {
+				return err
+			}
+		case *signaling.Left:
+			if pc := peers[e.Peer]; pc != nil {
+				pc.Close()
+				delete(peers, e.Peer)
+			}
+		}
+	}
+	return nil
+}
+
+// lines writes one line at a time.
+type lines struct {
+	mu  sync.Mutex
+	out io.Writer
+}
+
+// measure writes a line for each second in which something of an encoding came.
+func (l *lines) measure(ctx context.Context, name string, t *webrtc.RemoteTrack) {
+	encoding := t.RID()
+	if encoding == "" {
+		encoding = "without RID"
+	}
+	var p rtp.Packet
+	pictures, bytes, since := 0, 0, time.Now()
+	for t.ReadRTP(ctx, &p) == nil {
+		bytes += len(p.Payload)
+		if p.Marker {
+			pictures++
+		}
+		if elapsed := time.Since(since); elapsed >= time.Second {
+			l.mu.Lock()
+			fmt.Fprintf(l.out, "%s, %s: %.0f pictures and %.0f kbit each second\n", name, encoding, float64(pictures)/elapsed.Seconds(), float64(bytes)*8/1000/elapsed.Seconds())
+			l.mu.Unlock()
+			pictures, bytes, since = 0, 0, time.Now()
+		}
+	}
+}
