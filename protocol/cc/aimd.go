@@ -15,6 +15,7 @@ const (
 	detectionTime   = 100 * time.Millisecond // that overuse is seen after, above the round trip
 	additivePackets = 3
 	leastAdditive   = 4 * kbit // a second
+	additiveMost    = 0.2      // of the rate: below some 800 kbit/s packets are too large a measure
 	frameTime       = time.Second / 30
 	packetSize      = 1200
 	firstDecrease   = 0.5                    // the capacity was not known: back off to what surely passes
@@ -93,7 +94,7 @@ func (a *aimd) increase(now mono.Time, arrives Rate, rtt time.Duration) {
 func (a *aimd) additive(rtt time.Duration) Rate {
 	frame := float64(a.rate.Bytes(frameTime))
 	packet := frame / math.Ceil(max(frame, 1)/packetSize)
-	return max(leastAdditive, Rate(additivePackets*packet*8/(rtt+detectionTime).Seconds()))
+	return max(leastAdditive, min(Rate(additivePackets*packet*8/(rtt+detectionTime).Seconds()), a.rate.times(additiveMost)))
 }
 
 // capacity is what arrived when queues grew: an average and how far it is to be trusted, in kbit/s.

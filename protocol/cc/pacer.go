@@ -221,7 +221,7 @@ func (p *pacer) ask(now mono.Time, size int, cluster uint16) (Release, bool) {
 // sent notes that so much has left.
 func (p *pacer) sent(now mono.Time, size int, padding bool) {
 	p.update(now)
-	p.debt = min(p.debt+float64(size), p.target.bytes(mostDebt))
+	p.debt = min(p.debt+float64(size), max(p.target.bytes(mostDebt), p.pace(now).bytes(2*mostQuantum)))
 	p.filled = min(p.filled+float64(size), p.padding.bytes(mostDebt))
 	if padding {
 		p.asked = 0

@@ -80,6 +80,26 @@ func TestPacerSpreadsInQuanta(t *testing.T) {
 	}
 }
 
+// However much is queued at once, it leaves in bursts.
+func TestPacerSpreadsAFlood(t *testing.T) {
+	p := pacer{target: 300 * kbit, updated: began}
+	for i := range 2048 {
+		p.push(began, Video, uint64(i), 1000)
+	}
+	counts := map[mono.Time]int{}
+	last := p.run(began, time.Second, nil, func(now mono.Time, r Release) int {
+		counts[now]++
+		return r.Size
+	})
+	most, sum := 0, 0
+	for _, n := range counts {
+		most, sum = max(most, n), sum+n
+	}
+	if most > 100 || sum != 2048 || last < began.Add(longestQueue/2) {
+		t.Errorf("%d of 2048 packets left, at most %d at once", sum, most)
+	}
+}
+
 // What is queued leaves within 250 ms, though it is too much for the rate.
 func TestPacerKeepsQueuesShort(t *testing.T) {
 	p := pacer{target: 100 * kbit, updated: began}

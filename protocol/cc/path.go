@@ -9,15 +9,15 @@ import (
 const (
 	leastWindow = 10 * time.Second // two of these the least delay is remembered for
 
-	leastQueue = 25 * time.Millisecond // or the time of a packet: less is no queue
-	drainFrom  = 50 * time.Millisecond // a queue that is longer is drained
-	drainIn    = 600 * time.Millisecond
-	drainMost  = 0.6
+	leastQueue   = 25 * time.Millisecond // or the time of a packet: less is no queue
+	drainFrom    = 50 * time.Millisecond // a queue that is longer is drained
+	obviousQueue = 150 * time.Millisecond
+	drainIn      = 600 * time.Millisecond
+	drainMost    = 0.6
 
-	// For so long others are let have a queue of this length, and at most of the one that they had when it was found out.
+	// For so long others are let have a queue of this length.
 	othersFor   = 10 * time.Second
 	othersQueue = 80 * time.Millisecond
-	othersMost  = 250 * time.Millisecond
 )
 
 // path is what is known of the delays of a path, and of its queue. A slope says that a queue grows, this how long it is.
@@ -27,13 +27,13 @@ type path struct {
 	leastWay  least         // there, between two clocks that are set differently
 	told      mono.Time     // when the last packet that feedback told of was sent
 	queue     time.Duration // by how much the fastest packet of the last feedback was slower than the fastest of late
+	grows     bool          // and more than at the feedback before
 	busy      busy
 	marked    bool          // something came with ECN-CE since the rate was last looked at
 	silent    bool          // nothing was heard for long
 	drained   bool          // the queue was empty since the last decrease
 	decreased time.Duration // the queue at the last decrease
 	others    mono.Time     // until then others are taken to fill the queue
-	bearable  time.Duration // to this length
 }
 
 func (p *path) roundTrip(now mono.Time, d time.Duration) {
@@ -55,7 +55,8 @@ func (p *path) measure(now mono.Time, results []result, arrives Rate) {
 		fastest = min(fastest, r.arrived-r.sent)
 	}
 	p.leastWay.add(now, fastest)
-	p.queue = fastest - p.leastWay.value()
+	queue := fastest - p.leastWay.value()
+	p.grows, p.queue = queue > p.queue, queue
 	if p.queue > max(leastQueue, min(arrives.Time(packetSize), 10*leastQueue)) {
 		p.busy.add(b)
 	} else {
@@ -65,13 +66,16 @@ func (p *path) measure(now mono.Time, results []result, arrives Rate) {
 
 // usage is what the detector says, seen with the queue, and the rate that arrives.
 func (p *path) usage(now mono.Time, u usage, arrives Rate) (usage, Rate) {
+	if p.queue > obviousQueue && p.grows && p.busy.n > 1 {
+		u = overusing // a line takes too long where packets are few
+	}
 	if u == overusing {
 		// An average is best as long as it may be true. If it is not, the path has changed, and a full queue lets through exactly what
 		// it bears.
 		if r := p.busy.rate(); r > 0 && (r < arrives.times(averageTrue) || r.times(averageTrue) > arrives) {
 			arrives = r
 		}
-		if p.busy.n == 0 || now < p.others && p.queue < p.bearable {
+		if p.busy.n == 0 || now < p.others && p.queue < othersQueue {
 			u = underusing
 		}
 	}
@@ -86,7 +90,7 @@ func (p *path) usage(now mono.Time, u usage, arrives Rate) (usage, Rate) {
 func (p *path) slowsDown(now mono.Time, rate, arrives Rate) {
 	grown := p.decreased + max(rate, arrives).Time(packetSize)/2
 	if !p.drained && p.queue > grown && arrives >= rate.times(farBelow) {
-		p.others, p.bearable = now.Add(othersFor), min(max(p.queue, othersQueue), othersMost)
+		p.others = now.Add(othersFor)
 	}
 	p.drained, p.decreased = false, p.queue
 }
@@ -95,7 +99,7 @@ func (p *path) slowsDown(now mono.Time, rate, arrives Rate) {
 func (p *path) drain(now mono.Time) float64 {
 	from := drainFrom
 	if now < p.others {
-		from = p.bearable
+		from = othersQueue
 	}
 	return 1 - min(max(float64(p.queue-from)/float64(drainIn), 0), drainMost)
 }
