@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -117,23 +118,27 @@ func opusSamples(b []byte) (all []webrtc.Sample, err error) {
 	return all, err
 }
 
-// play writes a clip to a track again and again, in its time, until stop is closed or the track has ended.
+// play writes a clip to a track again and again, in its time, until stop is closed or the track has ended. It begins anew
+// where a key frame is asked for.
 func (c clip) play(track *webrtc.SampleTrack, stop <-chan struct{}) {
+	var anew atomic.Bool
+	track.OnKeyFrameRequest(func() { anew.Store(true) })
 	next := time.NewTimer(0)
 	defer next.Stop()
-	for at := time.Now(); ; {
-		for _, s := range c.samples {
-			select {
-			case <-stop:
-				return
-			case <-next.C:
-			}
-			if track.WriteSample(s) != nil {
-				return
-			}
-			at = at.Add(s.Duration)
-			next.Reset(time.Until(at))
+	for i, at := 0, time.Now(); ; i = (i + 1) % len(c.samples) {
+		select {
+		case <-stop:
+			return
+		case <-next.C:
 		}
+		if anew.Swap(false) {
+			i = 0
+		}
+		if track.WriteSample(c.samples[i]) != nil {
+			return
+		}
+		at = at.Add(c.samples[i].Duration)
+		next.Reset(time.Until(at))
 	}
 }
 

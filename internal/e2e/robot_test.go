@@ -25,6 +25,8 @@ import (
 //	source   sends as many bytes as the first message asks for, and then says their SHA-256
 //	path     says how it is connected
 //	restart  restarts ICE
+//	film     says how many frames of the page's film have come since the last message, and the longest wait for one in
+//	         milliseconds
 //
 // It is this test binary, started again, so that it can run in a network namespace.
 const robotVariable = "PARLEY_E2E_ROBOT"
@@ -35,6 +37,8 @@ type robotOptions struct {
 	// Only, if set, is what the URL of a relay must have in it; then nothing but that relay is used. Also is one more URL
 	// that has the room's credentials.
 	Only, Also string
+	// Clips is a file of clips that the robot plays; it then watches what the page films, too.
+	Clips string
 }
 
 // startRobot starts a robot and returns when it is in the room.
@@ -148,9 +152,16 @@ func newRobotPeer(room *signaling.Room, peer string, o robotOptions) (*signaling
 	if _, err := pc.CreateDataChannel("parley", &webrtc.DataChannelInit{Negotiated: true, ID: &id}); err != nil {
 		return nil, err
 	}
+	film := new(watched)
+	if o.Clips != "" {
+		pc.OnTrack(func(track *webrtc.RemoteTrack, _ *webrtc.RTPReceiver) { go film.watch(track) })
+		if err := playFile(pc, o.Clips); err != nil {
+			return nil, err
+		}
+	}
 	pc.OnDataChannel(func(ch *webrtc.DataChannel) {
 		go func() {
-			if err := serveChannel(pc, ch); err != nil && !errors.Is(err, io.EOF) {
+			if err := serveChannel(pc, film, ch); err != nil && !errors.Is(err, io.EOF) {
 				fmt.Printf("channel %s: %v\n", ch.Label(), err)
 			}
 		}()
@@ -158,7 +169,7 @@ func newRobotPeer(room *signaling.Room, peer string, o robotOptions) (*signaling
 	return signaling.Negotiate(pc, room, peer), nil
 }
 
-func serveChannel(pc *webrtc.PeerConnection, ch *webrtc.DataChannel) error {
+func serveChannel(pc *webrtc.PeerConnection, film *watched, ch *webrtc.DataChannel) error {
 	ctx := context.Background()
 	hash := sha256.New()
 	length := 0
@@ -195,6 +206,8 @@ func serveChannel(pc *webrtc.PeerConnection, ch *webrtc.DataChannel) error {
 			if b, err = json.Marshal(pathOf(pc)); err == nil {
 				err = ch.SendTextContext(ctx, string(b))
 			}
+		case what == "film":
+			err = ch.SendTextContext(ctx, film.seen())
 		case what == "restart":
 			pc.RestartICE()
 		}
