@@ -19,6 +19,7 @@
 //	g.Wrap(now, t, b)                   // instead of sending t, where t.Socket is negative
 //	g.HandleTimeout(now)                // at g.NextTimeout()
 //	g.HandleClose(now, socket)
+//	g.HandleICMP(now, m)                // of its sockets, where the system tells
 //	g.Connect(now, c)                   // the agent's event
 //	g.Close(now)                        // and go on until Closed, or let the lease end
 //

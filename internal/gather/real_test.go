@@ -16,6 +16,7 @@ import (
 	"github.com/parley-rtc/parley/internal/gather"
 	"github.com/parley-rtc/parley/internal/simnet/simloop"
 	"github.com/parley-rtc/parley/protocol/ice"
+	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
 	"github.com/parley-rtc/parley/protocol/turn"
 	"github.com/parley-rtc/parley/server/relay"
@@ -58,6 +59,15 @@ func relayEverywhere(t *testing.T, roots *x509.CertPool, urls ...string) {
 			if string(got[0].Payload) != text || got[0].Path != out {
 				t.Errorf("got %q along %v, want %q along %v", got[0].Payload, got[0].Path, text, out)
 			}
+		}
+		// A probe of the path MTU, with DONT-FRAGMENT.
+		var got []pkt.Datagram
+		o.do(func(now mono.Time) {
+			o.Wrap(now, pkt.Transmit{Path: out, Payload: []byte("whole"), Unfragmented: true}, o.lease.Batch())
+		})
+		p.until("a probe", func() bool { got = append(got, p.received()...); return len(got) > 0 })
+		if string(got[0].Payload) != "whole" || got[0].Remote != c.Address {
+			t.Errorf("the peer got %q from %v, want a probe from %v", got[0].Payload, got[0].Remote, c.Address)
 		}
 	}
 	if len(overs) != 4 {
