@@ -151,7 +151,9 @@ func (c *Config) Validate() error {
 
 // speaks reports whether v is allowed and has a suite and a group.
 func (c *Config) speaks(v Version) bool {
-	return v >= c.maxVersion() && v <= c.minVersion() && len(c.suitesOf(v)) > 0 && len(c.groupsOf(v)) > 0
+	return v >= c.maxVersion() && v <= c.minVersion() &&
+		slices.ContainsFunc(c.suites(), func(s CipherSuite) bool { return s.suite().version == v }) &&
+		slices.ContainsFunc(c.groups(), func(g Group) bool { return v.takes(g) })
 }
 
 // versions returns what is spoken, newest first.
@@ -168,8 +170,10 @@ func (c *Config) suitesOf(v Version) []CipherSuite {
 
 // groupsOf leaves the hybrid group to DTLS 1.3.
 func (c *Config) groupsOf(v Version) []Group {
-	return slices.DeleteFunc(slices.Clone(c.groups()), func(g Group) bool { return v == Version12 && g == X25519MLKEM768 })
+	return slices.DeleteFunc(slices.Clone(c.groups()), func(g Group) bool { return !v.takes(g) })
 }
+
+func (v Version) takes(g Group) bool { return v != Version12 || g != X25519MLKEM768 }
 
 func (c *Config) minVersion() Version { return nonZero(c.MinVersion, Version12) }
 func (c *Config) maxVersion() Version { return nonZero(c.MaxVersion, Version13) }

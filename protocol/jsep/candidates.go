@@ -237,7 +237,6 @@ func (s *Session) addLocal(ufrag string, c sdp.Candidate, end bool, id int) (l L
 // setDefault puts the default candidate on the m= and c= lines (RFC 8839 section 4.2.1.2: relayed before reflexive
 // before host). Of names and other transports there is none.
 func setDefault(m *sdp.Media, c sdp.Candidate) {
-	rank := map[string]int{"host": 1, "srflx": 2, "relay": 3}
 	addr, err := netip.ParseAddr(c.Address)
 	if err != nil || !strings.EqualFold(c.Transport, "udp") || c.Component != 1 || m.Port == 0 {
 		return
@@ -245,7 +244,7 @@ func setDefault(m *sdp.Media, c sdp.Candidate) {
 	if m.Port != 9 && m.Port != int(c.Port) { // 9: there is no default yet
 		candidates, _ := m.Candidates()
 		for _, o := range candidates {
-			if n, _ := netip.ParseAddr(o.Address); int(o.Port) == m.Port && n.IsValid() && strings.EqualFold(o.Transport, "udp") && rank[o.Type] >= rank[c.Type] {
+			if n, _ := netip.ParseAddr(o.Address); int(o.Port) == m.Port && n.IsValid() && strings.EqualFold(o.Transport, "udp") && rankOf(o.Type) >= rankOf(c.Type) {
 				return
 			}
 		}
@@ -265,3 +264,6 @@ func setDefault(m *sdp.Media, c sdp.Candidate) {
 		}
 	}
 }
+
+// rankOf orders the types of candidates by how likely they work for everybody.
+func rankOf(kind string) int { return slices.Index([]string{"", "host", "srflx", "relay"}, kind) }
