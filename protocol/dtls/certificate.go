@@ -60,10 +60,10 @@ func SelfSign(entropy io.Reader, key crypto.Signer, notBefore, notAfter time.Tim
 	if err != nil {
 		return nil, fmt.Errorf("dtls: the key cannot sign a certificate: %w", err)
 	}
-	c := &Certificate{Chain: [][]byte{der}, PrivateKey: key}
-	err = c.validate()
-	c.made = err == nil
-	return c, err
+	if len(signingSchemes(key.Public(), Version13)) == 0 {
+		return nil, errKey
+	}
+	return &Certificate{Chain: [][]byte{der}, PrivateKey: key, made: true}, nil
 }
 
 // An algorithm is how a certificate is signed by a kind of key.
@@ -87,7 +87,7 @@ func algorithmOf(public crypto.PublicKey) algorithm {
 // certify writes a certificate as x509.CreateCertificate does, but does not verify the signature, which costs more than
 // all the rest: nobody looks at it, since the fingerprint vouches for the whole.
 func certify(serial []byte, name string, key crypto.Signer, notBefore, notAfter time.Time) ([]byte, error) {
-	spki, err := x509.MarshalPKIXPublicKey(key.Public())
+	spki, err := keyInfo(key.Public())
 	if err != nil {
 		return nil, err
 	}
@@ -164,10 +164,12 @@ func (c *Certificate) validate() error {
 		return errors.New("dtls: Certificate.PrivateKey does not belong to Chain[0]")
 	}
 	if len(signingSchemes(c.PrivateKey.Public(), Version13)) == 0 {
-		return errors.New("dtls: Certificate.PrivateKey must be ECDSA on P-256 or P-384, or RSA of 2048 bits or more")
+		return errKey
 	}
 	return nil
 }
+
+var errKey = errors.New("dtls: Certificate.PrivateKey must be ECDSA on P-256 or P-384, or RSA of 2048 bits or more")
 
 // isRSA decides between the suites of DTLS 1.2.
 func (c *Certificate) isRSA() bool {
@@ -196,6 +198,15 @@ func publicKey(der []byte) (crypto.PublicKey, error) {
 		return ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
 	}
 	return x509.ParsePKIXPublicKey(spki)
+}
+
+// keyInfo writes the SubjectPublicKeyInfo of a key.
+func keyInfo(public crypto.PublicKey) ([]byte, error) {
+	if k, ok := public.(*ecdsa.PublicKey); ok && k.Curve == elliptic.P256() {
+		point, err := k.Bytes()
+		return append(slices.Clip(p256Key), point...), err
+	}
+	return x509.MarshalPKIXPublicKey(public)
 }
 
 // p256Key is what a SubjectPublicKeyInfo with an uncompressed point on P-256 begins with (RFC 5480 section 2).
