@@ -273,3 +273,47 @@ func TestValidate(t *testing.T) {
 		}
 	}
 }
+
+// Where what was asked for takes longer than reports say, as a queue has grown, it is not asked for again meanwhile.
+func TestRequestsWaitForTheirAnswers(t *testing.T) {
+	e := newEnd(t, 1, Config{}, mediaOf("v", "video", vp8))
+	e.SetRTT(50 * time.Millisecond)
+	const answer = 400 * time.Millisecond
+	asked := map[int]int{} // times, by the tenth of the losses
+	due := map[uint16]mono.Time{}
+	e.handle(began, raw(7, 96, 0, map[uint8]string{idMID: "v"}, "x"))
+	rtx := uint16(0)
+	for now, seq := began, uint16(1); seq < 2000; now = now.Add(5 * time.Millisecond) {
+		if seq%20 != 0 {
+			e.handle(now, raw(7, 96, seq, nil, "x"))
+		}
+		seq++
+		for n, at := range due {
+			if at <= now {
+				delete(due, n)
+				rtx++
+				e.handle(now, raw(8, 97, rtx, map[uint8]string{idMID: "v"}, string([]byte{byte(n >> 8), byte(n)})+"x"))
+			}
+		}
+		if e.NextTimeout() <= now {
+			e.HandleTimeout(now)
+		}
+		for _, b := range e.drain(now) {
+			for rest := b; len(rest) > 0; {
+				var p rtcp.Packet
+				p, rest, _ = rtcp.Next(rest)
+				if n, ok := p.NACK(); ok {
+					for lost := range n.Lost() {
+						asked[int(lost)/200]++
+						if _, ok := due[lost]; !ok {
+							due[lost] = now.Add(answer)
+						}
+					}
+				}
+			}
+		}
+	}
+	if asked[0] < 20 || asked[8] > 12 {
+		t.Errorf("for ten losses each it was asked this often: %v", asked)
+	}
+}

@@ -14,12 +14,14 @@ const (
 	maxLossAge   = 2 * time.Second
 	minRoundTrip = 20 * time.Millisecond
 	maxReorder   = 30 * time.Millisecond
+	maxTook      = 600 * time.Millisecond // a queue that is longer is none to wait for
 )
 
 // losses are the packets of a stream that are missing, in their order.
 type losses struct {
 	list []loss
 	late time.Duration // how long packets overtake each other here
+	took time.Duration // from a request until its packet is here: reports know later that a queue has made the way long
 }
 
 // A loss is one packet that has not come.
@@ -27,6 +29,7 @@ type loss struct {
 	number int64
 	since  mono.Time
 	next   mono.Time // when to ask
+	first  mono.Time // when it was asked for first
 	asked  uint8
 }
 
@@ -47,6 +50,9 @@ func (l *losses) found(now mono.Time, n int64, repaired bool) {
 	i, ok := l.index(n)
 	if !ok {
 		return
+	}
+	if m := &l.list[i]; repaired && m.asked > 0 { // most likely by the first request
+		l.took += (min(now.Sub(m.first), maxTook) - l.took) / 4
 	}
 	if !repaired {
 		l.late = max(l.late-l.late/8, min(now.Sub(l.list[i].since), maxReorder))
@@ -83,7 +89,7 @@ func (s *Session) noteLosses(now mono.Time, x *Stream, before, n int64) {
 func (s *Session) dueLosses(now mono.Time, x *Stream, dst []uint16) (_ []uint16, next mono.Time) {
 	l := &x.losses
 	next = mono.Never
-	wait := max(s.RTT(), minRoundTrip)
+	wait := max(s.RTT(), l.took, minRoundTrip)
 	kept := l.list[:0]
 	lost := false
 	for _, m := range l.list {
@@ -93,7 +99,9 @@ func (s *Session) dueLosses(now mono.Time, x *Stream, dst []uint16) (_ []uint16,
 		}
 		if m.next <= now && len(dst) < cap(dst) {
 			dst = append(dst, uint16(m.number))
-			m.asked++
+			if m.asked++; m.asked == 1 {
+				m.first = now
+			}
 			// A little longer than the way there and back, and longer each time: what is lost twice is lost to a full queue.
 			m.next = now.Add(wait + wait/4*time.Duration(min(m.asked, 4)))
 		}
