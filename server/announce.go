@@ -34,7 +34,7 @@ type welcome struct {
 // What does not work, on every network.
 const (
 	noRelay = "is off, so about one call in five between different networks cannot connect"
-	notYet  = "calls of more than four, and audio and video in Go programs"
+	notYet  = "calls of more than four"
 )
 
 func (s *server) announce() {
