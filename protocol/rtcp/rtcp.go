@@ -79,12 +79,14 @@ func Next(b []byte) (p Packet, rest []byte, err error) {
 	body := b[headerLen:n:n]
 	if b[0]&padding != 0 {
 		// "The last octet of the padding is a count of how many padding octets should be ignored, including itself (it will be
-		// a multiple of four)." (RFC 3550 section 6.4.1)
+		// a multiple of four)." (RFC 3550 section 6.4.1) Transport-wide feedback, whose content ends anywhere, is filled up to
+		// whole words by it (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 3.1): browsers and others pad 1 to 3 bytes.
 		if len(body) == 0 {
 			return p, nil, ErrMalformed
 		}
 		pad := int(body[len(body)-1])
-		if pad == 0 || pad%4 != 0 || pad > len(body) {
+		anywhere := b[1] == TypeRTPFB && b[0]&maxCount == formatTransport
+		if pad == 0 || pad%4 != 0 && !anywhere || pad > len(body) {
 			return p, nil, ErrMalformed
 		}
 		body = body[: len(body)-pad : len(body)-pad]

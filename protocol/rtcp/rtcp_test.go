@@ -329,15 +329,17 @@ func TestCompound(t *testing.T) {
 		b                 []byte
 		compound, reduced bool
 	}{
-		"compound":              {compound, true, true},
-		"reduced size":          {rtcp.PLI{Sender: 1, Media: 2}.Append(nil), false, true},
-		"empty":                 {nil, false, false},
-		"cut short":             {compound[:len(compound)-1], false, false},
-		"three bytes too many":  {append(slices.Clone(compound), 0x80, 200, 0), false, false},
-		"version 1":             {unhex(t, "41c90001 00000001"), false, false},
-		"padded at the end":     {unhex(t, "80c90001 00000001 a1ce0003 00000001 00000002 00000004"), true, true},
-		"padded in the middle":  {unhex(t, "a0c90002 00000001 00000004 81ce0002 00000001 00000002"), false, false},
-		"padding not of words":  {unhex(t, "a0c90002 00000001 00000003"), false, false},
+		"compound":             {compound, true, true},
+		"reduced size":         {rtcp.PLI{Sender: 1, Media: 2}.Append(nil), false, true},
+		"empty":                {nil, false, false},
+		"cut short":            {compound[:len(compound)-1], false, false},
+		"three bytes too many": {append(slices.Clone(compound), 0x80, 200, 0), false, false},
+		"version 1":            {unhex(t, "41c90001 00000001"), false, false},
+		"padded at the end":    {unhex(t, "80c90001 00000001 a1ce0003 00000001 00000002 00000004"), true, true},
+		"padded in the middle": {unhex(t, "a0c90002 00000001 00000004 81ce0002 00000001 00000002"), false, false},
+		"padding not of words": {unhex(t, "a0c90002 00000001 00000003"), false, false},
+		// Padding of a single byte behind the only delta, as browsers and Pion send it.
+		"padded feedback":       {unhex(t, "afcd0005 00000001 00000002 0007 0001 000003 04 2001 10 01"), false, true},
 		"padding of nothing":    {unhex(t, "a0c90002 00000001 00000000"), false, false},
 		"padding beyond it":     {unhex(t, "a0c90002 00000001 0000000c"), false, false},
 		"padding without bytes": {unhex(t, "a0c90000"), false, false},
@@ -352,6 +354,10 @@ func TestCompound(t *testing.T) {
 	p, _, err := rtcp.Next(unhex(t, "a1ce0003 00000001 00000002 00000004"))
 	if pli, ok := p.PLI(); err != nil || !ok || pli.Media != 2 {
 		t.Errorf("behind padding: %+v, %v", pli, err)
+	}
+	p, _, err = rtcp.Next(unhex(t, "afcd0005 00000001 00000002 0007 0001 000003 04 2001 10 01"))
+	if f, ok := p.TransportFeedback(); err != nil || !ok || f.Base != 7 || f.Count != 1 {
+		t.Errorf("behind padding of a byte: %+v, %v", f, err)
 	}
 }
 
