@@ -577,3 +577,26 @@ func TestRunsOfMedia(t *testing.T) {
 		})
 	}
 }
+
+// The last word of media is BYE (RFC 3550 section 6.6), before DTLS says its own.
+func TestMediaSayGoodbye(t *testing.T) {
+	w := newMedia(t, 15, simnet.Path{})
+	x := &source{side: w.a, mid: "0", pt: 111, every: 20 * time.Millisecond, size: 100, n: 20}
+	x.start()
+	w.Run(time.Second)
+	w.a.Close(w.Now())
+	w.a.poll()
+	w.Run(time.Second)
+	ended, closed := -1, -1
+	for i, e := range w.b.events {
+		switch {
+		case e.Kind == peer.OfRTP && e.RTP.Kind == session.StreamEnded:
+			ended = i
+		case e.Kind == peer.OfDTLS && e.DTLS == peer.DTLSClosed:
+			closed = i
+		}
+	}
+	if ended < 0 || closed < ended {
+		t.Errorf("the stream's end is event %d, that of DTLS %d", ended, closed)
+	}
+}
