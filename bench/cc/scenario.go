@@ -90,7 +90,7 @@ var scenarios = []*scenario{
 			used("40 to 60 s", 40*s, 60*s, atLeast(0.85)),
 			reached("to 85 % of 2 Mbit/s again", 60*s, 90*s, 0.85, atMost(10)),
 			used("70 to 90 s", 70*s, 90*s, atLeast(0.85)),
-			queued("40 to 60 s", 40*s, 60*s, goal{}),
+			queued("33 to 60 s", 33*s, 60*s, goal{}),
 			queued("70 to 90 s", 70*s, 90*s, goal{}),
 			old("33 to 60 s", 33*s, 60*s, goal{}),
 		},
