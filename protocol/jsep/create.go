@@ -267,7 +267,9 @@ func (s *Session) write(x *slot, index int, offered *sdp.Media) *sdp.Media {
 	if x.bundleOnly {
 		m.Add("bundle-only", "")
 	}
-	if x.own {
+	// RFC 9143 section 7.3.3 wants them in one section of a bundle only; but GStreamer and aiortc refuse an answer without them
+	// where their offer has them, and browsers write them everywhere.
+	if x.own || offered != nil && offered.Has("ice-ufrag") {
 		s.writeTransport(m, x)
 	}
 	if data {

@@ -67,7 +67,14 @@ func TestServersOffers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			offered, err := sdp.Parse(offer)
+			if err != nil {
+				t.Fatal(err)
+			}
 			for i, m := range answer.Media {
+				if offered.Media[i].Has("ice-ufrag") && !(m.Has("ice-ufrag") && m.Has("ice-pwd") && m.Has("setup") && m.Has("fingerprint")) {
+					t.Errorf("section %d lacks what is of the transport, which the offer has in each section", i)
+				}
 				if m.Port == 0 && !m.Has("bundle-only") {
 					t.Errorf("section %d is rejected:\n%s", i, s.CurrentLocal().SDP)
 				}
