@@ -126,7 +126,8 @@ A connection sends audio and video over a simulated link in virtual time, with P
 pacer and transport-wide feedback) and with Pion's (github.com/pion/interceptor, the version in bench/go.mod: gcc.SendSideBWE, its leaky
 bucket pacer and its interceptors for transport-wide feedback, in their default configuration but for the start at 300 kbit/s, as
 Parley's, and a bound of 100 Mbit/s). Parley's code is told the time; Pion's asks for it and has goroutines, and runs on the virtual
-clock of Go's testing/synctest, over the same links with the same seeds.
+clock of Go's testing/synctest, over the same links with the same seeds. Its runs are not the same each time, because Go's runtime
+schedules its goroutines.
 
 - The link has a round trip of 50 ms and a queue of 32 KB that drops what does not fit, unless said. What arrives in a second is
   counted on the wire, with the headers of IP, UDP and RTP; SRTP adds 16 bytes with whole peers only.
@@ -138,7 +139,8 @@ clock of Go's testing/synctest, over the same links with the same seeds.
   bytes count too. In the other columns lost packets are not sent again. The plots show Parley's congestion control alone, as that is what Pion's is.
 - Each number is the median of %d seeds, and in brackets the worst of them (the largest, where nothing is asked). ✓: asked and so with
   each seed. ✗: with none, or as many as are given were not so.
-- Queueing delay is the wait for the link, averaged over 100 ms, sampled each 5 ms. The plots show the first seed, rates in bits a second over 500 ms.
+- Queueing delay is the wait for the link, averaged over 100 ms, sampled each 5 ms. The plots show the first seed, rates in bits a second over 500 ms; what is
+  above the axis is drawn at its top.
 
 How many of the numbers asked for hold with every seed:
 
