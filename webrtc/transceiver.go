@@ -103,6 +103,8 @@ func (t *RTPTransceiver) SetDirection(d RTPTransceiverDirection) error {
 	})
 }
 
+var errNoTrack = &Error{Name: TypeError, Message: "the track is nil"}
+
 var errStopped = &Error{Name: InvalidStateError, Message: "the transceiver is stopped"}
 
 func (t *RTPTransceiver) setDirection(d RTPTransceiverDirection) {
@@ -181,6 +183,9 @@ func (pc *PeerConnection) AddTransceiver(kind string, init *RTPTransceiverInit) 
 
 // AddTransceiverTrack adds a transceiver that sends a track (addTransceiver of a track). Errors are those of AddTransceiver.
 func (pc *PeerConnection) AddTransceiverTrack(track Track, init *RTPTransceiverInit) (*RTPTransceiver, error) {
+	if track == nil {
+		return nil, errNoTrack
+	}
 	return pc.addTransceiver(track.Kind(), track, init)
 }
 
@@ -280,6 +285,9 @@ func (pc *PeerConnection) GetReceivers() (list []*RTPReceiver) {
 // AddTrack sends a track (addTrack), which the peer sees in these streams: with a sender that has never been used, or
 // with a new transceiver. A track that is being sent already is an InvalidAccessError.
 func (pc *PeerConnection) AddTrack(track Track, streams ...*MediaStream) (s *RTPSender, err error) {
+	if track == nil {
+		return nil, errNoTrack
+	}
 	err = pc.try(func(now mono.Time) error {
 		// 5. If an RTCRtpSender for track already exists in senders, throw an InvalidAccessError.
 		for _, t := range pc.transceivers() {

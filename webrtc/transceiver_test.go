@@ -157,6 +157,10 @@ func TestAddTrack(t *testing.T) {
 		}
 		_, err = a.AddTrack(camera)
 		w.wantError(InvalidAccessError, err)
+		_, err = a.AddTrack(nil)
+		w.wantError(TypeError, err)
+		_, err = a.AddTransceiverTrack(nil, nil)
+		w.wantError(TypeError, err)
 		w.wantError(InvalidAccessError, b.RemoveTrack(s))
 		w.wantError(InvalidAccessError, b.RemoveTrack(nil))
 

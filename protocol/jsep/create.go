@@ -483,18 +483,25 @@ func (s *Session) answerSlots(offer *sdp.Description) ([]slot, sdp.Group) {
 	}
 	groups := bundleGroups(offer)
 	s.rejectByPolicy(slots, groups)
-	owner := map[*transport]bool{}
+	owner := map[*transport]*slot{}
 	group := sdp.Group{Semantics: "BUNDLE"}
 	for i := range slots {
 		x := &slots[i]
 		if x.rejected {
 			continue
 		}
+		first := owner[x.transport]
+		if first != nil && (groups[x.mid] == nil || groups[x.mid] != groups[first.mid]) {
+			// Two that were bundled, and are no longer: one transport cannot carry both by itself (RFC 9143 section 7.5.2).
+			x.rejected = true
+			continue
+		}
 		if g := groups[x.mid]; g != nil && x.mid != "" {
 			group.MIDs = append(group.MIDs, x.mid)
 		}
-		x.own = !owner[x.transport]
-		owner[x.transport] = true
+		if x.own = first == nil; x.own {
+			owner[x.transport] = x
+		}
 		if x.transport.next != (Credentials{}) && x.transport.next != x.transport.Remote {
 			// RFC 8839 section 4.4.1.1.1: the peer restarts, so do we. A second answer to the same offer keeps them.
 			if x.transport.Restart == (Credentials{}) {

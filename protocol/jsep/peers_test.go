@@ -193,5 +193,28 @@ func agree(a, b *Session) error {
 			return fmt.Errorf("mid %q: %s %s and %s %s", t.MID(), t.Kind(), t.CurrentDirection(), u.Kind(), u.CurrentDirection())
 		}
 	}
+	return agreeMedia(a.Media(), b.Media())
+}
+
+// agreeMedia says what of media the sides see otherwise: what one sends the other receives, by the same numbers.
+func agreeMedia(a, b []Media) error {
+	if len(a) != len(b) {
+		return fmt.Errorf("%d and %d sections of media", len(a), len(b))
+	}
+	same := func(x, y []Codec) bool {
+		return slices.EqualFunc(x, y, func(c, d Codec) bool {
+			return c.Payload == d.Payload && c.RTX == d.RTX && c.Matches(&d) && slices.Equal(c.Feedback, d.Feedback)
+		})
+	}
+	for i, x := range a {
+		y := b[i]
+		if x.MID != y.MID || x.Sends != y.Receives || x.Receives != y.Sends || !same(x.Send, y.Receive) || !same(x.Receive, y.Send) ||
+			!slices.Equal(x.SendExtensions, y.ReceiveExtensions) || !slices.Equal(x.ReceiveExtensions, y.SendExtensions) {
+			return fmt.Errorf("media\n%+v\n%+v", x, y)
+		}
+		if e := x.Encodings[0]; x.Sends && len(x.Encodings) == 1 && e.RID == "" && (len(y.Sources) != 1 || y.Sources[0].SSRC != e.SSRC || y.Sources[0].CNAME != x.CNAME) {
+			return fmt.Errorf("mid %q: %+v is declared as %+v", x.MID, e, y.Sources)
+		}
+	}
 	return nil
 }
