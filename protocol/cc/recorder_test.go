@@ -261,3 +261,44 @@ func TestReceiverEstimatesForPeersWithoutFeedback(t *testing.T) {
 	w.run(sec(63))
 	atMost(t, "3 s after a drop", c.Target(), 300*kbit)
 }
+
+// Whatever numbers, sources and times arrive: what is told fits the limit, can be read, and comes to an end; memory is bounded.
+func FuzzRecorders(f *testing.F) {
+	f.Add([]byte{0, 0, 1, 10, 0, 1, 2, 20, 0xff, 0xff, 3, 30, 0x80, 0, 4, 255})
+	f.Add([]byte{0xff, 0xf0, 0, 1, 0, 5, 0, 1, 0xff, 0xf1, 0, 200, 0xff, 0xf0, 0, 1})
+	f.Fuzz(func(t *testing.T, in []byte) {
+		var tr TransportRecorder
+		var st StreamRecorder
+		var re Receiver
+		now := began
+		for ; len(in) >= 4; in = in[4:] {
+			n := uint16(in[0])<<8 | uint16(in[1])
+			now = now.Add(time.Duration(in[3]) * time.Duration(in[3]) * 100 * time.Microsecond)
+			tr.Record(now, n, int(in[2]))
+			st.Record(now, rtp.SSRC(in[2]), n, in[3], int(in[2]))
+			re.HandlePacket(now, rtp.SSRC(in[2]), rtp.AbsSendTime(uint32(n)<<8|uint32(in[3])), int(in[2]))
+			if in[2]%3 == 0 {
+				continue
+			}
+			for i := 0; ; i++ {
+				b := tr.AppendFeedback(nil, now, 1, 2, 200)
+				b = st.AppendFeedback(b, now, 1, ntp(now), 200)
+				if len(b) == 0 {
+					break
+				}
+				if i > 5000 || len(b) > 400 || rtcp.Check(b, true) != nil {
+					t.Fatalf("report %d of %d bytes: %x", i, len(b), b)
+				}
+			}
+			if b := re.AppendREMB(nil, now, 1); len(b) > 0 && rtcp.Check(b, true) != nil {
+				t.Fatalf("%x is no REMB", b)
+			}
+			if tr.NextTimeout() <= now || st.NextTimeout() <= now || re.NextTimeout() <= now {
+				t.Fatal("a timer does not move on")
+			}
+		}
+		if len(tr.arrivals.ring) > mostArrivals || len(st.streams) > mostRecorded || len(re.talkers) > rembTalkers {
+			t.Fatal("a bound does not hold")
+		}
+	})
+}

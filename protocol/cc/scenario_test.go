@@ -99,10 +99,14 @@ func TestSteadyState(t *testing.T) {
 		{"500 kbit/s", func(l *link) { l.rate = 500 * kbit }, 0.85},
 		{"8 Mbit/s", func(l *link) { l.rate = 8 * mbit }, 0.85},
 		{"20 Mbit/s", func(l *link) { l.rate, l.queue = 20*mbit, 128<<10 }, 0.85},
-		{"jitter of 30 ms", func(l *link) { l.jitter = 30 * time.Millisecond }, 0.8},
-		{"jitter of 30 ms that reorders", func(l *link) { l.jitter, l.swap = 30*time.Millisecond, true }, 0.8},
+		{"jitter of 30 ms", func(l *link) { l.jitter = 30 * time.Millisecond }, 0.85},
+		{"jitter of 30 ms that reorders", func(l *link) { l.jitter, l.swap = 30*time.Millisecond, true }, 0.85},
+		{"a queue of five packets", func(l *link) { l.queue = 6 << 10 }, 0.85},
+		{"a queue of 200 KB", func(l *link) { l.queue = 200 << 10 }, 0.85},
+		{"a round trip of 200 ms", func(l *link) { l.delay = 100 * time.Millisecond }, 0.85},
+		{"100 kbit/s", func(l *link) { l.rate = 100 * kbit }, 0.85},
 		{"2 % loss", func(l *link) { l.loss = 0.02 }, 0.85},
-		{"10 % loss", func(l *link) { l.loss = 0.1 }, 0.7},
+		{"10 % loss", func(l *link) { l.loss = 0.1 }, 0.8},
 		{"10 % loss at 5 Mbit/s", func(l *link) { l.rate, l.loss = 5*mbit, 0.1 }, 0.5},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -118,6 +122,9 @@ func TestSteadyState(t *testing.T) {
 				}
 				w.run(end)
 				atLeast(t, "in the last two thirds", f.got(end/3, end), l.rate.times(c.least))
+				if s := f.c.Stats(); float64(s.PacketsLost) > (l.loss*1.2+0.08)*float64(s.PacketsSent) {
+					t.Errorf("%d of %d packets were lost", s.PacketsLost, s.PacketsSent)
+				}
 			})
 		})
 	}
@@ -174,5 +181,52 @@ func TestApplicationLimited(t *testing.T) {
 		f.most = 0
 		w.run(sec(80))
 		atLeast(t, "when there is more to send", f.got(sec(62), sec(80)), 2*mbit*85/100)
+	})
+}
+
+// "Media and data share one connection without starving each other."
+func TestMediaBesideData(t *testing.T) {
+	eachSeed(t, func(t *testing.T, w *world, trace func(*flow)) {
+		l := newLink(w, 2*mbit)
+		f := newFlow(w, l, Config{})
+		trace(f)
+		streams := []Stream{one(Low, 50*kbit, 3*mbit), one(Low, 50*kbit, 100*mbit)} // video, and a file
+		allocate := func() {
+			wanted, _ := Allocate(f.c.Target(), streams)
+			f.most = streams[0].Rate
+			f.c.SetOtherRate(w.now, streams[1].Rate)
+			f.c.SetWanted(w.now, wanted, 0)
+		}
+		next := f.trace
+		f.trace = func() {
+			allocate()
+			if next != nil {
+				next()
+			}
+		}
+		allocate()
+		f.start()
+		data := 0
+		var send func()
+		send = func() {
+			for f.c.OtherAt(w.now) <= w.now {
+				f.c.Other(w.now, 1200)
+				l.send(1200, func(bool) {
+					if w.elapsed() > sec(20) {
+						data += 1200
+					}
+				})
+			}
+			w.at(f.c.OtherAt(w.now), send)
+		}
+		w.after(time.Second, send)
+		w.run(sec(60))
+		video, file := f.got(sec(20), sec(60)), rateOf(data, sec(40))
+		atLeast(t, "both", video+file, 2*mbit*80/100)
+		atLeast(t, "video", video, (video + file).times(0.4))
+		atLeast(t, "the file", file, (video + file).times(0.4))
+		if q := l.queueing(); q > 100*time.Millisecond {
+			t.Errorf("the queue is %v long", q)
+		}
 	})
 }
