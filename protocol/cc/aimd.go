@@ -29,7 +29,6 @@ const (
 type aimd struct {
 	rate      Rate
 	capacity  capacity
-	holds     bool      // the queue drains: nothing grows
 	grown     mono.Time // when last, or when growing began
 	decreased mono.Time
 	growing   bool

@@ -195,17 +195,15 @@ func drive(c *Controller) laws.Engine {
 		Timeout: c.HandleTimeout,
 		Next:    c.NextTimeout,
 		Append: func(dst []byte, now mono.Time) []byte {
-			for {
-				r, ok := c.Pop(now)
-				if !ok {
-					return dst
-				}
-				if r.Kind == Padding {
-					r.Size = 300
-				}
-				n := c.Sent(now, Packet{SSRC: media, Seq: uint16(r.Ref), Size: r.Size, Kind: r.Kind, Cluster: r.Cluster})
-				return append(dst, byte(n>>8), byte(n), byte(r.Kind), byte(c.Target()>>12))
+			r, ok := c.Pop(now)
+			if !ok {
+				return dst
 			}
+			if r.Kind == Padding {
+				r.Size = 300
+			}
+			n := c.Sent(now, Packet{SSRC: media, Seq: uint16(r.Ref), Size: r.Size, Kind: r.Kind, Cluster: r.Cluster})
+			return append(dst, byte(n>>8), byte(n), byte(r.Kind), byte(c.Target()>>12))
 		},
 		Event: func() (laws.Event, bool) { return laws.Event{}, false },
 	}

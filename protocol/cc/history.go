@@ -26,7 +26,6 @@ type record struct {
 	seq     uint16
 	cluster uint16 // of a probe; 0: none
 	fate    fate
-	marked  bool  // came with ECN-CE
 	before  int64 // the packet of the same stream before this one, by its number; negative: none
 }
 

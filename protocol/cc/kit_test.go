@@ -132,15 +132,10 @@ type flow struct {
 	back    time.Duration   // of feedback
 	most    Rate            // what the source has at most; 0: as the target says
 	silent  bool            // feedback is lost
-	dead    bool            // feedback begins to be lost
 	noise   float64
 	seq     uint16
-	sizes   []int // queued, by reference
 	timer   mono.Time
-	scratch []byte
 
-	sentBytes  int // since last asked
-	gotBytes   int
 	trace      func()
 	gotBySec   []int
 	sentBySec  []int
@@ -313,8 +308,6 @@ type cubic struct {
 	next              int
 	acked             map[int]bool
 	una               int
-	sent              map[int]bool
-	lost              int
 	gotBySec          []int
 	timeout           mono.Time
 }

@@ -83,9 +83,6 @@ func (a *arrivals) grow() {
 	}
 }
 
-// untold reports whether something arrived that was not told.
-func (a *arrivals) untold() bool { return a.told < a.next }
-
 // schedule is when feedback is due: the more arrives the more often.
 type schedule struct {
 	began mono.Time // when the last feedback was given

@@ -17,7 +17,6 @@ import (
 // A viewer is a Buffer as the laws see it: packets go in, requests for key frames come out, frames are events.
 type viewer struct {
 	b      *jitter.Buffer
-	now    mono.Time
 	frames []string
 	shown  int
 	asks   int

@@ -201,7 +201,8 @@ func BenchmarkDependencies(b *testing.B) {
 	d.Next(&Frame{Mode: m, Spatial: 2}, false)
 	b.ReportAllocs()
 	for b.Loop() {
-		desc, ok := d.Next(&Frame{Mode: m}, false)
+		desc, _ := d.Next(&Frame{Mode: m}, false)
+		var ok bool
 		if buf, ok = desc.Append(buf[:0], d.Structure()); !ok {
 			b.Fatal(desc)
 		}

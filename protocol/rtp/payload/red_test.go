@@ -13,7 +13,7 @@ import (
 // DVI, payload type 5, the redundancy LPC, payload type 7, of 14 bytes, 20 ms before.
 func TestREDExample(t *testing.T) {
 	lpc, dvi := bytes.Repeat([]byte{7}, 14), bytes.Repeat([]byte{5}, 84)
-	payload := bytes.Join([][]byte{{0x80 | 7, 160 >> 6, 160&0x3f<<2 | 0, 14, 5}, lpc, dvi}, nil)
+	payload := bytes.Join([][]byte{{0x80 | 7, 160 >> 6, 160 & 0x3f << 2, 14, 5}, lpc, dvi}, nil)
 	blocks, err := ParseRED(payload)
 	if err != nil {
 		t.Fatal(err)

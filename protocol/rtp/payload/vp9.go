@@ -182,7 +182,8 @@ func vp9Header(frame []byte) (width, height int, key bool) {
 	if profile == 3 {
 		r.bits(1)
 	}
-	if r.flag() || r.flag() || r.short { // show_existing_frame, frame_type
+	existing, inter := r.flag(), r.flag() // show_existing_frame, frame_type
+	if existing || inter || r.short {
 		return 0, 0, false
 	}
 	r.bits(2)
