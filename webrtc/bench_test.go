@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"testing"
+
+	"github.com/parley-rtc/parley/protocol/rtp"
 )
 
 // realPair makes two connections with one open channel over real sockets.
@@ -80,6 +82,36 @@ func BenchmarkRoundTrip(b *testing.B) {
 		if _, err := x.Receive(context.Background()); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// From WriteRTP to ReadRTP at the peer, a packet with 1100 bytes at a time.
+func BenchmarkPackets(b *testing.B) {
+	x, y, _, _ := realPair(b, Configuration{}, nil)
+	check := func(err error) {
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	track, err := NewRTPTrack(Opus, "bench")
+	check(err)
+	_, err = x.AddTrack(track)
+	check(err)
+	tracks := make(chan *RemoteTrack, 1)
+	y.OnTrack(func(t *RemoteTrack, _ *RTPReceiver) { tracks <- t })
+	check(x.SetLocalDescription(nil))
+	check(y.SetRemoteDescription(*x.LocalDescription()))
+	check(y.SetLocalDescription(nil))
+	check(x.SetRemoteDescription(*y.LocalDescription()))
+	remote := <-tracks
+	p, q := rtp.Packet{Payload: make([]byte, 1100)}, rtp.Packet{}
+	b.ReportAllocs()
+	b.ResetTimer()
+	defer cpu(b)()
+	for range b.N {
+		p.Timestamp += 960
+		check(track.WriteRTP(&p))
+		check(remote.ReadRTP(context.Background(), &q))
 	}
 }
 

@@ -13,10 +13,10 @@ const maxMediaBox = 8 << 20
 
 // A mediaOutbox is what tracks have written and the loop has not taken yet. One wake-up of the loop takes all of it.
 type mediaOutbox struct {
-	mu      sync.Mutex
-	next    mediaBatch
-	posted  bool // the loop will come for it
-	dropped uint64
+	mu     sync.Mutex
+	next   mediaBatch
+	posted bool                // the loop will come for it
+	flush  func(now mono.Time) // flushMedia, made once
 
 	taken mediaBatch // the loop's; then the other's memory again
 }
@@ -59,7 +59,7 @@ func (out *mediaOutbox) put(pc *PeerConnection, l *mediaLetter, payload []byte, 
 	defer out.mu.Unlock()
 	b := &out.next
 	if len(b.bytes)+len(payload) > maxMediaBox {
-		out.dropped++
+		l.sender.refused.Add(1)
 		return
 	}
 	for _, v := range values {
@@ -71,7 +71,7 @@ func (out *mediaOutbox) put(pc *PeerConnection, l *mediaLetter, payload []byte, 
 	last := &b.letters[len(b.letters)-1]
 	last.end, last.values = len(b.bytes), len(values)
 	if !out.posted {
-		out.posted = pc.lease.Post(pc.flushMedia)
+		out.posted = pc.lease.Post(out.flush)
 	}
 }
 

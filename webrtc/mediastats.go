@@ -108,6 +108,7 @@ type OutboundRTPStreamStats struct {
 	NACKCount                uint64  `json:"nackCount"`
 	PLICount                 uint64  `json:"pliCount"`
 	FIRCount                 uint64  `json:"firCount"`
+	PacketsDropped           uint64  `json:"packetsDropped"` // before they were sent, because too much waited; not in webrtc-stats
 	Active                   bool    `json:"active"`
 	ScalabilityMode          string  `json:"scalabilityMode,omitempty"`
 
@@ -233,6 +234,10 @@ func (r *reporter) outbound(m *mediaSection, transport string, o *session.Outbou
 		PacketsSent: o.PacketsSent, BytesSent: o.BytesSent, MID: o.MID, RID: o.RID, EncodingIndex: o.Encoding, HeaderBytesSent: o.HeaderBytesSent,
 		RetransmittedPacketsSent: o.RetransmittedPacketsSent, RetransmittedBytesSent: o.RetransmittedBytesSent, TargetBitrate: float64(o.TargetBitrate),
 		TotalPacketSendDelay: o.TotalPacketSendDelay.Seconds(), NACKCount: o.NACKCount, PLICount: o.PLICount, FIRCount: o.FIRCount, Active: o.Active,
+		PacketsDropped: o.PacketsDropped,
+	}
+	if o.Encoding == 0 { // which encoding they were for is not told apart
+		x.PacketsDropped += s.refused.Load()
 	}
 	if repairs(m.Send) {
 		x.RTXSSRC = uint32(o.RTXSSRC)

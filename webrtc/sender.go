@@ -19,6 +19,7 @@ type RTPSender struct {
 	transport  atomic.Pointer[DTLSTransport]
 	rids       atomic.Pointer[[]string] // of the encodings
 	maxPayload atomic.Int32             // 0: not known
+	refused    atomic.Uint64            // packets that the outbox had no room for
 
 	targetBitrate   handler[int]
 	keyFrameRequest handler[struct{}]

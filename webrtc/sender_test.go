@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/parley-rtc/parley/internal/simnet"
+	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/rtp"
 )
 
@@ -566,4 +567,27 @@ func TestHandler(t *testing.T) {
 	if len(got) != 0 {
 		t.Error("a handler that was removed was called")
 	}
+}
+
+// What is written faster than it is taken is dropped and counted, in bounded memory.
+func TestOutboxIsBounded(t *testing.T) {
+	inWorld(t, func(w *world) {
+		track, err := NewRTPTrack(Opus, "fast")
+		w.check(err)
+		a, _, x, _ := w.sends(track, nil)
+		p := rtp.Packet{Payload: make([]byte, 1000)}
+		const n = maxMediaBox/1000 + 500
+		w.check(a.loop.Do(func(mono.Time) { // which takes nothing meanwhile
+			for range n {
+				w.check(track.WriteRTP(&p))
+			}
+			if size := len(a.media.Load().out.next.bytes); size > maxMediaBox {
+				t.Errorf("%d bytes are kept", size)
+			}
+		}))
+		o := of(t, x.Sender().GetStats(), func(*OutboundRTPStreamStats) bool { return true })
+		if o.PacketsDropped < 400 || o.PacketsSent+o.PacketsDropped > n {
+			t.Errorf("%d packets were dropped, %d sent, of %d", o.PacketsDropped, o.PacketsSent, n)
+		}
+	})
 }

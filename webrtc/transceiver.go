@@ -246,7 +246,9 @@ func (pc *PeerConnection) adopt(j *jsep.Transceiver, encodings []RTPEncodingPara
 	t.receiver = newReceiver(t, g)
 	t.refresh()
 	if pc.media.Load() == nil {
-		pc.media.Store(&media{sections: map[string]*mediaSection{}, streams: map[string]*MediaStream{}})
+		m := &media{sections: map[string]*mediaSection{}, streams: map[string]*MediaStream{}}
+		m.out.flush = pc.flushMedia
+		pc.media.Store(m)
 	}
 	list := append(pc.transceivers(), t)
 	pc.media.Load().transceivers.Store(&list)
