@@ -600,3 +600,17 @@ func TestMediaSayGoodbye(t *testing.T) {
 		t.Errorf("the stream's end is event %d, that of DTLS %d", ended, closed)
 	}
 }
+
+// Nothing is allocated for a packet on its way through both peers, feedback included.
+func TestMediaAllocatesNothing(t *testing.T) {
+	r := newRoad(t, 20_000)
+	if n := testing.AllocsPerRun(2000, func() {
+		r.send(t)
+		r.exchange()
+	}); n != 0 {
+		t.Errorf("%v allocations for each packet", n)
+	}
+	if in := r.b.Transport(1).Session().AppendInbound(nil); len(in) != 1 || in[0].PacketsReceived < 20_000 {
+		t.Errorf("%+v", in)
+	}
+}
