@@ -1,6 +1,7 @@
 package webrtc
 
 import (
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -183,6 +184,7 @@ func (d *DTMFSender) begin(now mono.Time, key string) {
 	if len(s.timelines) == 0 {
 		s.timelines = []timeline{{}}
 	}
+	s.timelines[0].begin(now, rand.Uint32())
 	d.codec, d.began, d.timestamp = c, now, s.timelines[0].running(now, c.Clock)
 	d.events.Begin(code, toneVolume, d.timestamp, d.ticks(d.duration))
 	d.tell(now)

@@ -54,7 +54,7 @@ type timeline struct {
 func (l *timeline) next(now mono.Time, f *feed, timestamp uint32) uint32 {
 	clock := f.src.codec.ClockRate
 	if l.feed != f {
-		if l.feed != nil { // a frame later at least
+		if l.at != 0 { // something went out before: a frame later at least
 			l.offset = max(l.running(now, clock)-l.last, l.step) + l.last - timestamp
 		}
 		l.feed = f
@@ -71,6 +71,13 @@ func (l *timeline) next(now mono.Time, f *feed, timestamp uint32) uint32 {
 func (l *timeline) running(now mono.Time, clock uint32) uint32 {
 	elapsed := now.Sub(l.at)
 	return l.last + uint32(int64(elapsed)/1000*int64(clock)/1_000_000)
+}
+
+// begin has it run before a feed has sent anything: a tone may come first.
+func (l *timeline) begin(now mono.Time, first uint32) {
+	if l.at == 0 {
+		l.last, l.at = first, now
+	}
 }
 
 // Track returns what is sent; nil if nothing is.

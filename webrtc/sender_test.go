@@ -591,3 +591,20 @@ func TestOutboxIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// Tones may be played before audio is sent: the timestamps of what follows go on from theirs.
+func TestTonesBeforeAudio(t *testing.T) {
+	track, err := NewSampleTrack(PCMU, "telephone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const first = 1 << 31
+	var l timeline
+	l.begin(mono.Time(time.Second), first)
+	if got := l.running(mono.Time(1100*time.Millisecond), 8000); got != first+800 {
+		t.Errorf("the second tone would begin %d after the first", got-first)
+	}
+	if got := l.next(mono.Time(1200*time.Millisecond), track.feed, 83); got != first+1600 {
+		t.Errorf("audio begins %d after the first tone", got-first)
+	}
+}

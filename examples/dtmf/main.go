@@ -96,12 +96,6 @@ func dial(tones string, out io.Writer) error {
 
 // listen writes n tones that come.
 func listen(t *webrtc.RemoteTrack, r *webrtc.RTPReceiver, n int, out io.Writer) error {
-	events := map[rtp.PayloadType]uint32{} // and their clocks
-	for _, c := range r.GetParameters().Codecs {
-		if strings.EqualFold(c.MimeType, "audio/telephone-event") {
-			events[rtp.PayloadType(c.PayloadType)] = c.ClockRate
-		}
-	}
 	var receiver payload.EventReceiver
 	var p rtp.Packet
 	for n > 0 {
@@ -110,7 +104,7 @@ func listen(t *webrtc.RemoteTrack, r *webrtc.RTPReceiver, n int, out io.Writer) 
 		} else if err != nil {
 			return err
 		}
-		clock := events[p.PayloadType]
+		clock := eventClock(r, p.PayloadType)
 		if clock == 0 {
 			continue // audio
 		}
@@ -124,6 +118,17 @@ func listen(t *webrtc.RemoteTrack, r *webrtc.RTPReceiver, n int, out io.Writer) 
 		}
 	}
 	return nil
+}
+
+// eventClock returns the clock of telephone events with that payload type, in Hz; 0: it is of something else. What is
+// negotiated is known when packets come, and not yet when the track does.
+func eventClock(r *webrtc.RTPReceiver, t rtp.PayloadType) uint32 {
+	for _, c := range r.GetParameters().Codecs {
+		if rtp.PayloadType(c.PayloadType) == t && strings.EqualFold(c.MimeType, "audio/telephone-event") {
+			return c.ClockRate
+		}
+	}
+	return 0
 }
 
 // connect makes a's offer and b's answer, and has each told the other's candidates.
