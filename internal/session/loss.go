@@ -52,7 +52,12 @@ func (l *losses) found(now mono.Time, n int64, repaired bool) {
 		return
 	}
 	if m := &l.list[i]; repaired && m.asked > 0 { // most likely by the first request
-		l.took += (min(now.Sub(m.first), maxTook) - l.took) / 4
+		// One whose first answer was lost as well took longer than the way is: only if all do, it is the way.
+		if took := min(now.Sub(m.first), maxTook); took < l.took {
+			l.took = took
+		} else {
+			l.took += (took - l.took) / 4
+		}
 	}
 	if !repaired {
 		l.late = max(l.late-l.late/8, min(now.Sub(l.list[i].since), maxReorder))
