@@ -334,6 +334,31 @@ func TestPageSendsSimulcast(t *testing.T) {
 	}
 }
 
+// Chromium sends simulcast and takes none: offered three encodings, it answers for one, and sees that.
+func TestGoOffersSimulcast(t *testing.T) {
+	need(t, needChromium)
+	ffmpeg.Need(t)
+	s := serve(t)
+	ada := sharedChromium(t).person(t, "Ada", personOptions{})
+	ada.open(s.url + "/healthz")
+	var sender *webrtc.RTPSender
+	s.partner(t, "offers", func(p *partner) {
+		transceiver, err := p.pc.AddTransceiverTrack(p.plays(film(t, webrtc.VP8, "lime")), &webrtc.RTPTransceiverInit{
+			Direction:     webrtc.RTPTransceiverDirectionSendOnly,
+			SendEncodings: []webrtc.RTPEncodingParameters{{RID: "low"}, {RID: "mid"}, {RID: "high"}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sender = transceiver.Sender()
+	})
+	ada.joinsPartner("offers")
+	ada.seesColour("lime")
+	if n := len(sender.GetParameters().Encodings); n != 1 {
+		t.Errorf("%d encodings are left", n)
+	}
+}
+
 // Another track takes the place of one that is sent, with nothing negotiated: the page sees the other colour.
 func TestReplaceTrack(t *testing.T) {
 	need(t, needChromium)
