@@ -182,3 +182,13 @@ func Example() {
 	fmt.Printf("%d %s %v\n", kind, body, r.Done())
 	// Output: 7 hello true
 }
+
+func TestBitReader(t *testing.T) {
+	r := wire.NewBitReader([]byte{0b1010_0110, 0xff})
+	if a, b, c, d := r.Flag(), r.Bits(3), r.Bits(8), r.Bits(4); !a || b != 0b010 || c != 0b0110_1111 || d != 0xf || !r.OK() {
+		t.Errorf("%v %b %b %b, %v", a, b, c, d, r.OK())
+	}
+	if v := r.Bits(2); v != 0 || r.OK() {
+		t.Errorf("beyond the end: %b, %v", v, r.OK())
+	}
+}

@@ -1,6 +1,10 @@
 package rtp
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/parley-rtc/parley/internal/wire"
+)
 
 // Bounds of a dependency descriptor: those of its fields, but for MaxFrameDiffs, which is more than any codec has.
 const (
@@ -57,16 +61,16 @@ type DependencyDescriptor struct {
 // ParseDependencyDescriptor reads a value of URIDependency. Known is the structure of the last descriptor that had one; it is
 // false if that is needed and nil. It allocates nothing but a new structure.
 func ParseDependencyDescriptor(b []byte, known *DependencyStructure) (d DependencyDescriptor, ok bool) {
-	r := bitReader{b: b}
-	d.StartOfFrame, d.EndOfFrame = r.flag(), r.flag()
-	d.TemplateID, d.FrameNumber = uint8(r.bits(6)), uint16(r.bits(16))
+	r := wire.NewBitReader(b)
+	d.StartOfFrame, d.EndOfFrame = r.Flag(), r.Flag()
+	d.TemplateID, d.FrameNumber = uint8(r.Bits(6)), uint16(r.Bits(16))
 	var hasStructure, ownDTIs, ownDiffs, ownChains bool
 	if len(b) > 3 {
-		hasStructure, d.HasActiveTargets = r.flag(), r.flag()
-		ownDTIs, ownDiffs, ownChains = r.flag(), r.flag(), r.flag()
+		hasStructure, d.HasActiveTargets = r.Flag(), r.Flag()
+		ownDTIs, ownDiffs, ownChains = r.Flag(), r.Flag(), r.Flag()
 	}
 	if hasStructure {
-		if known = r.structure(); known == nil {
+		if known = structureOf(&r); known == nil {
 			return d, false
 		}
 		d.Structure = known
@@ -76,7 +80,7 @@ func ParseDependencyDescriptor(b []byte, known *DependencyStructure) (d Dependen
 		return d, false
 	}
 	if d.HasActiveTargets {
-		d.ActiveTargets = r.bits(int(known.DecodeTargets))
+		d.ActiveTargets = r.Bits(int(known.DecodeTargets))
 	}
 	i := int(d.TemplateID-known.IDOffset) & (maxIDs - 1)
 	if i >= len(known.Templates) {
@@ -85,23 +89,23 @@ func ParseDependencyDescriptor(b []byte, known *DependencyStructure) (d Dependen
 	d.Frame = known.Templates[i]
 	if ownDTIs {
 		for t := range known.DecodeTargets {
-			d.Frame.DTIs[t] = DTI(r.bits(2))
+			d.Frame.DTIs[t] = DTI(r.Bits(2))
 		}
 	}
 	if ownDiffs {
 		d.Frame.DiffCount, d.Frame.Diffs = 0, [MaxFrameDiffs]uint16{}
-		for size := r.bits(2); size > 0; size = r.bits(2) {
-			if !d.Frame.addDiff(r.bits(4*int(size)) + 1) {
+		for size := r.Bits(2); size > 0; size = r.Bits(2) {
+			if !d.Frame.addDiff(r.Bits(4*int(size)) + 1) {
 				return d, false
 			}
 		}
 	}
 	if ownChains {
 		for c := range known.Chains {
-			d.Frame.ChainDiffs[c] = uint8(r.bits(8))
+			d.Frame.ChainDiffs[c] = uint8(r.Bits(8))
 		}
 	}
-	return d, !r.short
+	return d, r.OK()
 }
 
 func (f *FrameDependency) addDiff(diff uint32) bool {
@@ -114,15 +118,15 @@ func (f *FrameDependency) addDiff(diff uint32) bool {
 }
 
 // structure reads a template_dependency_structure; nil if it is none.
-func (r *bitReader) structure() *DependencyStructure {
-	s := &DependencyStructure{IDOffset: uint8(r.bits(6)), DecodeTargets: uint8(r.bits(5)) + 1}
+func structureOf(r *wire.BitReader) *DependencyStructure {
+	s := &DependencyStructure{IDOffset: uint8(r.Bits(6)), DecodeTargets: uint8(r.Bits(5)) + 1}
 	var f FrameDependency
 	for more := true; more; {
 		if len(s.Templates) == MaxTemplates || f.Spatial > 3 || f.Temporal > 7 {
 			return nil
 		}
 		s.Templates = append(s.Templates, f)
-		switch r.bits(2) { // next_layer_idc
+		switch r.Bits(2) { // next_layer_idc
 		case 1:
 			f.Temporal++
 		case 2:
@@ -131,38 +135,38 @@ func (r *bitReader) structure() *DependencyStructure {
 		case 3:
 			more = false
 		}
-		if r.short {
+		if !r.OK() {
 			return nil
 		}
 	}
 	for i := range s.Templates {
 		for t := range s.DecodeTargets {
-			s.Templates[i].DTIs[t] = DTI(r.bits(2))
+			s.Templates[i].DTIs[t] = DTI(r.Bits(2))
 		}
 	}
 	for i := range s.Templates {
-		for r.flag() {
-			if !s.Templates[i].addDiff(r.bits(4) + 1) {
+		for r.Flag() {
+			if !s.Templates[i].addDiff(r.Bits(4) + 1) {
 				return nil
 			}
 		}
 	}
-	if s.Chains = uint8(r.nonSymmetric(uint32(s.DecodeTargets) + 1)); s.Chains > 0 {
+	if s.Chains = uint8(nonSymmetric(r, uint32(s.DecodeTargets)+1)); s.Chains > 0 {
 		for t := range s.DecodeTargets {
-			s.ProtectedBy[t] = uint8(r.nonSymmetric(uint32(s.Chains)))
+			s.ProtectedBy[t] = uint8(nonSymmetric(r, uint32(s.Chains)))
 		}
 		for i := range s.Templates {
 			for c := range s.Chains {
-				s.Templates[i].ChainDiffs[c] = uint8(r.bits(4))
+				s.Templates[i].ChainDiffs[c] = uint8(r.Bits(4))
 			}
 		}
 	}
-	if r.flag() {
+	if r.Flag() {
 		for range f.Spatial + 1 {
-			s.Resolutions = append(s.Resolutions, [2]int{int(r.bits(16)) + 1, int(r.bits(16)) + 1})
+			s.Resolutions = append(s.Resolutions, [2]int{int(r.Bits(16)) + 1, int(r.Bits(16)) + 1})
 		}
 	}
-	if r.short {
+	if !r.OK() {
 		return nil
 	}
 	return s
@@ -311,37 +315,15 @@ func (w *bitWriter) structure(s *DependencyStructure) {
 	}
 }
 
-// A bitReader reads bits, the highest of a byte first. Beyond the end it reads zeroes and is short.
-type bitReader struct {
-	b     []byte
-	at    int // in bits
-	short bool
-}
-
-func (r *bitReader) bits(n int) (v uint32) {
-	for range n {
-		v <<= 1
-		if r.at/8 >= len(r.b) {
-			r.short = true
-			continue
-		}
-		v |= uint32(r.b[r.at/8]>>(7-r.at%8)) & 1
-		r.at++
-	}
-	return v
-}
-
-func (r *bitReader) flag() bool { return r.bits(1) == 1 }
-
 // nonSymmetric reads a number below n, ns(n): of as few bits as that takes, the smaller ones of one bit less.
-func (r *bitReader) nonSymmetric(n uint32) uint32 {
+func nonSymmetric(r *wire.BitReader, n uint32) uint32 {
 	w := bits.Len32(n)
 	m := uint32(1)<<w - n
-	v := r.bits(w - 1)
+	v := r.Bits(w - 1)
 	if v < m {
 		return v
 	}
-	return v<<1 - m + r.bits(1)
+	return v<<1 - m + r.Bits(1)
 }
 
 // A bitWriter appends bits.

@@ -1,5 +1,7 @@
 package payload
 
+import "github.com/parley-rtc/parley/internal/wire"
+
 // AV1 is the Alliance for Open Media's "RTP Payload Format For AV1", version 1.0.
 type AV1 struct{}
 
@@ -256,16 +258,16 @@ func (AV1) KeyFrame(frame []byte) bool {
 		if !ok {
 			return false
 		}
-		switch r := (bitReader{b: o.body}); o.kind() {
+		switch r := wire.NewBitReader(o.body); o.kind() {
 		case obuSequence:
 			sequence = true
-			r.bits(4)     // seq_profile, still_picture
-			if r.flag() { // reduced_still_picture_header: there is nothing but a key frame
+			r.Bits(4)     // seq_profile, still_picture
+			if r.Flag() { // reduced_still_picture_header: there is nothing but a key frame
 				return true
 			}
 		case obuFrameHeader, obuFrame:
 			const keyFrame = 0
-			return sequence && !r.flag() && r.bits(2) == keyFrame && !r.short // show_existing_frame, frame_type
+			return sequence && !r.Flag() && r.Bits(2) == keyFrame && r.OK() // show_existing_frame, frame_type
 		}
 		frame = rest
 	}

@@ -1,6 +1,10 @@
 package payload
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/parley-rtc/parley/internal/wire"
+)
 
 // VP9 is RFC 9628. Payloads that it makes have a picture id of 15 bits and the layer's indices. They are in the non-flexible
 // mode, where a scalability structure with each key picture tells what pictures refer to, unless Frame.Diffs says so of
@@ -174,36 +178,36 @@ func (VP9) KeyFrame(frame []byte) bool {
 
 // vp9Header tells whether a frame is a key frame, and its size; 0 if that cannot be read.
 func vp9Header(frame []byte) (width, height int, key bool) {
-	r := bitReader{b: frame}
-	if r.bits(2) != 2 { // frame_marker
+	r := wire.NewBitReader(frame)
+	if r.Bits(2) != 2 { // frame_marker
 		return 0, 0, false
 	}
-	profile := r.bits(1) | r.bits(1)<<1
+	profile := r.Bits(1) | r.Bits(1)<<1
 	if profile == 3 {
-		r.bits(1)
+		r.Bits(1)
 	}
-	existing, inter := r.flag(), r.flag() // show_existing_frame, frame_type
-	if existing || inter || r.short {
+	existing, inter := r.Flag(), r.Flag() // show_existing_frame, frame_type
+	if existing || inter || !r.OK() {
 		return 0, 0, false
 	}
-	r.bits(2)
-	if r.bits(24) != 0x498342 { // frame_sync_code
+	r.Bits(2)
+	if r.Bits(24) != 0x498342 { // frame_sync_code
 		return 0, 0, true
 	}
 	if profile >= 2 {
-		r.bits(1) // ten_or_twelve_bit
+		r.Bits(1) // ten_or_twelve_bit
 	}
 	const sRGB = 7
-	if r.bits(3) != sRGB {
-		r.bits(1)
+	if r.Bits(3) != sRGB {
+		r.Bits(1)
 		if profile&1 != 0 {
-			r.bits(3)
+			r.Bits(3)
 		}
 	} else if profile&1 != 0 {
-		r.bits(1)
+		r.Bits(1)
 	}
-	width, height = int(r.bits(16))+1, int(r.bits(16))+1
-	if r.short {
+	width, height = int(r.Bits(16))+1, int(r.Bits(16))+1
+	if !r.OK() {
 		return 0, 0, true
 	}
 	return width, height, true
