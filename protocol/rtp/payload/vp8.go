@@ -126,6 +126,16 @@ func putPictureID(b []byte, id uint16) {
 	b[0], b[1] = vp8LongID|byte(id>>8), byte(id)
 }
 
+// putIndices overwrites the picture id and the index of temporal layer 0 at their places, which are 0 where there is none.
+func putIndices(payload []byte, idAt, tl0At int, id uint16, tl0PicIdx uint8) {
+	if idAt > 0 {
+		putPictureID(payload[idAt:], id)
+	}
+	if tl0At > 0 {
+		payload[tl0At] = tl0PicIdx
+	}
+}
+
 // RewriteVP8 gives a payload another picture id and another index of temporal layer 0, in place, where it has such; of an id of
 // seven bits the lower ones. It is for who splices streams together, where both must go on (RFC 7741 section 4.2).
 func RewriteVP8(payload []byte, id uint16, tl0PicIdx uint8) error {
@@ -133,12 +143,7 @@ func RewriteVP8(payload []byte, id uint16, tl0PicIdx uint8) error {
 	if err != nil {
 		return err
 	}
-	if f.pictureID > 0 {
-		putPictureID(payload[f.pictureID:], id)
-	}
-	if f.tl0PicIdx > 0 {
-		payload[f.tl0PicIdx] = tl0PicIdx
-	}
+	putIndices(payload, f.pictureID, f.tl0PicIdx, id, tl0PicIdx)
 	return nil
 }
 

@@ -225,12 +225,7 @@ func RewriteVP9(payload []byte, id uint16, tl0PicIdx uint8) error {
 	if err != nil {
 		return err
 	}
-	if f.pictureID > 0 {
-		putPictureID(payload[f.pictureID:], id)
-	}
-	if f.tl0PicIdx > 0 {
-		payload[f.tl0PicIdx] = tl0PicIdx
-	}
+	putIndices(payload, f.pictureID, f.tl0PicIdx, id, tl0PicIdx)
 	return nil
 }
 
