@@ -137,6 +137,8 @@ type wire struct {
 	a, b   *end
 	now    mono.Time
 	way    time.Duration
+	rate   int       // of a's way, in bits a second, before which 32 KB may wait; 0: it has no bound
+	free   mono.Time // when what waits there has left
 	flying []flight
 	do     []action // of a program, in their order
 }
@@ -177,9 +179,18 @@ func (w *wire) pass(d time.Duration) {
 			e.take(w.now)
 			for _, b := range e.drain(w.now) {
 				e.out = append(e.out, b)
-				if e.lose == nil || !e.lose(b) {
-					w.flying = append(w.flying, flight{w.now.Add(w.way), to, b})
+				if e.lose != nil && e.lose(b) {
+					continue
 				}
+				at := w.now
+				if e == w.a && w.rate > 0 {
+					if at = max(at, w.free); at.Sub(w.now) > w.takes(32<<10) {
+						continue
+					}
+					at = at.Add(w.takes(len(b) + defaultOverhead))
+					w.free = at
+				}
+				w.flying = append(w.flying, flight{at.Add(w.way), to, b})
 			}
 		}
 		next := mono.Min(w.a.NextTimeout(), w.b.NextTimeout())
@@ -220,6 +231,11 @@ func (w *wire) pass(d time.Duration) {
 			w.b.HandleTimeout(w.now)
 		}
 	}
+}
+
+// takes is how long bytes take on a's way.
+func (w *wire) takes(bytes int) time.Duration {
+	return time.Duration(bytes) * 8 * time.Second / time.Duration(w.rate)
 }
 
 // packet is one of a section of VP8 unless it says otherwise.
