@@ -16,6 +16,7 @@ type contender struct {
 	name  string
 	live  bool // it has goroutines, and needs a bubble of testing/synctest
 	drawn bool // in plots
+	whole bool // it is all of a peer, and not congestion control alone
 	make  func(now mono.Time, f *flow, rng *rand.Rand) stack
 }
 
@@ -28,6 +29,8 @@ type stack interface {
 	// forward and back take what arrives at the receiver and at the sender.
 	forward(now mono.Time, d *pkt.Datagram)
 	back(now mono.Time, d *pkt.Datagram)
+	// reroute says that what is sent takes another path from now on, if there is a way to say so.
+	reroute(now mono.Time)
 	close()
 }
 
@@ -36,7 +39,9 @@ type flow struct {
 	net       *simnet.Network
 	near, far *simnet.Socket
 	stack     stack
-	marks     bool // the link marks: see simnet.Path.Mark
+	marks     bool                          // the link marks: see simnet.Path.Mark
+	reverse   bool                          // it sends against the direction of the first one
+	data      func(now mono.Time, size int) // takes what arrives of data, if there are to be any; nil: none
 	began     mono.Time
 
 	mu         sync.Mutex // Pion sends in goroutines of its own
@@ -46,7 +51,10 @@ type flow struct {
 }
 
 // age is how old media was when it arrived.
-type age struct{ at, old time.Duration }
+type age struct {
+	at, old time.Duration
+	kind    kind
+}
 
 // slot is the grain of what is measured.
 const slot = 100 * time.Millisecond
@@ -78,10 +86,10 @@ func (f *flow) arrived(now mono.Time, size int) {
 }
 
 // delivered notes how old media was when it arrived.
-func (f *flow) delivered(now mono.Time, payload []byte) {
+func (f *flow) delivered(now mono.Time, k kind, payload []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.ages = append(f.ages, age{now.Sub(f.began), now.Sub(captured(payload))})
+	f.ages = append(f.ages, age{now.Sub(f.began), now.Sub(captured(payload)), k})
 }
 
 // stamp notes in a payload when it was captured.

@@ -3,11 +3,13 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"testing"
 	"time"
 )
@@ -17,11 +19,12 @@ var (
 	docs  = flag.String("docs", "../../docs", "where the documentation is")
 	seeds = flag.Int("seeds", 20, "how many runs of each scenario")
 	only  = flag.String("only", "", "measure only the scenarios whose name matches this regular expression")
+	who   = flag.String("who", "", "and only the contenders whose name does")
 )
 
 var contenders = []contender{
 	{name: "Parley", drawn: true, make: newParley},
-	{name: "Parley, whole peers", make: newPeers},
+	{name: "Parley, whole peers", whole: true, make: newPeers},
 	{name: "Pion", live: true, drawn: true, make: newPion},
 }
 
@@ -32,9 +35,11 @@ func main() {
 
 func measure(t *testing.T) {
 	wanted, err := regexp.Compile(*only)
-	if err != nil || *write && *only != "" {
-		t.Fatal("-only takes a regular expression, and cannot be written: ", err)
+	asked, err2 := regexp.Compile(*who)
+	if err := errors.Join(err, err2); err != nil || *write && (*only != "" || *who != "") {
+		t.Fatal("-only and -who take regular expressions, and a part cannot be written: ", err)
 	}
+	contenders = slices.DeleteFunc(contenders, func(c contender) bool { return !asked.MatchString(c.name) })
 	var results []*result
 	for _, s := range scenarios {
 		if !wanted.MatchString(s.id) {
@@ -49,6 +54,9 @@ func measure(t *testing.T) {
 		return
 	}
 	for _, r := range results {
+		if r.scenario.further {
+			continue
+		}
 		save(t, filepath.Join("images", "congestion-"+r.scenario.id+".svg"), r.plot)
 	}
 	save(t, "congestion.md", page(results, contenders, *seeds))
@@ -67,6 +75,10 @@ func run(t *testing.T, s *scenario) *result {
 	var traces []*trace
 	for _, c := range contenders {
 		values := make([][]float64, len(s.numbers))
+		if s.whole && !c.whole {
+			r.values = append(r.values, values)
+			continue
+		}
 		for seed := range *seeds {
 			tr := simulate(t, s, c, uint64(seed+1))
 			for i, n := range s.numbers {
@@ -78,6 +90,8 @@ func run(t *testing.T, s *scenario) *result {
 		}
 		r.values = append(r.values, values)
 	}
-	r.plot = plot(s, drawn, traces)
+	if !s.further {
+		r.plot = plot(s, drawn, traces)
+	}
 	return r
 }

@@ -94,12 +94,44 @@ func rateOf(slots []int64) float64 {
 
 // used is the share of the link that arrived at the receivers of the connections.
 func used(what string, from, to time.Duration, g goal) number {
+	return usedBy(false, what, from, to, g)
+}
+
+// usedBack is the same of the other direction of the link.
+func usedBack(what string, from, to time.Duration, g goal) number {
+	return usedBy(true, what, from, to, g)
+}
+
+func usedBy(reverse bool, what string, from, to time.Duration, g goal) number {
 	return number{"link used, " + what, percent, func(tr *trace) float64 {
 		bytes := int64(0)
 		for _, f := range tr.flows {
-			bytes += sum(between(f.came, from, to))
+			if f.reverse == reverse {
+				bytes += sum(between(f.came, from, to))
+			}
 		}
 		return 8 * float64(bytes) / (float64(sum(between(tr.capacity, from, to))) * slot.Seconds())
+	}, g}
+}
+
+// ofRival is the part of what arrives for the rival in all that does.
+func ofRival(what string, from, to time.Duration, g goal) number {
+	return number{what, percent, func(tr *trace) float64 {
+		bytes := sum(between(tr.flows[0].came, from, to))
+		return float64(sum(between(tr.rival, from, to))) / max(1, float64(bytes))
+	}, g}
+}
+
+// heard is the share of the audio that arrives within 400 ms: what is later is of no use to a call (ITU-T G.114).
+func heard(what string, from, to time.Duration, g goal) number {
+	return number{"audio that arrives within 400 ms, " + what, percent, func(tr *trace) float64 {
+		n := 0
+		for _, a := range tr.flows[0].ages {
+			if a.kind == audio && a.at >= from && a.at < to && a.old <= 400*time.Millisecond {
+				n++
+			}
+		}
+		return float64(n) / (float64(to-from) / float64(audioInterval))
 	}, g}
 }
 

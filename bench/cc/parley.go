@@ -110,7 +110,7 @@ func ssrcOf(b []byte) uint32 {
 func (p *parley) forward(now mono.Time, d *pkt.Datagram) {
 	packet := must(rtp.Parse(d.Payload))
 	if packet.SSRC != probeSSRC {
-		p.flow.delivered(now, packet.Payload)
+		p.flow.delivered(now, kind(packet.SSRC-1), packet.Payload)
 	}
 	if p.flow.marks {
 		p.streams.Record(now, packet.SSRC, packet.SequenceNumber, uint8(d.ECN), len(d.Payload)+ipUDP)
@@ -159,5 +159,7 @@ func (p *parley) back(now mono.Time, d *pkt.Datagram) {
 	}
 	p.drain(now)
 }
+
+func (p *parley) reroute(now mono.Time) { p.controller.HandleRouteChange(now) }
 
 func (p *parley) close() {}

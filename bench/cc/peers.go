@@ -13,6 +13,7 @@ import (
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
 	"github.com/parley-rtc/parley/protocol/rtp"
+	"github.com/parley-rtc/parley/protocol/sctp"
 	"github.com/parley-rtc/parley/protocol/sdp"
 )
 
@@ -49,7 +50,7 @@ func newPeers(now mono.Time, f *flow, rng *rand.Rand) stack {
 		e.session = must(jsep.New(jsep.Config{Entropy: entropy, Fingerprints: []sdp.Fingerprint{{Hash: print.Algorithm, Value: print.Value}}}))
 		e.Peer = must(peer.New(peer.Config{Entropy: entropy, DTLS: &dtls.Config{
 			Entropy: entropy, Certificate: cert, Groups: []dtls.Group{dtls.X25519}, SRTPProfiles: dtls.DefaultSRTPProfiles(),
-		}}))
+		}, SCTP: sctp.Config{SendBuffer: 1 << 20, ReceiveBuffer: 4 << 20}}))
 		e.alarm = alarm{f.net, mono.Never, e.NextTimeout, func(now mono.Time) {
 			e.HandleTimeout(now)
 			p.run(now, e)
@@ -60,6 +61,9 @@ func newPeers(now mono.Time, f *flow, rng *rand.Rand) stack {
 	p.ends[1].local, p.ends[1].put = f.far.Local(), func(_ mono.Time, b []byte, _ pkt.ECN) { f.answer(b) }
 	for _, kind := range [2]string{audio: "audio", video: "video"} {
 		must(p.ends[0].session.AddTransceiver(kind, jsep.TransceiverInit{Track: kind, AddTrack: true}))
+	}
+	if f.data != nil {
+		p.ends[0].session.AddData()
 	}
 	offer := p.setLocal(now, p.ends[0], jsep.Offer)
 	p.apply(now, p.ends[1], must(p.ends[1].session.SetRemote(offer)))
@@ -112,10 +116,32 @@ func (p *peers) run(now mono.Time, e *onePeer) {
 			if ev.Kind == peer.OfRTP && ev.RTP.Kind == session.TargetBitrate && ev.RTP.MID == sections[video] {
 				p.payload = int64(ev.RTP.Bitrate)
 			}
+			if ev.Kind == peer.OfSCTP {
+				p.handleData(now, e, &ev.SCTP)
+			}
 			more = true
 		}
 	}
 	e.alarm.set(now)
+}
+
+// handleData is the program: the one end writes whenever less than half of its buffer is full, the other reads.
+func (p *peers) handleData(now mono.Time, e *onePeer, ev *sctp.Event) {
+	write := func(channel sctp.StreamID) {
+		for e.Association().Send(now, channel, false, make([]byte, downloadMessage)) == nil {
+		}
+	}
+	switch {
+	case ev.Kind == sctp.Message:
+		e.Association().Consume(len(ev.Data))
+		p.flow.data(now, len(ev.Data))
+	case ev.Kind == sctp.Established && e == p.ends[0]:
+		channel := must(e.Association().Open(now, sctp.ChannelConfig{}))
+		e.Association().SetBufferedAmountLow(channel, downloadMessage*8)
+		write(channel)
+	case ev.Kind == sctp.BufferedAmountLow:
+		write(ev.Stream)
+	}
 }
 
 func (p *peers) estimate() int64 {
@@ -140,7 +166,11 @@ func (p *peers) forward(now mono.Time, d *pkt.Datagram) {
 	e.HandleDatagram(now, d)
 	for r, ok := e.NextPacket(); ok; r, ok = e.NextPacket() {
 		if len(r.Packet.Payload) >= 8 {
-			p.flow.delivered(now, r.Packet.Payload)
+			k := audio
+			if r.Packet.PayloadType != payloadTypeAudio {
+				k = video
+			}
+			p.flow.delivered(now, k, r.Packet.Payload)
 		}
 	}
 	p.run(now, e)
@@ -152,6 +182,11 @@ func (p *peers) back(now mono.Time, d *pkt.Datagram) {
 	for _, ok := e.NextPacket(); ok; _, ok = e.NextPacket() {
 	}
 	p.run(now, e)
+}
+
+func (p *peers) reroute(now mono.Time) {
+	p.ends[0].Transport(1).Session().PathChanged(now)
+	p.run(now, p.ends[0])
 }
 
 func (p *peers) close() {}

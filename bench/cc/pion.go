@@ -116,7 +116,7 @@ func (p *pion) forward(now mono.Time, d *pkt.Datagram) {
 	if err := packet.Unmarshal(d.Payload); err != nil {
 		panic(err)
 	}
-	p.flow.delivered(now, packet.Payload)
+	p.flow.delivered(now, kind(packet.SSRC-1), packet.Payload)
 	var buf [1500]byte
 	if _, _, err := p.streams[packet.SSRC-1].reader.Read(buf[:], nil); err != nil {
 		panic(err)
@@ -130,6 +130,9 @@ func (p *pion) back(_ mono.Time, d *pkt.Datagram) {
 		panic(err)
 	}
 }
+
+// reroute does nothing: Pion's estimator cannot be told.
+func (p *pion) reroute(mono.Time) {}
 
 func (p *pion) close() {
 	for _, c := range p.chain {

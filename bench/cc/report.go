@@ -16,6 +16,9 @@ type result struct {
 // cell is what a table says of a number: the median and the worst of the seeds, and whether each of them is as asked.
 func (r *result) cell(who, i int) string {
 	n, values := r.scenario.numbers[i], r.values[who][i]
+	if values == nil {
+		return "–"
+	}
 	text := fmt.Sprintf("%s (%s)", n.unit.format(median(values)), n.unit.format(n.goal.worst(values)))
 	if n.goal.sign == 0 {
 		return text

@@ -62,22 +62,26 @@ func newTrace(s *scenario, c contender, seed uint64) *trace {
 	rng := rand.New(rand.NewPCG(seed, 1<<32))
 	left := n.Internet().Router("left", simnet.Path{})
 	tr := &trace{scenario: s, up: left.Link()}
-	left.Link().SetDown(s.back())
 	for _, step := range s.link {
-		n.After(step.at, func(mono.Time) {
+		n.After(step.at, func(now mono.Time) {
 			left.Link().SetUp(step.path)
-			back := s.back()
-			back.Delay = step.path.Delay
-			left.Link().SetDown(back)
+			left.Link().SetDown(s.back(step.path))
+			if step.reroutes {
+				tr.flows[0].stack.reroute(now)
+			}
 		})
 	}
 	host := func(r *simnet.Router, name string, net, number int) *simnet.Host {
 		return r.Host(fmt.Sprint(name, " ", number), simnet.Path{}, fmt.Sprintf("192.0.%d.%d", net, number+1))
 	}
 	connect := func(number int, at time.Duration) {
-		f := &flow{net: n, began: n.Now(), marks: s.link[0].path.Mark > 0}
-		f.near = bind(host(left, "near", 2, number), func(now mono.Time, d *pkt.Datagram) { f.stack.back(now, d) })
-		f.far = bind(host(n.Internet(), "far", 3, number), func(now mono.Time, d *pkt.Datagram) {
+		f := &flow{net: n, began: n.Now(), marks: s.link[0].path.Mark > 0, reverse: number > 0 && s.rival == opposite}
+		from, to := left, n.Internet()
+		if f.reverse {
+			from, to = to, from
+		}
+		f.near = bind(host(from, "near", 2, number), func(now mono.Time, d *pkt.Datagram) { f.stack.back(now, d) })
+		f.far = bind(host(to, "far", 3, number), func(now mono.Time, d *pkt.Datagram) {
 			f.arrived(now, len(d.Payload))
 			f.stack.forward(now, d)
 		})
@@ -96,9 +100,14 @@ func newTrace(s *scenario, c contender, seed uint64) *trace {
 	switch s.rival {
 	case none:
 		connect(0, about(s.starts))
-	case second:
+	case second, opposite:
 		connect(0, about(s.starts))
 		connect(1, about(s.rivalStarts))
+	case data:
+		connect(0, about(s.starts))
+		tr.flows[0].data = func(now mono.Time, size int) {
+			tr.rival = count(tr.rival, now.Sub(tr.flows[0].began), size)
+		}
 	case cubic:
 		connect(0, about(s.starts))
 		download(n, host(left, "near", 2, 1), host(n.Internet(), "far", 3, 1), about(s.rivalStarts), func(now mono.Time, size int) {

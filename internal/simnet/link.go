@@ -12,6 +12,7 @@ import (
 type Path struct {
 	Delay  time.Duration // of propagation
 	Jitter time.Duration // up to this much more, evenly spread; packets keep their order, so the mean grows under load
+	Batch  time.Duration // packets arrive only each so often, all there are at once, as radio links send them; 0: one by one
 
 	Loss  float64 // share of packets lost, 0 to 1
 	Burst float64 // mean number of packets lost in a row, if above 1 (the model of Gilbert); else losses are independent
@@ -192,6 +193,9 @@ func (d *direction) send(p *Packet) {
 		arrives = arrives.Add(time.Duration(d.rng.Int64N(int64(d.path.Jitter) + 1)))
 	}
 	arrives = max(arrives, d.last)
+	if b := mono.Time(d.path.Batch); b > 0 {
+		arrives = (arrives + b - 1) / b * b
+	}
 	if d.draw(d.path.Reorder) {
 		d.stats.Reordered++
 		arrives = arrives.Add(d.path.ReorderBy)

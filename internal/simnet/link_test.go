@@ -93,6 +93,24 @@ func TestJitterSpreadsAndKeepsOrder(t *testing.T) {
 	}
 }
 
+func TestBatchesComeAtOnce(t *testing.T) {
+	const each = 20 * time.Millisecond
+	got, _ := flow(t, simnet.Path{Delay: 25 * time.Millisecond, Batch: each}, 1000, time.Millisecond)
+	if len(got) != 1000 {
+		t.Fatalf("%d of 1000 came", len(got))
+	}
+	times := map[mono.Time]int{}
+	for i, a := range got {
+		if took := a.at.Sub(a.sent); a.number != i || took < 25*time.Millisecond || took >= 25*time.Millisecond+each {
+			t.Fatalf("packet %d took %v, in place %d", a.number, took, i)
+		}
+		times[a.at]++
+	}
+	if len(times) < 50 || len(times) > 51 {
+		t.Errorf("they came at %d times, want 20 at each", len(times))
+	}
+}
+
 func TestLossAndItsBursts(t *testing.T) {
 	for _, c := range []struct{ loss, burst, wantRun float64 }{
 		{0.01, 0, 1.01}, {0.2, 0, 1.25}, {0.05, 4, 4}, {0.3, 10, 10}, {1, 0, 0}, {1, 5, 0},
