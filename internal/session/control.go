@@ -17,6 +17,9 @@ func (s *Session) HandleRTCP(now mono.Time, b []byte) {
 		return
 	}
 	s.receivedBytes += uint64(len(b))
+	c := &s.control
+	c.heard, c.lastHeard = 0, 0
+	defer func() { c.passed(len(b), c.heard) }()
 	for rest := b; len(rest) > 0; {
 		var p rtcp.Packet
 		var err error
@@ -35,7 +38,7 @@ func (s *Session) handleControl(now mono.Time, p rtcp.Packet) {
 		var r rtcp.SenderReport
 		if r, ok = p.SenderReport(); ok {
 			s.handleSenderReport(now, &r)
-			s.handleBlocks(now, r.Reports)
+			s.handleBlocks(now, r.SSRC, r.Reports)
 		}
 	case rtcp.KindReceiverReport:
 		var r rtcp.ReceiverReport
@@ -43,7 +46,7 @@ func (s *Session) handleControl(now mono.Time, p rtcp.Packet) {
 			if x := s.streams[r.SSRC]; x != nil {
 				x.heard = now
 			}
-			s.handleBlocks(now, r.Reports)
+			s.handleBlocks(now, r.SSRC, r.Reports)
 		}
 	case rtcp.KindSDES:
 		ok = s.handleDescription(now, p)
@@ -134,8 +137,11 @@ func (s *Session) handleSenderReport(now mono.Time, r *rtcp.SenderReport) {
 	}
 }
 
-// handleBlocks takes in what the peer says of our streams.
-func (s *Session) handleBlocks(now mono.Time, blocks rtcp.ReportBlocks) {
+// handleBlocks takes in what one of the peer's sources says of our streams.
+func (s *Session) handleBlocks(now mono.Time, from rtp.SSRC, blocks rtcp.ReportBlocks) {
+	if c := &s.control; c.heard == 0 || from != c.lastHeard { // reports of one are stacked
+		c.heard, c.lastHeard = c.heard+1, from
+	}
 	lost, expected, trip := 0, 0, time.Duration(0)
 	for i := range blocks.Len() {
 		b := blocks.At(i)
@@ -143,20 +149,20 @@ func (s *Session) handleBlocks(now mono.Time, blocks rtcp.ReportBlocks) {
 		if e == nil {
 			continue
 		}
+		x := e.source(b.SSRC)
+		x.confirmed = true
+		if x.told.Delay = b.Delay; b == x.told {
+			continue // another source of the peer's says the same
+		}
+		x.told = b
 		rtt, measured := rtcp.RoundTrip(s.ntp(now).Middle(), b.LastReport, b.Delay)
 		if measured {
 			trip = rtt
 			s.noteRTT(rtt)
 		}
-		if b.SSRC != e.media.ssrc {
-			if b.SSRC == e.rtx.ssrc {
-				e.rtx.confirmed = true
-			} else {
-				e.repair.confirmed = true
-			}
+		if x != &e.media {
 			continue
 		}
-		e.media.confirmed = true
 		e.stats.Remote.block(now, &b, e.clock, rtt, measured)
 		l, n := e.flow.since(&b)
 		lost, expected = lost+l, expected+n

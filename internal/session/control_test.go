@@ -94,32 +94,6 @@ func TestReceptionReport(t *testing.T) {
 	}
 }
 
-// Many streams share reports of a bounded size, and each has its turn.
-func TestManyStreamsAreReportedOn(t *testing.T) {
-	m := mediaOf("a", "audio", opus)
-	e := newEnd(t, 1, Config{}, m)
-	const n = 100
-	for i := range n {
-		e.handle(began, raw(rtp.SSRC(i+1), 111, 1, nil, "x"))
-	}
-	seen := map[rtp.SSRC]bool{}
-	now := e.NextTimeout()
-	e.HandleTimeout(now)
-	for _, b := range e.drain(now) {
-		if len(b) > DefaultMaxPacket {
-			t.Errorf("a report of %d bytes", len(b))
-		}
-		p, _, _ := rtcp.Next(b)
-		r, _ := p.ReceiverReport()
-		for i := range r.Reports.Len() {
-			seen[r.Reports.At(i).SSRC] = true
-		}
-	}
-	if len(seen) != n {
-		t.Errorf("%d of %d streams were reported on", len(seen), n)
-	}
-}
-
 // "Reduced-size RTCP" where both take it, else a compound packet that begins with a report (RFC 5506 section 3.4.2, RFC 4585
 // section 3.1).
 func TestFeedbackAtOnce(t *testing.T) {

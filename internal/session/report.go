@@ -25,12 +25,14 @@ const (
 // control is the timing of RTCP: regular reports by RFC 3550 section 6.3, feedback as soon as the bandwidth has room for it
 // (RFC 4585 section 3.5 with two members, so that nothing has to be held back for others).
 type control struct {
-	size     float64   // mean of compound packets, lower layers included
+	size     float64   // mean of packets, lower layers included, divided by the sources that report in each (RFC 8108 section 5.3.1)
 	last     mono.Time // of a regular report
 	reportAt mono.Time // the next; mono.Never: none
-	due      bool      // a regular report is to be written
-	streams  int       // in the order: from where on there are blocks to write; reports go on where the last one ended
-	senders  int
+	due      bool      // a packet of the round at hand is to be written
+	moreAt   mono.Time // when the next packet of the round at hand may leave; mono.Never: all have left
+
+	heard     int // sources that report in the packet at hand
+	lastHeard rtp.SSRC
 
 	feedbackAt mono.Time // the earliest feedback; mono.Never: none
 	urgent     bool      // feedback is to be written
@@ -71,11 +73,14 @@ func (s *Session) controlTimeout(now mono.Time) {
 		// Timer reconsideration (RFC 3550 section 6.3.3): the session may have grown since.
 		if t := c.last.Add(s.interval()); c.last != 0 && t > now {
 			c.reportAt = t
-		} else {
+		} else if s.schedule(now); !c.due && c.moreAt == mono.Never {
 			c.due, c.last = true, now
 			s.expire(now)
-			s.schedule(now)
+			s.beginRound(now)
 		}
+	}
+	if now >= c.moreAt {
+		c.due, c.moreAt = true, mono.Never
 	}
 	if s.recorders.next() <= now {
 		c.urgent = true
@@ -110,10 +115,10 @@ func (s *Session) expire(now mono.Time) {
 // appendControl writes one compound packet of RTCP; nothing if there is none to write.
 func (s *Session) appendControl(dst []byte, now mono.Time) []byte {
 	c := &s.control
-	start := len(dst)
+	start, sources := len(dst), 1
 	switch {
 	case c.due:
-		dst = s.appendReports(dst, now)
+		dst, sources = s.appendReports(dst, now)
 		if c.urgent { // what there is goes along
 			c.urgent = false
 			dst = s.appendFeedback(dst, now, start)
@@ -128,9 +133,14 @@ func (s *Session) appendControl(dst []byte, now mono.Time) []byte {
 		return dst
 	}
 	if len(dst) > start {
-		c.size += (float64(len(dst)-start+lowerLayers) - c.size) / 16 // RFC 3550 section 6.3.3
+		c.passed(len(dst)-start, sources)
 	}
 	return dst
+}
+
+// passed notes the size of a packet that was sent or received (RFC 3550 section 6.3.3), in which so many sources report.
+func (c *control) passed(bytes, sources int) {
+	c.size += (float64(bytes+lowerLayers)/float64(max(sources, 1)) - c.size) / 16
 }
 
 // reporter is the SSRC that reports of the peer's streams come from: the first of ours, or one for that alone.
@@ -145,79 +155,6 @@ func (s *Session) reporter() rtp.SSRC {
 		}
 	}
 	return s.own
-}
-
-// appendReports writes reports with descriptions, as many as there is room for; if more are left, due stays.
-func (s *Session) appendReports(dst []byte, now mono.Time) []byte {
-	k, start := &s.control, len(dst)
-	sending := false
-	at := 0
-	for _, c := range s.sections {
-		if c.sender == nil || !c.Sends {
-			continue
-		}
-		for _, e := range c.sender.encodings {
-			if e.media.packets == 0 {
-				continue
-			}
-			if at++; at <= k.senders {
-				continue
-			}
-			if sending && len(dst)-start+s.reportSize(c) > s.cfg.MaxPacket {
-				return dst // the rest comes in the next one, at once
-			}
-			k.senders++
-			r := rtcp.SenderReport{
-				SSRC: e.media.ssrc, NTP: s.ntp(now), RTPTime: e.timestampAt(now),
-				Packets: uint32(e.media.packets), Octets: uint32(e.media.octets),
-			}
-			if !sending {
-				r.Reports = s.nextBlocks(now)
-			}
-			sending = true
-			dst = r.Append(dst)
-			dst = s.appendDescription(dst, e.media.ssrc, c.MID)
-		}
-	}
-	if !sending {
-		r := rtcp.ReceiverReport{SSRC: s.reporter(), Reports: s.nextBlocks(now)}
-		dst = r.Append(dst)
-		dst = s.appendDescription(dst, r.SSRC, "")
-	}
-	if at == 0 { // who sends nothing learns of the round trip only so (RFC 3611 section 4.4)
-		dst = rtcp.AppendReferenceTime(dst, s.reporter(), s.ntp(now))
-	}
-	if answers := s.referenceAnswers(now); len(answers) > 0 && len(dst)-start+12+12*len(answers) <= s.cfg.MaxPacket {
-		dst = rtcp.AppendDLRR(dst, s.reporter(), answers...)
-	}
-	if k.streams >= len(s.order) {
-		k.due, k.streams, k.senders = false, 0, 0
-	}
-	return dst
-}
-
-// reportSize is at most what a sender's report and description take.
-func (s *Session) reportSize(c *section) int { return 28 + 16 + len(s.cname) + len(c.MID) }
-
-func (s *Session) appendDescription(dst []byte, ssrc rtp.SSRC, mid string) []byte {
-	items := append(s.items[:0], rtcp.Item{Type: rtcp.ItemCNAME, Text: append(s.value[:0], s.cname...)})
-	if mid != "" {
-		items = append(items, rtcp.Item{Type: rtcp.ItemMID, Text: []byte(mid)})
-	}
-	s.items = items
-	return rtcp.AppendSDES(dst, ssrc, items...)
-}
-
-// nextBlocks makes the blocks on streams of the peer's from which something came since the last report.
-func (s *Session) nextBlocks(now mono.Time) rtcp.ReportBlocks {
-	s.blocks.Reset()
-	room := min(maxBlocks, (s.cfg.MaxPacket-200)/24)
-	for ; s.control.streams < len(s.order) && s.blocks.Len() < room; s.control.streams++ {
-		if x := s.order[s.control.streams]; x.report.fresh {
-			s.blocks.Add(x.block(now))
-		}
-	}
-	return s.blocks
 }
 
 // timestampAt is now in the units of what an encoding sends.
@@ -236,7 +173,7 @@ func (s *Session) appendFeedback(dst []byte, now mono.Time, start int) []byte {
 	if head == start && !s.reducedSize {
 		s.blocks.Reset()
 		r := rtcp.ReceiverReport{SSRC: s.reporter(), Reports: s.blocks}
-		dst = s.appendDescription(r.Append(dst), r.SSRC, "")
+		dst = s.appendDescription(r.Append(dst), r.SSRC, "", "", false)
 	}
 	body := len(dst)
 	limit := s.cfg.MaxPacket

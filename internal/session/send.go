@@ -9,6 +9,7 @@ import (
 	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
+	"github.com/parley-rtc/parley/protocol/rtcp"
 	"github.com/parley-rtc/parley/protocol/rtp"
 )
 
@@ -56,8 +57,10 @@ type EncodingParameters struct {
 // A source is one SSRC of ours.
 type source struct {
 	ssrc            rtp.SSRC
-	packets, octets uint64 // of payload, padding left out, as sender reports have it
-	confirmed       bool   // the peer has reported on it, so it knows to what section it belongs
+	packets, octets uint64           // of payload, padding left out, as sender reports have it
+	confirmed       bool             // the peer has reported on it, so it knows to what section it belongs
+	atReports       [2]uint64        // packets, at the last report and at the one before
+	told            rtcp.ReportBlock // the peer's last
 }
 
 // A Sender is the sending half of a section. It goes with the section.

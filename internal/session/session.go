@@ -67,6 +67,7 @@ type Session struct {
 	overhead   int
 
 	control    control
+	round      round
 	references []reference
 	rtt        time.Duration // measured by RTCP; 0: not yet
 	trips      RoundTrips    // measured as one who receives
@@ -100,7 +101,7 @@ func New(cfg Config) (*Session, error) {
 	}
 	s := &Session{
 		cfg: cfg, overhead: defaultOverhead, tailAt: mono.Never, streams: map[rtp.SSRC]*Stream{}, ours: map[rtp.SSRC]*encoding{}, lost: make([]uint16, 0, 256),
-		control: control{size: firstControlSize, reportAt: mono.Never, feedbackAt: mono.Never},
+		control: control{size: firstControlSize, reportAt: mono.Never, moreAt: mono.Never, feedbackAt: mono.Never},
 	}
 	// "a short-term persistent RTCP CNAME": 96 random bits (RFC 7022 section 4.2), should the description have none.
 	var name [12]byte
@@ -223,7 +224,7 @@ func (s *Session) silence(e *encoding) {
 func (s *Session) leave(e *encoding) {
 	s.silence(e)
 	s.slots[e.flow.slot] = nil
-	for _, x := range [...]*source{&e.media, &e.rtx, &e.repair.source} {
+	for _, x := range e.sources() {
 		s.bye(x)
 		delete(s.ours, x.ssrc)
 	}
@@ -272,9 +273,6 @@ func (s *Session) end(x *Stream) {
 	delete(s.streams, x.ssrc)
 	at := slices.Index(s.order, x)
 	s.order = slices.Delete(s.order, at, at+1)
-	if at < s.control.streams {
-		s.control.streams--
-	}
 	if s.recent == x {
 		s.recent = nil
 	}
@@ -290,13 +288,7 @@ func (s *Session) end(x *Stream) {
 func (s *Session) collide(now mono.Time, ssrc rtp.SSRC) {
 	e := s.ours[ssrc]
 	delete(s.ours, ssrc)
-	x := &e.media
-	switch ssrc {
-	case e.rtx.ssrc:
-		x = &e.rtx
-	case e.repair.ssrc:
-		x = &e.repair.source
-	}
+	x := e.source(ssrc)
 	s.bye(x)
 	s.claim(e, x, 0)
 	s.tell(Event{Kind: SourceChanged, MID: e.section.MID, Encoding: e.index})
@@ -394,7 +386,7 @@ func (s *Session) NextTimeout() mono.Time {
 	if !s.connected || s.paused || s.closing {
 		return mono.Never
 	}
-	next := mono.Min(mono.Min(s.control.reportAt, s.control.feedbackAt), s.tailAt)
+	next := mono.Min(mono.Min(s.control.reportAt, s.control.feedbackAt), mono.Min(s.control.moreAt, s.tailAt))
 	if !s.control.urgent {
 		next = mono.Min(next, s.recorders.next())
 	}
@@ -433,7 +425,7 @@ func (s *Session) AppendPacket(dst []byte, now mono.Time) ([]byte, pkt.DSCP) {
 func (s *Session) appendBye(dst []byte, now mono.Time) []byte {
 	s.blocks.Reset()
 	r := rtcp.ReceiverReport{SSRC: s.byes[0], Reports: s.blocks}
-	dst = s.appendDescription(r.Append(dst), r.SSRC, "")
+	dst = s.appendDescription(r.Append(dst), r.SSRC, "", "", false)
 	dst = rtcp.AppendBYE(dst, "", s.byes...)
 	s.byes = s.byes[:0]
 	return dst

@@ -121,8 +121,8 @@ func (r *reception) arrive(now mono.Time, timestamp, clock uint32) {
 	r.transit, r.hasTransit = transit, true
 }
 
-// block makes a report of what came since the last one (RFC 3550 section 6.4.1, appendix A.3).
-func (x *Stream) block(now mono.Time) rtcp.ReportBlock {
+// block makes a report of what came since the last one (RFC 3550 section 6.4.1, appendix A.3), but for its Delay.
+func (x *Stream) block() rtcp.ReportBlock {
 	r := &x.report
 	highest, _ := x.number.Highest()
 	expected := highest - x.first + 1
@@ -136,7 +136,7 @@ func (x *Stream) block(now mono.Time) rtcp.ReportBlock {
 		SSRC: x.ssrc, FractionLost: fraction, Lost: int32(min(max(lost, -1<<23), 1<<23-1)), HighestSequence: uint32(highest), Jitter: uint32(r.jitter),
 	}
 	if r.sender.SSRC != 0 {
-		b.LastReport, b.Delay = r.sender.NTP.Middle(), rtcp.DelayOf(now.Sub(r.senderAt))
+		b.LastReport = r.sender.NTP.Middle()
 	}
 	return b
 }
