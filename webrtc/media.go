@@ -1,6 +1,7 @@
 package webrtc
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"sync/atomic"
@@ -23,7 +24,7 @@ type media struct {
 	// The loop's.
 
 	sections map[string]*mediaSection // by mid
-	streams  map[string]*MediaStream  // of the peer's, that have tracks
+	streams  map[string]*MediaStream  // of the peer's, by id
 	playing  []*DTMFSender            // have tones to play
 }
 
@@ -103,14 +104,17 @@ func (pc *PeerConnection) followMedia(now mono.Time, c *jsep.Changes) (events fu
 	// One that is stopped is in the set until an answer has rejected its section.
 	list := slices.DeleteFunc(slices.Clone(all), func(t *RTPTransceiver) bool { s := t.state.Load(); return s.stopped && s.mid == "" })
 	pc.media.Load().transceivers.Store(&list)
-	var moves []func()
+	var lost, gained []streamTrack
 	for _, t := range all {
 		if !t.state.Load().stopped {
 			t.sender.follow()
 			t.receiver.follow()
 		}
 		t.sender.returned = nil
-		moves = append(moves, pc.followStreams(t)...)
+		pc.followStreams(t, &lost, &gained)
+	}
+	for _, x := range gained {
+		x.stream.known = true
 	}
 	// "For each track in muteTracks", "for each stream and track pair in removeList", then in addList, "for each entry entry in
 	// trackEventInits"
@@ -131,8 +135,13 @@ func (pc *PeerConnection) followMedia(now mono.Time, c *jsep.Changes) (events fu
 				track.setMuted(true)
 			}
 		}
-		for _, move := range moves {
-			move()
+		for _, x := range lost {
+			emit(&pc.events, x.receiver.gate, &x.stream.onRemoveTrack, x.receiver.track, nil)
+		}
+		for _, x := range gained {
+			if !x.fresh {
+				emit(&pc.events, nil, &x.stream.onAddTrack, x.receiver.track, nil)
+			}
 		}
 		for _, r := range came {
 			emit(&pc.events, nil, &pc.onTrack, r, r.gate)
@@ -143,8 +152,15 @@ func (pc *PeerConnection) followMedia(now mono.Time, c *jsep.Changes) (events fu
 	}
 }
 
-// followStreams is "set the associated remote streams". It returns the events of the streams: removals, then additions.
-func (pc *PeerConnection) followStreams(t *RTPTransceiver) (events []func()) {
+// A streamTrack is a track of the peer's that a description has put into a stream, or taken out of it.
+type streamTrack struct {
+	stream   *MediaStream
+	receiver *RTPReceiver
+	fresh    bool // the stream came with the description: nobody can listen at it before the event track
+}
+
+// followStreams is "set the associated remote streams".
+func (pc *PeerConnection) followStreams(t *RTPTransceiver, lost, gained *[]streamTrack) {
 	r, m := t.receiver, pc.media.Load()
 	have := *r.streams.Load()
 	var want []string
@@ -153,30 +169,36 @@ func (pc *PeerConnection) followStreams(t *RTPTransceiver) (events []func()) {
 	}
 	var list []*MediaStream
 	for _, s := range have {
-		if slices.Contains(want, s.id) {
-			continue
+		if !slices.Contains(want, s.id) {
+			s.remove(r.track)
+			*lost = append(*lost, streamTrack{stream: s, receiver: r})
 		}
-		s.remove(r.track)
-		if len(s.GetTracks()) == 0 {
-			delete(m.streams, s.id)
-		}
-		events = append(events, func() { emit(&pc.events, r.gate, &s.onRemoveTrack, r.track, nil) })
 	}
 	for _, id := range want {
-		s := m.streams[id]
-		if s == nil {
-			s = &MediaStream{id: id, events: &pc.events}
-			m.streams[id] = s
+		s := m.stream(id, &pc.events)
+		if s.add(r.track) {
+			*gained = append(*gained, streamTrack{s, r, !s.known})
 		}
-		if known := len(s.GetTracks()) > 0; known && !slices.Contains(have, s) {
-			// Nobody listens yet at one that begins with this track.
-			events = append(events, func() { emit(&pc.events, nil, &s.onAddTrack, r.track, nil) })
-		}
-		s.add(r.track)
 		list = append(list, s)
 	}
 	r.streams.Store(&list)
-	return events
+}
+
+// maxIdleStreams is how many streams without a track are kept for when they have tracks again.
+const maxIdleStreams = 256
+
+// stream returns the stream of an id: "unless a MediaStream object has previously been created with that id for this connection,
+// create a MediaStream object with that id".
+func (m *media) stream(id string, events *dispatcher) *MediaStream {
+	s := m.streams[id]
+	if s == nil {
+		if len(m.streams) >= maxIdleStreams { // or they have tracks, whose number descriptions bound
+			maps.DeleteFunc(m.streams, func(_ string, s *MediaStream) bool { return len(s.GetTracks()) == 0 })
+		}
+		s = &MediaStream{id: id, events: events}
+		m.streams[id] = s
+	}
+	return s
 }
 
 // applyMedia takes over which sections are in force, once the peer knows them.

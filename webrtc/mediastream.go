@@ -19,6 +19,7 @@ type MediaStream struct {
 	events        *dispatcher // of the connection that made it; nil if the program did
 	onAddTrack    hook[*RemoteTrack]
 	onRemoveTrack hook[*RemoteTrack]
+	known         bool // a description before the present one has made it; the loop's
 }
 
 // NewMediaStream makes a stream for tracks of ours. With an empty id it gets one of its own.
@@ -89,13 +90,15 @@ func (s *MediaStream) OnRemoveTrack(f func(*RemoteTrack)) {
 	}
 }
 
-// add adds a track of the peer's.
-func (s *MediaStream) add(t *RemoteTrack) {
+// add adds a track of the peer's; it returns false if it was there.
+func (s *MediaStream) add(t *RemoteTrack) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !slices.Contains(s.remote, t) {
-		s.remote = append(s.remote, t)
+	if slices.Contains(s.remote, t) {
+		return false
 	}
+	s.remote = append(s.remote, t)
+	return true
 }
 
 // remove takes a track of the peer's out.

@@ -123,8 +123,8 @@ func (t *RTPTransceiver) SetCodecPreferences(codecs []RTPCodec) error {
 	return t.pc.try(func(mono.Time) error { return exception(t.jsep.SetCodecPreferences(list)) })
 }
 
-// Stop ends it for good (stop): it sends and receives nothing from now on, its remote track ends, and the next offer says so to
-// the peer. On a closed connection it is an InvalidStateError.
+// Stop ends it for good (stop): it sends and receives nothing from now on, its remote track ends, and the next offer of ours says
+// so to the peer; an answer has its section inactive. On a closed connection it is an InvalidStateError.
 func (t *RTPTransceiver) Stop() error {
 	return t.pc.try(func(now mono.Time) error {
 		// 4. If transceiver.[[Stopping]] is true, abort these steps.
@@ -334,8 +334,9 @@ func (pc *PeerConnection) RemoveTrack(s *RTPSender) error {
 		}
 		t := s.transceiver
 		// 6. If sender is not in senders (which indicates its transceiver was stopped or removed due to setting a session
-		// description of type "rollback"), then abort these steps. 7. If sender.[[SenderTrack]] is null, abort these steps.
-		if !slices.Contains(pc.transceivers(), t) || s.Track() == nil {
+		// description of type "rollback"), then abort these steps. 7. If sender.[[SenderTrack]] is null, abort these steps. And if
+		// transceiver.[[Stopping]] is true.
+		if !slices.Contains(pc.transceivers(), t) || s.Track() == nil || t.state.Load().stopping {
 			return nil
 		}
 		s.setTrack(nil)

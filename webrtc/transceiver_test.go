@@ -279,7 +279,7 @@ func TestDirection(t *testing.T) {
 		w.check(x.SetDirection(RTPTransceiverDirectionSendRecv))
 		w.check(x.Sender().SetStreams(NewMediaStream("one"), NewMediaStream("two")))
 		w.exchange(a, b)
-		expect("have-remote-offer", "track one+two", "stable", "unmute")
+		expect("have-remote-offer", "addtrack one", "track one+two", "stable", "unmute") // "one" is the stream that there was
 
 		// "or if the previous step increased the length of addList": another stream is the event track again
 		w.check(x.Sender().SetStreams(NewMediaStream("three")))

@@ -467,8 +467,10 @@ func (s *Session) answerSlots(offer *sdp.Description) ([]slot, sdp.Group) {
 		case m.Kind == "application":
 			_, known, _ := m.SCTPPort()
 			x.rejected = !strings.HasSuffix(m.Proto, "DTLS/SCTP") || !known || slices.ContainsFunc(slots[:i], func(o slot) bool { return o.kind == "application" && !o.rejected })
-		case t == nil || t.stopping || t.stopped:
-			x.rejected = true // RFC 8829 section 5.3.1: the associated RtpTransceiver has been stopped
+		case t == nil || t.stopped:
+			// RFC 8829 section 5.3.1: "The associated RtpTransceiver has been stopped." One that the program is stopping is inactive until an
+			// offer says so: "stop ... will cause future calls to createOffer to generate a zero port" (webrtc-pc section 5.4).
+			x.rejected = true
 		default:
 			theirs, _ := codecsOf(m)
 			ours, ordered := t.wanted()
@@ -544,6 +546,9 @@ func fingerprintsOf(d *sdp.Description, i int) ([]sdp.Fingerprint, error) {
 func (s *Session) rejectByPolicy(slots []slot, groups map[string]*sdp.Group) {
 	first := map[string]int{}
 	for i := range slots {
+		if slots[i].rejected {
+			continue // a section that is gone binds no other
+		}
 		kind := slots[i].kind
 		if s.cfg.Bundle == MaxBundle {
 			kind = ""

@@ -191,7 +191,7 @@ func (t *Transceiver) SetCodecPreferences(codecs []Codec) error {
 	return nil
 }
 
-// Stop stops it: the next offer or answer rejects its section.
+// Stop stops it: the next answer has its section inactive, the next offer rejects it.
 func (t *Transceiver) Stop() error {
 	if t.session.state == Closed {
 		return errClosed
