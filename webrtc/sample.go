@@ -120,6 +120,9 @@ func (t *SampleTrack) WriteSample(s Sample) error {
 		timestamp: t.base + uint32(int64(t.elapsed/time.Second)*clock+int64(t.elapsed%time.Second)*clock/int64(time.Second)),
 		captured:  s.Captured,
 	}
+	if l.captured.IsZero() {
+		l.captured = time.Now()
+	}
 	video := t.Kind() == "video"
 	if s.Duration == 0 && !video {
 		if p, err := t.format.Parse(s.Data); err == nil {

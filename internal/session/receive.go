@@ -96,6 +96,7 @@ func (s *Session) receiveMedia(now mono.Time, x *Stream, f *format, p *rtp.Packe
 	if f.nack && started {
 		s.noteLosses(now, x, before, n)
 	}
+	s.noteCapture(x, p)
 	s.deliver(Received{Packet: *p, Stream: x, Sequence: n, Arrival: now, ECN: ecn})
 	return true
 }
@@ -148,6 +149,7 @@ func (s *Session) recover(now mono.Time, x *Stream, n int64, p *rtp.Packet, ecn 
 		s.noteLosses(now, x, before, n)
 	}
 	x.stats.PacketsRepaired++
+	s.noteCapture(x, p)
 	s.deliver(Received{Packet: *p, Stream: x, Sequence: n, Arrival: now, ECN: ecn, Repaired: true})
 	return true
 }

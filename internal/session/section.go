@@ -106,6 +106,7 @@ type Extension struct {
 // extensions are the identifiers of one way; 0: not negotiated.
 type extensions struct {
 	mid, rid, rrid, transport, sendTime uint8
+	capture                             uint8        // the owner's too, who may forward what others have captured
 	others                              []sdp.ExtMap // that are the owner's
 }
 
@@ -126,6 +127,9 @@ func extensionsOf(list []sdp.ExtMap) (x extensions) {
 			x.transport = id
 		case rtp.URIAbsSendTime:
 			x.sendTime = id
+		case rtp.URIAbsCaptureTime:
+			x.capture = id
+			fallthrough
 		default:
 			x.others = append(x.others, e)
 		}
@@ -149,7 +153,7 @@ func (x *extensions) merge(y extensions) {
 	for _, p := range [...]struct {
 		to   *uint8
 		from uint8
-	}{{&x.mid, y.mid}, {&x.rid, y.rid}, {&x.rrid, y.rrid}, {&x.transport, y.transport}, {&x.sendTime, y.sendTime}} {
+	}{{&x.mid, y.mid}, {&x.rid, y.rid}, {&x.rrid, y.rrid}, {&x.transport, y.transport}, {&x.sendTime, y.sendTime}, {&x.capture, y.capture}} {
 		if *p.to == 0 {
 			*p.to = p.from
 		}

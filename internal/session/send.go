@@ -40,7 +40,7 @@ type Packet struct {
 	PayloadType rtp.PayloadType // as in jsep.Media.Send
 	Marker      bool
 	Timestamp   uint32    // in the units of the codec's clock; it goes out as it is
-	Captured    mono.Time // when the media was; 0: now
+	Captured    mono.Time // when the media was; 0: not known, and reports take it for now
 	Payload     []byte
 	Extensions  []Extension // those that are not negotiated are left out
 	KeyFrame    bool        // it is of a picture that can be decoded alone
@@ -86,6 +86,7 @@ type encoding struct {
 	clock     uint32 // of the last packet's codec, in Hz
 	timestamp uint32 // of the last packet
 	captured  mono.Time
+	capture   captureClock
 
 	flow flow
 
@@ -138,7 +139,7 @@ func (x *Sender) MaxPayload(encoding int) int {
 	for _, e := range [...]struct {
 		id uint8
 		n  int
-	}{{ids.mid, len(x.section.MID)}, {ids.rid, len(x.encodings[encoding].told.RID)}, {ids.transport, 2}, {ids.sendTime, 3}} {
+	}{{ids.mid, len(x.section.MID)}, {ids.rid, len(x.encodings[encoding].told.RID)}, {ids.transport, 2}, {ids.sendTime, 3}, {ids.capture, captureSize}} {
 		if e.id != 0 && e.n > 0 {
 			size += 1 + e.n
 		}
@@ -173,6 +174,10 @@ func (x *Sender) Send(now mono.Time, encoding int, p *Packet) error {
 			values += 2 + len(v.Value)
 		}
 	}
+	capture := ids.capture != 0 && e.capture.due(p, f.Clock)
+	if capture {
+		values += 2 + captureSize
+	}
 	if len(p.Payload)+values > maxPacket-12-maxOwnExtensions {
 		return ErrTooLong
 	}
@@ -190,6 +195,10 @@ func (x *Sender) Send(now mono.Time, encoding int, p *Packet) error {
 		if id := ids.id(v.URI); id != 0 && len(v.Value) <= 255 {
 			b = append(append(b, id, uint8(len(v.Value))), v.Value...)
 		}
+	}
+	if capture {
+		e.capture = captureClock{p.Captured, p.Timestamp, true}
+		b = rtp.AbsCaptureTime{Captured: s.ntp(p.Captured), HasOffset: true}.Append(append(b, ids.capture, captureSize))
 	}
 	_ = append(b, p.Payload...)
 	i.values, i.size = values, len(p.Payload)
