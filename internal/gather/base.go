@@ -170,15 +170,16 @@ var errNoPort = errors.New("gather: every port of the range is taken")
 
 // openSocket binds a port of the range, beginning anywhere in it.
 func (g *Gatherer) openSocket(ip netip.Addr) (pkt.Socket, netip.AddrPort, error) {
+	cfg := udp.Config{Local: netip.AddrPortFrom(ip, 0), ICMP: len(g.servers) > 0} // which are all that reports are about
 	if g.cfg.MaxPort == 0 {
-		return g.lease.Open(udp.Config{Local: netip.AddrPortFrom(ip, 0), ICMP: true})
+		return g.lease.Open(cfg)
 	}
 	id := g.transactionID()
 	size := int(g.cfg.MaxPort) - int(g.cfg.MinPort) + 1
 	first := int(id[0])<<8 | int(id[1])
 	for i := range size {
-		port := uint16(int(g.cfg.MinPort) + (first+i)%size)
-		if s, local, err := g.lease.Open(udp.Config{Local: netip.AddrPortFrom(ip, port), ICMP: true}); err == nil {
+		cfg.Local = netip.AddrPortFrom(ip, g.cfg.MinPort+uint16((first+i)%size))
+		if s, local, err := g.lease.Open(cfg); err == nil {
 			return s, local, nil
 		}
 	}

@@ -86,7 +86,7 @@ type Agent struct {
 
 	triggered     []*pair // to be checked before others, first in first out (RFC 8445 section 6.1.4.1)
 	checks        []check
-	paceAt        mono.Time // no check before this time
+	pacedAt       mono.Time // of the last check
 	paced         int       // checks of this generation so far
 	responses     []response
 	early         []earlyCheck
@@ -129,7 +129,7 @@ func New(cfg Config) (*Agent, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, role: cfg.Role, toldRole: cfg.Role, hasher: cfg.Hasher, timeout: mono.Never, parkAt: mono.Never, giveUpAt: mono.Never, unheard: mono.Never}
+	a := &Agent{cfg: cfg, role: cfg.Role, toldRole: cfg.Role, hasher: cfg.Hasher, timeout: mono.Never, pacedAt: mono.Time(-pace), parkAt: mono.Never, giveUpAt: mono.Never, unheard: mono.Never}
 	if cfg.Lite {
 		a.role, a.toldRole = Controlled, Controlled
 	}
@@ -538,7 +538,7 @@ func (a *Agent) NextTimeout() mono.Time { return a.timeout }
 // How long things may take.
 const (
 	pace        = 20 * time.Millisecond // Ta, RFC 8445 section 14.2
-	firstPace   = 5 * time.Millisecond  // Ta of the first checks: there is no stream yet to disturb
+	firstPace   = 5 * time.Millisecond  // Ta of the first checks, as long as there is no stream to disturb
 	firstChecks = 5
 	firstRTO    = 250 * time.Millisecond // to the first repetition where nothing was measured
 	leastRTO    = 50 * time.Millisecond

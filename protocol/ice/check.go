@@ -160,7 +160,7 @@ func (a *Agent) probe(p *pair) {
 // launch sends the next check, if the pace allows one now (RFC 8445 section 6.1.4.2): a triggered one first, then the
 // highest of those waiting, then of those frozen.
 func (a *Agent) launch() {
-	if a.cfg.Lite || a.failed || a.now < a.paceAt {
+	if a.cfg.Lite || a.failed || a.now < a.paceAt() {
 		return
 	}
 	p := a.nextToCheck()
@@ -179,13 +179,18 @@ func (a *Agent) launch() {
 	a.pacing()
 }
 
-// pacing reserves the time of a check that was sent.
+// pacing notes that a check was sent, for which paceAt reserves the time.
 func (a *Agent) pacing() {
-	ta := pace
-	if a.paced++; a.paced < firstChecks {
-		ta = firstPace
+	a.paced++
+	a.pacedAt = a.now
+}
+
+// paceAt is before when no check may be sent. The first checks are quick until one has worked: then there is a stream.
+func (a *Agent) paceAt() mono.Time {
+	if a.paced < firstChecks && a.selected == nil {
+		return a.pacedAt.Add(firstPace)
 	}
-	a.paceAt = a.now.Add(ta)
+	return a.pacedAt.Add(pace)
 }
 
 func (a *Agent) nextToCheck() *pair {

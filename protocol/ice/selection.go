@@ -186,7 +186,7 @@ func (a *Agent) deadline() mono.Time {
 		at = mono.Min(at, a.checks[i].nextAt)
 	}
 	if a.nextToCheck() != nil {
-		at = mono.Min(at, a.paceAt)
+		at = mono.Min(at, a.paceAt())
 	}
 	if s := a.selected; s != nil {
 		at = mono.Min(at, s.consentUntil)

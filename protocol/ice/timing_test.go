@@ -49,6 +49,22 @@ func TestChecksAreSentAtTheirPace(t *testing.T) {
 	}
 }
 
+// Once a check has worked there is a stream to disturb, and the others go each 20 ms.
+func TestChecksSlowDownOnceOneHasWorked(t *testing.T) {
+	f := forge(t, ice.Config{Role: ice.Controlled}, false)
+	for i := range 2 {
+		f.agent.AddRemoteCandidate(0, ice.Candidate{Address: addr(fmt.Sprintf("203.0.113.%d:1000", 100+i)), Priority: uint32(1000 - i), Foundation: "2"})
+	}
+	now := f.works()
+	for i := range mono.Time(2) {
+		var all []sent
+		now, all = f.wait(now)
+		if only(t, all, stun.Request); now != (i+1)*mono.Time(20*time.Millisecond) {
+			t.Errorf("check %d at %v", i+1, time.Duration(now))
+		}
+	}
+}
+
 // A check is sent seven times: 250 ms apart at first where no round trip was measured, two round trips where one was, and
 // doubling.
 func TestRepetitions(t *testing.T) {
