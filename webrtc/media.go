@@ -98,6 +98,7 @@ func (pc *PeerConnection) followMedia(now mono.Time, c *jsep.Changes) (events fu
 	for _, t := range all {
 		t.refresh()
 	}
+	pc.endTransactions()
 	for _, t := range gone {
 		t.state.Store(&transceiverState{direction: RTPTransceiverDirectionInactive, stopping: true, stopped: true})
 	}
@@ -108,9 +109,9 @@ func (pc *PeerConnection) followMedia(now mono.Time, c *jsep.Changes) (events fu
 	for _, t := range all {
 		if !t.state.Load().stopped {
 			t.sender.follow()
+			t.sender.agree()
 			t.receiver.follow()
 		}
-		t.sender.returned = nil
 		pc.followStreams(t, &lost, &gained)
 	}
 	for _, x := range gained {

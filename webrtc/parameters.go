@@ -26,6 +26,23 @@ type RTPSendParameters struct {
 	RTPParameters
 	TransactionID string                  `json:"transactionId"`
 	Encodings     []RTPEncodingParameters `json:"encodings"`
+	// DegradationPreference says what an encoder is to give up first, of mst-content-hint; "" leaves it to the encoder.
+	DegradationPreference DegradationPreference `json:"degradationPreference,omitempty"`
+}
+
+// A DegradationPreference is RTCDegradationPreference.
+type DegradationPreference string
+
+// The preferences.
+const (
+	DegradationBalanced           DegradationPreference = "balanced"
+	DegradationMaintainFramerate  DegradationPreference = "maintain-framerate"
+	DegradationMaintainResolution DegradationPreference = "maintain-resolution"
+	DegradationMaintainBoth       DegradationPreference = "maintain-framerate-and-resolution"
+)
+
+func (d DegradationPreference) valid() bool {
+	return slices.Contains([]DegradationPreference{"", DegradationBalanced, DegradationMaintainFramerate, DegradationMaintainResolution, DegradationMaintainBoth}, d)
 }
 
 // An RTPHeaderExtensionParameters is RTCRtpHeaderExtensionParameters.
@@ -46,11 +63,11 @@ func (p PriorityType) valid() bool { return priorities[p] != 0 }
 // An RTPEncodingParameters is RTCRtpEncodingParameters: one of the streams that a sender sends. What is encoded is the
 // source's affair: it learns of MaxBitrate by [RTPSender.OnTargetBitrate], and reads the rest with GetParameters.
 type RTPEncodingParameters struct {
-	// RID names it in simulcast; it cannot be changed.
+	// RID names it in simulcast, 1 to 16 letters and digits; it cannot be changed. "" is none.
 	RID string `json:"rid,omitempty"`
 	// Active says that it is sent; nil is true.
 	Active *bool `json:"active,omitempty"`
-	// MaxBitrate is a limit in bits a second, nil for none.
+	// MaxBitrate is a limit in bits a second, 1 at least; nil for none.
 	MaxBitrate *uint64 `json:"maxBitrate,omitempty"`
 	// MaxFramerate is a limit in frames a second, nil for none; video only.
 	MaxFramerate *float64 `json:"maxFramerate,omitempty"`
@@ -80,9 +97,10 @@ func copyEncodings(list []RTPEncodingParameters) []RTPEncodingParameters {
 	return list
 }
 
-func (p RTPParameters) copy() RTPParameters {
-	p.HeaderExtensions, p.Codecs = slices.Clone(p.HeaderExtensions), slices.Clone(p.Codecs)
-	return p
+func (p *RTPSendParameters) copy() RTPSendParameters {
+	q := *p
+	q.HeaderExtensions, q.Codecs, q.Encodings = slices.Clone(p.HeaderExtensions), slices.Clone(p.Codecs), copyEncodings(p.Encodings)
+	return q
 }
 
 func headerExtensions(list []sdp.ExtMap) []RTPHeaderExtensionParameters {
@@ -102,8 +120,10 @@ func newEncodings(kind string, init []RTPEncodingParameters) ([]RTPEncodingParam
 			continue
 		}
 		named++
-		// "Verify that each rid value in sendEncodings conforms to the grammar specified in Section 10 of [RFC8851]."
-		if strings.Trim(e.RID, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" || len(e.RID) > 255 {
+		// "Verify that each rid value in sendEncodings conforms to the grammar specified in Section 10 of [RFC8851]", as its erratum
+		// 7132 has it: RFC 8852 section 3 has no "-" and "_" in packets, and the short form of a header extension has room for 16 bytes
+		// (RFC 8285 section 4.2).
+		if strings.Trim(e.RID, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") != "" || len(e.RID) > 16 {
 			return nil, fail(TypeError, "%q is no rid", e.RID)
 		}
 		if slices.ContainsFunc(list[:i], func(o RTPEncodingParameters) bool { return o.RID == e.RID }) {
@@ -114,8 +134,15 @@ func newEncodings(kind string, init []RTPEncodingParameters) ([]RTPEncodingParam
 	if named != 0 && named != len(list) || named == 0 && len(list) > 1 {
 		return nil, fail(TypeError, "some encodings have no rid")
 	}
-	if err := checkEncodings(kind, list, nil); err != nil {
+	if err := checkEncodings(kind, list, codecsOf(kind)); err != nil {
 		return nil, err
+	}
+	for _, e := range list {
+		// "If any encoding contains a codec member whose value does not match any codec in RTCRtpSender.getCapabilities(kind).codecs,
+		// throw an OperationError."
+		if e.Codec != nil && !choosable(kind, e.Codec, codecsOf(kind)) {
+			return nil, fail(OperationError, "%s cannot be sent", e.Codec.MimeType)
+		}
 	}
 	limit := 1 // of audio
 	if kind == "video" {
@@ -139,7 +166,7 @@ func unicast(kind string) []RTPEncodingParameters {
 	return list
 }
 
-// defaultScales fills in scaleResolutionDownBy: by halves if none has it, else 1.0.
+// defaultScales fills in scaleResolutionDownBy of a new sender: by halves if none has it, else 1.0.
 func defaultScales(kind string, list []RTPEncodingParameters) {
 	if kind != "video" {
 		return
@@ -156,8 +183,8 @@ func defaultScales(kind string, list []RTPEncodingParameters) {
 	}
 }
 
-// checkEncodings are the checks that addTransceiver and setParameters share; negotiated is nil in the former.
-func checkEncodings(kind string, list []RTPEncodingParameters, negotiated []jsep.Codec) error {
+// checkEncodings are the checks that addTransceiver and setParameters share; of the codecs one will be used.
+func checkEncodings(kind string, list []RTPEncodingParameters, codecs []jsep.Codec) error {
 	for i := range list {
 		e := &list[i]
 		if kind == "audio" {
@@ -168,27 +195,47 @@ func checkEncodings(kind string, list []RTPEncodingParameters, negotiated []jsep
 			return fail(RangeError, "scaleResolutionDownBy is below 1.0")
 		case e.MaxFramerate != nil && !(*e.MaxFramerate >= 0):
 			return fail(RangeError, "maxFramerate is negative")
+		case e.MaxBitrate != nil && *e.MaxBitrate == 0:
+			return fail(RangeError, "maxBitrate is 0")
 		case !e.Priority.valid() || !e.NetworkPriority.valid():
 			return fail(TypeError, "that is no priority")
-		case e.ScalabilityMode != "" && !scalable(kind, e.ScalabilityMode):
-			// webrtc-svc: "If ... scalabilityMode value that is not supported by any codec ... OperationError"
-			return fail(OperationError, "%q is no mode of scalability", e.ScalabilityMode)
-		}
-		if e.Codec == nil {
-			continue
-		}
-		supported := slices.ContainsFunc(codecsOf(kind), func(c jsep.Codec) bool { w := capability(kind, &c); return w.media() && w.same(e.Codec) })
-		if !supported && negotiated == nil {
-			return fail(OperationError, "%s cannot be sent", e.Codec.MimeType)
-		}
-		if negotiated != nil && !slices.ContainsFunc(negotiated, func(c jsep.Codec) bool { j := e.Codec.jsep(); return c.Media() && c.Matches(&j) }) {
-			return fail(InvalidModificationError, "%s is not among the negotiated codecs", e.Codec.MimeType)
+		case !e.scalable(codecs):
+			// webrtc-svc section 4: a scalabilityMode "that is not supported by any codec", or by the one that is chosen
+			return fail(OperationError, "%q is no mode of scalability of these codecs", e.ScalabilityMode)
 		}
 	}
 	return nil
 }
 
-func scalable(kind, mode string) bool {
-	_, ok := payload.ParseMode(mode)
-	return ok && kind == "video"
+// choosable reports whether an encoding may name a codec: one of media that is among these. Without parameters it is the format
+// whatever its parameters are.
+func choosable(kind string, c *RTPCodec, codecs []jsep.Codec) bool {
+	j := c.jsep()
+	return c.kind() == kind && slices.ContainsFunc(codecs, func(o jsep.Codec) bool { return o.Media() && o.Matches(&j) })
+}
+
+// scalable reports whether a mode of scalability can be had: with the codec of the encoding, else with one of these.
+func (e *RTPEncodingParameters) scalable(codecs []jsep.Codec) bool {
+	if e.ScalabilityMode == "" {
+		return true
+	}
+	mode, ok := payload.ParseMode(e.ScalabilityMode)
+	if !ok {
+		return false
+	}
+	if e.Codec != nil {
+		codecs = []jsep.Codec{e.Codec.jsep()}
+	}
+	return slices.ContainsFunc(codecs, func(c jsep.Codec) bool { return layered(c.Name, mode) })
+}
+
+// layered reports whether a codec has a mode (webrtc-svc section 6): all of VP9 and AV1, those of one spatial layer of the others.
+func layered(name string, m *payload.Mode) bool {
+	switch strings.ToUpper(name) {
+	case "VP9", "AV1":
+		return true
+	case "VP8", "H264", "H265":
+		return m.Spatial == 1
+	}
+	return false
 }

@@ -224,6 +224,7 @@ func (pc *PeerConnection) create(f func() (jsep.Description, error)) (SessionDes
 	var d jsep.Description
 	err := pc.try(func(mono.Time) (err error) {
 		d, err = f()
+		pc.endTransactions()
 		return exception(err)
 	})
 	if err != nil {

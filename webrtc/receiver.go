@@ -89,7 +89,8 @@ func (r *RTPReceiver) layer(rid string) *RemoteTrack {
 	return r.track
 }
 
-// GetParameters returns the parameters (getParameters).
+// GetParameters returns the parameters (getParameters): none before the direction that is negotiated includes receiving. The CNAME
+// is not among them.
 func (r *RTPReceiver) GetParameters() (p RTPReceiveParameters) {
 	r.pc.read(func(mono.Time) {
 		j := r.transceiver.jsep
@@ -98,9 +99,6 @@ func (r *RTPReceiver) GetParameters() (p RTPReceiveParameters) {
 			RTCP:             RTCPParameters{ReducedSize: j.ReducedSize()},
 			Codecs:           codecParameters(r.transceiver.kind, j.ReceiveCodecs()),
 		}}
-		if declared := j.RemoteSources(); len(declared) > 0 {
-			p.RTCP.CNAME = declared[0].CNAME
-		}
 	})
 	return p
 }

@@ -26,12 +26,13 @@ type RTPSender struct {
 
 	// The loop's.
 
-	encodings []RTPEncodingParameters // [[SendEncodings]]
-	unicast   []RTPEncodingParameters // what they were before an offer to receive simulcast
-	returned  *RTPSendParameters      // [[LastReturnedParameters]]
-	timelines []timeline              // of the encodings
-	bitrates  []int                   // what was told last of each, in bits a second
-	told      *session.Sender         // has the encodings' parameters
+	encodings   []RTPEncodingParameters // [[SendEncodings]]
+	unicast     []RTPEncodingParameters // what they were before an offer to receive simulcast
+	returned    *RTPSendParameters      // [[LastReturnedParameters]]
+	degradation DegradationPreference
+	timelines   []timeline      // of the encodings
+	bitrates    []int           // what was told last of each, in bits a second
+	told        *session.Sender // has the encodings' parameters
 }
 
 // A timeline has the timestamps of an encoding go on when another track feeds it.
@@ -134,46 +135,64 @@ func (s *RTPSender) SetStreams(streams ...*MediaStream) error {
 	})
 }
 
-// GetParameters returns the parameters (getParameters), which SetParameters takes when they were changed.
+// GetParameters returns the parameters (getParameters), which SetParameters takes when they were changed. Until then, or until an
+// offer or answer is made or a description is set, they are the same transaction.
 func (s *RTPSender) GetParameters() (p RTPSendParameters) {
 	s.pc.read(func(mono.Time) {
-		j := s.transceiver.jsep
-		p = RTPSendParameters{RTPParameters: RTPParameters{
-			HeaderExtensions: headerExtensions(j.Extensions(true)),
-			RTCP:             RTCPParameters{s.pc.session.CNAME(), j.ReducedSize()},
-			Codecs:           codecParameters(s.transceiver.kind, j.SendCodecs()),
-		}, TransactionID: newID(), Encodings: copyEncodings(s.encodings)}
-		for i := range p.Encodings {
-			e := &p.Encodings[i]
-			if e.Active == nil {
-				e.Active = new(true)
-			}
-			for _, priority := range []*PriorityType{&e.Priority, &e.NetworkPriority} {
-				if *priority == "" {
-					*priority = PriorityLow
-				}
-			}
+		if s.returned == nil {
+			s.returned = s.parameters()
 		}
-		last := p
-		last.RTPParameters, last.Encodings = p.RTPParameters.copy(), copyEncodings(p.Encodings)
-		s.returned = &last
+		p = s.returned.copy()
 	})
 	return p
 }
 
-// SetParameters changes how it is sent, without a negotiation (setParameters): parameters that GetParameters has returned last,
-// changed in Encodings alone. Anything else changed is an InvalidModificationError, as are encodings added, removed or
-// renamed; without GetParameters before it, since the last description, it is an InvalidStateError.
+func (s *RTPSender) parameters() *RTPSendParameters {
+	j := s.transceiver.jsep
+	p := &RTPSendParameters{RTPParameters: RTPParameters{
+		HeaderExtensions: headerExtensions(j.Extensions(true)),
+		RTCP:             RTCPParameters{s.pc.session.CNAME(), j.ReducedSize()},
+		Codecs:           codecParameters(s.transceiver.kind, j.SendCodecs()),
+	}, TransactionID: newID(), Encodings: copyEncodings(s.encodings), DegradationPreference: s.degradation}
+	for i := range p.Encodings {
+		e := &p.Encodings[i]
+		if e.Active == nil {
+			e.Active = new(true)
+		}
+		for _, priority := range []*PriorityType{&e.Priority, &e.NetworkPriority} {
+			if *priority == "" {
+				*priority = PriorityLow
+			}
+		}
+	}
+	return p
+}
+
+// endTransactions is for what in the W3C's gives the event loop its turn: what getParameters has returned is out of date.
+func (pc *PeerConnection) endTransactions() {
+	for _, t := range pc.transceivers() {
+		t.sender.returned = nil
+	}
+}
+
+// SetParameters changes how it is sent, without a negotiation (setParameters): parameters that GetParameters has returned,
+// changed in Encodings and DegradationPreference alone. Anything else changed is an InvalidModificationError, as are encodings
+// added, removed or renamed, and a codec that is not negotiated; without a transaction or encodings it is a TypeError. Without
+// GetParameters before it, since the last offer, answer or description, it is an InvalidStateError. Limits that there cannot be are
+// RangeErrors, and a scalability mode that the codecs do not have is an OperationError.
 func (s *RTPSender) SetParameters(p RTPSendParameters) error {
 	return s.pc.try(func(now mono.Time) error {
-		t := s.transceiver
+		t, last := s.transceiver, s.returned
 		switch {
 		case t.state.Load().stopping:
 			return errStopped
-		case s.returned == nil:
+		case last == nil:
 			return fail(InvalidStateError, "getParameters was not called since the last change")
+		case p.TransactionID == "" || p.Encodings == nil: // "required"
+			return fail(TypeError, "there is no transaction, or there are no encodings")
+		case !p.DegradationPreference.valid():
+			return fail(TypeError, "%q is no preference of degradation", p.DegradationPreference)
 		}
-		last := s.returned
 		// "If any of the following conditions are met ... InvalidModificationError": encodings.length is different from N, a rid
 		// is, or a parameter that is read-only.
 		renamed := !slices.EqualFunc(p.Encodings, s.encodings, func(a, b RTPEncodingParameters) bool { return a.RID == b.RID })
@@ -181,14 +200,31 @@ func (s *RTPSender) SetParameters(p RTPSendParameters) error {
 			!slices.Equal(p.HeaderExtensions, last.HeaderExtensions) {
 			return fail(InvalidModificationError, "what cannot be changed was changed")
 		}
+		// "Let choosableCodecs be codecs. If choosableCodecs is an empty list, set choosableCodecs to transceiver.[[PreferredCodecs]]. If
+		// choosableCodecs is still an empty list, set choosableCodecs to the list of implemented send codecs".
+		codecs := t.jsep.SendCodecs()
+		if len(codecs) == 0 {
+			codecs = t.preferred
+		}
+		if len(codecs) == 0 {
+			codecs = codecsOf(t.kind)
+		}
 		list := copyEncodings(p.Encodings)
-		if err := checkEncodings(t.kind, list, t.jsep.SendCodecs()); err != nil {
+		for _, e := range list {
+			if e.Codec != nil && !choosable(t.kind, e.Codec, codecs) {
+				return fail(InvalidModificationError, "%s is not among the codecs", e.Codec.MimeType)
+			}
+		}
+		if err := checkEncodings(t.kind, list, codecs); err != nil {
 			return err
 		}
-		if slices.ContainsFunc(list, func(e RTPEncodingParameters) bool { return e.ScaleResolutionDownBy != nil }) {
-			defaultScales(t.kind, list)
+		for i := range list {
+			// "for each encoding in encodings that doesn't contain a scaleResolutionDownBy member, add ... 1.0"
+			if e := &list[i]; t.kind == "video" && e.ScaleResolutionDownBy == nil {
+				e.ScaleResolutionDownBy = new(1.0)
+			}
 		}
-		s.encodings, s.returned = list, nil
+		s.encodings, s.degradation, s.returned = list, p.DegradationPreference, nil
 		for i := range s.timelines {
 			s.timelines[i].section = nil // the codec may be another
 		}
@@ -260,6 +296,24 @@ func (s *RTPSender) follow() {
 	}
 	s.timelines, s.bitrates, s.told, s.returned = nil, nil, nil, nil
 	s.setRIDs()
+}
+
+// agree leaves of the encodings' codecs and modes what was negotiated: "if codec is not found in codecs, remove encoding.codec", and
+// a mode that no codec has is left to the source (webrtc-svc section 4).
+func (s *RTPSender) agree() {
+	codecs := s.transceiver.jsep.SendCodecs()
+	if len(codecs) == 0 {
+		return
+	}
+	for i := range s.encodings {
+		e := &s.encodings[i]
+		if e.Codec != nil && !choosable(s.transceiver.kind, e.Codec, codecs) {
+			e.Codec = nil
+		}
+		if !e.scalable(codecs) {
+			e.ScalabilityMode = ""
+		}
+	}
 }
 
 // payloadType returns what a source is sent as: nothing if its codec was not negotiated, or the encoding is for another.

@@ -63,20 +63,35 @@ func TestSetParameters(t *testing.T) {
 			{"nothing", func(p *RTPSendParameters) {}, ""},
 			{"the transaction", func(p *RTPSendParameters) { p.TransactionID = "another" }, InvalidModificationError},
 			{"one encoding less", func(p *RTPSendParameters) { p.Encodings = p.Encodings[:1] }, InvalidModificationError},
-			{"no encodings", func(p *RTPSendParameters) { p.Encodings = nil }, InvalidModificationError},
+			{"empty encodings", func(p *RTPSendParameters) { p.Encodings = p.Encodings[:0] }, InvalidModificationError},
+			{"no encodings", func(p *RTPSendParameters) { p.Encodings = nil }, TypeError}, // "required"
+			{"no transaction", func(p *RTPSendParameters) { p.TransactionID = "" }, TypeError},
+			{"another encoding", func(p *RTPSendParameters) { p.Encodings = append(p.Encodings, RTPEncodingParameters{RID: "c"}) }, InvalidModificationError},
 			{"the order", func(p *RTPSendParameters) { slices.Reverse(p.Encodings) }, InvalidModificationError},
 			{"a rid", func(p *RTPSendParameters) { p.Encodings[0].RID = "c" }, InvalidModificationError},
-			{"a codec", func(p *RTPSendParameters) { p.Codecs[0].PayloadType++ }, InvalidModificationError},
+			{"a payload type", func(p *RTPSendParameters) { p.Codecs[0].PayloadType++ }, InvalidModificationError},
+			{"a codec's name", func(p *RTPSendParameters) { p.Codecs[0].MimeType += "-modified" }, InvalidModificationError},
+			{"a clock rate", func(p *RTPSendParameters) { p.Codecs[0].ClockRate++ }, InvalidModificationError},
+			{"channels", func(p *RTPSendParameters) { p.Codecs[0].Channels++ }, InvalidModificationError},
+			{"a format", func(p *RTPSendParameters) { p.Codecs[0].SDPFmtpLine += ";foo=1" }, InvalidModificationError},
+			{"one codec less", func(p *RTPSendParameters) { p.Codecs = p.Codecs[1:] }, InvalidModificationError},
+			{"one codec more", func(p *RTPSendParameters) { p.Codecs = append(p.Codecs, p.Codecs[0]) }, InvalidModificationError},
+			{"the order of codecs", func(p *RTPSendParameters) { slices.Reverse(p.Codecs) }, InvalidModificationError},
+			{"no codecs", func(p *RTPSendParameters) { p.Codecs = nil }, InvalidModificationError},
 			{"an extension", func(p *RTPSendParameters) { p.HeaderExtensions = nil }, InvalidModificationError},
 			{"rtcp", func(p *RTPSendParameters) { p.RTCP.CNAME = "me" }, InvalidModificationError},
 			{"a resolution that grows", func(p *RTPSendParameters) { p.Encodings[0].ScaleResolutionDownBy = new(0.9) }, RangeError},
 			{"a negative frame rate", func(p *RTPSendParameters) { p.Encodings[0].MaxFramerate = new(-1.0) }, RangeError},
+			{"a bitrate of nothing", func(p *RTPSendParameters) { p.Encodings[0].MaxBitrate = new(uint64) }, RangeError},
+			{"a priority that there is not", func(p *RTPSendParameters) { p.Encodings[0].Priority = "urgent" }, TypeError},
+			{"a preference that there is not", func(p *RTPSendParameters) { p.DegradationPreference = "worse" }, TypeError},
 			{"a mode that there is not", func(p *RTPSendParameters) { p.Encodings[0].ScalabilityMode = "L4T4" }, OperationError},
 			{"a codec that was not negotiated", func(p *RTPSendParameters) { p.Encodings[0].Codec = &RTPCodec{MimeType: "video/H266", ClockRate: 90000} }, InvalidModificationError},
 			{"what may be", func(p *RTPSendParameters) {
 				e := &p.Encodings[0]
 				e.Active, e.MaxBitrate, e.MaxFramerate, e.ScaleResolutionDownBy = new(false), new(uint64(1000)), new(5.0), new(2.5)
 				e.ScalabilityMode, e.Priority, e.NetworkPriority, e.Codec = "L1T3", PriorityHigh, PriorityMedium, &VP8
+				p.DegradationPreference = DegradationMaintainResolution
 			}, ""},
 		} {
 			p := s.GetParameters()
@@ -87,14 +102,24 @@ func TestSetParameters(t *testing.T) {
 		}
 		p = s.GetParameters()
 		e := p.Encodings[0]
-		if *e.Active || *e.MaxBitrate != 1000 || *e.MaxFramerate != 5 || *e.ScaleResolutionDownBy != 2.5 || e.ScalabilityMode != "L1T3" || e.Priority != PriorityHigh || e.Codec == nil {
+		if *e.Active || *e.MaxBitrate != 1000 || *e.MaxFramerate != 5 || *e.ScaleResolutionDownBy != 2.5 || e.ScalabilityMode != "L1T3" || e.Priority != PriorityHigh || e.Codec == nil ||
+			p.DegradationPreference != DegradationMaintainResolution {
 			t.Errorf("what was set is %+v", e)
 		}
 		w.check(s.SetParameters(p))
 		w.wantError(InvalidStateError, s.SetParameters(p)) // once
-		// Each call of getParameters is a transaction of its own.
+		// "If sender.[[LastReturnedParameters]] is not null, return it": one transaction, until the event loop has its turn: here until
+		// an offer or answer is made
 		p = s.GetParameters()
-		s.GetParameters()
+		if again := s.GetParameters(); again.TransactionID != p.TransactionID {
+			t.Error("another transaction")
+		}
+		_, err := a.CreateOffer(nil)
+		w.check(err)
+		w.wantError(InvalidStateError, s.SetParameters(p))
+		if again := s.GetParameters(); again.TransactionID == p.TransactionID {
+			t.Error("the same transaction")
+		}
 		w.wantError(InvalidModificationError, s.SetParameters(p))
 		// What was returned is the caller's.
 		p = s.GetParameters()
@@ -113,7 +138,7 @@ func TestParameters(t *testing.T) {
 		if p.Codecs[0].MimeType != "video/VP8" || p.Codecs[0].PayloadType != 96 || p.Codecs[1].MimeType != "video/rtx" || p.Codecs[1].SDPFmtpLine != "apt=96" || !p.RTCP.ReducedSize {
 			t.Errorf("sent: %+v", p.Codecs[:2])
 		}
-		if !slices.Equal(p.Codecs, q.Codecs) || !slices.Equal(p.HeaderExtensions, q.HeaderExtensions) || q.RTCP.CNAME != p.RTCP.CNAME {
+		if !slices.Equal(p.Codecs, q.Codecs) || !slices.Equal(p.HeaderExtensions, q.HeaderExtensions) || p.RTCP.CNAME == "" || q.RTCP.CNAME != "" || !q.RTCP.ReducedSize {
 			t.Errorf("received: %+v %+v", q.Codecs, q.RTCP)
 		}
 		if n := len(b.GetSenders()[0].GetParameters().Codecs); n == 0 {

@@ -48,9 +48,10 @@ type RTPTransceiver struct {
 
 	// The loop's.
 
-	jsep    *jsep.Transceiver
-	section *mediaSection // in force; nil: none
-	sent    bool          // the direction that was negotiated has included sending once
+	jsep      *jsep.Transceiver
+	preferred []jsep.Codec  // [[PreferredCodecs]]
+	section   *mediaSection // in force; nil: none
+	sent      bool          // the direction that was negotiated has included sending once
 }
 
 // transceiverState is what getters return.
@@ -120,7 +121,13 @@ func (t *RTPTransceiver) SetCodecPreferences(codecs []RTPCodec) error {
 	if err != nil {
 		return err
 	}
-	return t.pc.try(func(mono.Time) error { return exception(t.jsep.SetCodecPreferences(list)) })
+	return t.pc.try(func(mono.Time) error {
+		err := exception(t.jsep.SetCodecPreferences(list))
+		if err == nil {
+			t.preferred = list
+		}
+		return err
+	})
 }
 
 // Stop ends it for good (stop): it sends and receives nothing from now on, its remote track ends, and the next offer of ours says

@@ -409,7 +409,7 @@ func (s *Session) receive(sec *section, i int, m *sdp.Media, offer, rejected boo
 		}
 	}
 	if t := sec.transceiver; t != nil && offer && !rejected {
-		if len(t.rids) == 0 {
+		if len(t.rids) == 0 && t.kind == "video" {
 			t.rids = proposed(m)
 		}
 		t.theirs = sent(m) // until the answer says what is left of them: the event track comes before that

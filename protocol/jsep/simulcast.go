@@ -137,7 +137,7 @@ func (t *Transceiver) agreeRIDs(local, theirs *sdp.Media, remote bool) {
 	if remote {
 		answer = theirs
 	}
-	if len(t.rids) > 1 {
+	if len(t.rids) > 1 && t.current.Sends() { // while nothing is sent nothing is said of it
 		t.rids = remaining(t.rids, answer, remote)
 	}
 	t.paused = nil

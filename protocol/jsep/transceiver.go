@@ -101,9 +101,10 @@ func (t *Transceiver) Stopped() bool { return t.stopped }
 // SendCodecs are the codecs negotiated for sending, in order of preference and with the peer's payload types.
 func (t *Transceiver) SendCodecs() []Codec { return slices.Clone(t.send) }
 
-// ReceiveCodecs are the codecs that may come, with our payload types: none while the direction is not to receive.
+// ReceiveCodecs are the codecs negotiated for receiving, with our payload types: none while the negotiated direction is not to
+// receive.
 func (t *Transceiver) ReceiveCodecs() []Codec {
-	if !t.receptive && !t.current.Receives() {
+	if !t.current.Receives() {
 		return nil
 	}
 	return slices.Clone(t.receive)
