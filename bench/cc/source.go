@@ -25,6 +25,7 @@ const (
 	rtpHeader     = 12 + 8
 	ipUDP         = 20 + 8
 
+	leastVideo    = 30_000
 	keyFrameEvery = 600 // frames
 	keyFrameSize  = 4.0 // of the mean size of a frame
 	sizeDeviation = 0.25
@@ -65,7 +66,11 @@ func (s *source) picture(now mono.Time) {
 		return
 	}
 	s.net.After(frameInterval, s.picture)
-	mean := float64(s.rate(now)) / 8 * frameInterval.Seconds()
+	rate := s.rate(now)
+	if rate == 0 {
+		return
+	}
+	mean := float64(rate) / 8 * frameInterval.Seconds()
 	size := mean*math.Exp(sizeDeviation*s.rng.NormFloat64()-sizeDeviation*sizeDeviation/2) - s.debt/8
 	if s.frames%keyFrameEvery == 0 {
 		size = keyFrameSize * mean
@@ -82,9 +87,13 @@ func (s *source) picture(now mono.Time) {
 	}
 }
 
-// rate is the bitrate of the encoder.
+// rate is the bitrate of the encoder; 0: it is paused.
 func (s *source) rate(now mono.Time) int64 {
-	return min(max(s.out.video(), 30_000), s.most(now))
+	target := s.out.video()
+	if target == 0 {
+		return 0
+	}
+	return min(max(target, leastVideo), s.most(now))
 }
 
 // videoOf is what is left of a target for the encoder's bits: less the audio, and the headers that the target counts.

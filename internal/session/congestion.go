@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"time"
 
 	"github.com/parley-rtc/parley/protocol/cc"
@@ -19,9 +20,10 @@ const (
 	beyondSent         = 1.5 // what is sent anyhow may grow by this much
 	// allocateEvery is how often what is sent is looked at for the allocation, without news from the peer.
 	allocateEvery = 200 * time.Millisecond
-	// dataActive is how long data count as flowing after the last of them.
+	// dataActive is how long data count as waiting, and video as being sent, after the last of it.
 	dataActive = time.Second
-	tellChange = 50 // a target is told again if it has changed by one part in this
+	dataLeast  = 4096 // bytes between two looks that are no mere acknowledgements
+	tellChange = 50   // a target is told again if it has changed by one part in this
 )
 
 // Overheads of a packet of RTP.
@@ -30,13 +32,15 @@ const defaultOverhead = 28 + 16 // IPv4, UDP, and the tag of SRTP
 // congestion is the control of it, once something is sent.
 type congestion struct {
 	*cc.Controller
-	streams  []cc.Stream
-	layers   []cc.Layer
-	nextLook mono.Time
-	dataAt   mono.Time // when data last flowed, or waited to
-	data     bool      // they take part in the allocation
-	videoAt  mono.Time // when video was last sent
-	popAt    mono.Time // before that the pacer has nothing, as nothing has changed since it said so
+	streams   []cc.Stream
+	layers    []cc.Layer
+	nextLook  mono.Time
+	data      bool      // they take part in the allocation
+	dataWait  mono.Time // when data last waited for their turn
+	dataBytes int       // that flowed since the last look
+	dataInput float64   // bits a second of them
+	videoAt   mono.Time // when video was last sent
+	popAt     mono.Time // before that the pacer has nothing, as nothing has changed since it said so
 }
 
 // flow is what an encoding is given and takes.
@@ -161,9 +165,10 @@ func (s *Session) allocate(now mono.Time) {
 	s.look(now)
 	g.popAt = 0
 	g.streams, g.layers = g.streams[:0], g.layers[:0]
-	n := 0
+	n, talks := 0, false
 	for _, c := range s.sections {
 		n += len(c.sender.encodings)
+		talks = talks || c.Kind == "audio" && c.Sends && slices.ContainsFunc(c.sender.encodings, (*encoding).flows)
 	}
 	if cap(g.layers) < n+1 { // so that what lies in it stays there
 		g.layers = make([]cc.Layer, 0, 2*n+1)
@@ -180,11 +185,17 @@ func (s *Session) allocate(now mono.Time) {
 				priority = e.params.Priority
 			}
 		}
-		g.streams = append(g.streams, cc.Stream{Priority: priority, Layers: g.layers[first:len(g.layers):len(g.layers)]})
+		// Where there is too little for both, it is audio that goes on.
+		g.streams = append(g.streams, cc.Stream{Priority: priority, Pausable: talks && c.Kind != "audio", Layers: g.layers[first:len(g.layers):len(g.layers)]})
 	}
-	g.data = now.Sub(g.dataAt) < dataActive && g.dataAt != 0 && now.Sub(g.videoAt) < dataActive && g.videoAt != 0
+	waits := now.Sub(g.dataWait) < dataActive && g.dataWait != 0
+	g.data = (waits || g.dataBytes > dataLeast || g.dataInput > minVideo) && now.Sub(g.videoAt) < dataActive && g.videoAt != 0
 	if g.data {
-		g.layers = append(g.layers, cc.Layer{Min: minVideo, Max: cc.DefaultMax})
+		most := cc.DefaultMax
+		if !waits {
+			most = max(minVideo, cc.Rate(g.dataInput*beyondSent))
+		}
+		g.layers = append(g.layers, cc.Layer{Min: minVideo, Max: most})
 		g.streams = append(g.streams, cc.Stream{Layers: g.layers[len(g.layers)-1:]})
 	}
 	wanted, padding := cc.Allocate(g.Target(), g.streams)
@@ -214,6 +225,9 @@ func rank(p cc.Priority) cc.Priority {
 	return p + 1
 }
 
+// flows reports whether it is sent anything.
+func (e *encoding) flows() bool { return e.sends() && e.flow.input > minAudio/8 }
+
 // layer is what an encoding could use.
 func (e *encoding) layer(c *section, i int) cc.Layer {
 	if !e.sends() {
@@ -229,8 +243,12 @@ func (e *encoding) layer(c *section, i int) cc.Layer {
 			most = max(most, e.flow.input*beyondSent)
 		}
 		least = minVideo
-	} else if input := e.flow.input * beyondSent; input > 0 {
-		most = min(max(input, 2*minAudio), maxAudio) // what it does not take is video's
+	} else if e.flows() {
+		// It gets what it takes: what it does not is video's, and few encoders of sound follow a target.
+		least = min(max(e.flow.input, minAudio), maxAudio)
+		most = min(max(e.flow.input*beyondSent, 2*minAudio), maxAudio)
+	} else {
+		most = least
 	}
 	if limit := e.params.MaxBitrate; limit > 0 {
 		most = float64(limit)
@@ -282,39 +300,43 @@ func (s *Session) look(now mono.Time) {
 	}
 	took := now.Sub(g.nextLook.Add(-every)).Seconds()
 	g.nextLook = now.Add(every)
+	g.dataInput += (float64(g.dataBytes)*8/took - g.dataInput) / 8
+	g.dataBytes = 0
 	for _, e := range s.slots {
 		if e == nil {
 			continue
 		}
 		f := &e.flow
 		f.input += (float64(f.queued)*8/took - f.input) / 8
-		if f.wire > 2000 {
+		if f.wire > 500 {
 			f.share += (min(max(float64(f.useful)/float64(f.wire), 0.2), 1) - f.share) / 8
 		}
 		f.queued, f.wire, f.useful = 0, 0, 0
 	}
 }
 
-// DataAt returns when data, of which the session knows nothing else, may be sent: at once if it is not after now. Beside video they
-// are paced, so that neither starves the other.
+// DataAt returns when data, of which the session knows nothing else, may be sent: at once if it is not after now. Who asks has some.
+// Beside video they are paced, so that neither starves the other.
 func (s *Session) DataAt(now mono.Time) mono.Time {
-	if s.congestion.Controller == nil {
+	g := &s.congestion
+	if g.Controller == nil {
 		return now
 	}
-	return s.congestion.OtherAt(now)
+	at := g.OtherAt(now)
+	if at > now {
+		g.dataWait = now
+	}
+	return at
 }
 
-// DataSent tells of data that were sent, in bytes on the wire, or that wait (0).
+// DataSent tells of data that were sent, in bytes on the wire.
 func (s *Session) DataSent(now mono.Time, bytes int) {
 	g := &s.congestion
 	if g.Controller == nil {
 		return
 	}
-	g.dataAt = now
-	if bytes > 0 {
-		g.Other(now, bytes)
-	}
-	if !g.data && now.Sub(g.videoAt) < dataActive && g.videoAt != 0 {
+	g.Other(now, bytes)
+	if g.dataBytes += bytes; !g.data && g.dataBytes > dataLeast {
 		s.allocate(now)
 	}
 }

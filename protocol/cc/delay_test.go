@@ -280,11 +280,14 @@ func TestBusyPath(t *testing.T) {
 		t.Errorf("a queue of %v is drained by sending %v of the rate", p.queue, s)
 	}
 	// Decreases in vain: others fill the queue.
-	p.slowsDown(now, 500*kbit, 500*kbit)
-	feedback(500*kbit, 20*msec)
-	p.slowsDown(now, 440*kbit, 400*kbit)
-	if p.others <= now {
-		t.Error("the queue grew although less was sent, and nobody else is blamed")
+	sent := uint64(0)
+	for _, rate := range []Rate{520 * kbit, 440 * kbit} {
+		p.slowsDown(now, 500*kbit, 500*kbit, sent)
+		feedback(500*kbit, 20*msec)
+		p.slowsDown(now, 440*kbit, 400*kbit, sent+uint64(rate.Bytes(50*msec)))
+		if obeyed := rate < 500*kbit; p.others > now != obeyed {
+			t.Errorf("the queue grew while %d was sent of 500000 that passed; others are blamed: %v", rate, !obeyed)
+		}
 	}
 	p.marked = true
 	if u, _ := p.usage(now, normal, mbit); u != overusing {

@@ -70,7 +70,7 @@ func (c *Controller) finish(now mono.Time) {
 	switch {
 	case u == overusing && c.aimd.mayDecrease(c.path.told, arrives):
 		c.stats.Overuse++
-		c.path.slowsDown(now, c.aimd.rate, arrives)
+		c.path.slowsDown(now, c.aimd.rate, arrives, c.stats.BytesSent)
 	case u == overusing:
 		u = underusing // this may be from before the last decrease
 	}

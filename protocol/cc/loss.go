@@ -45,13 +45,15 @@ const (
 	inherentFloor = 0.05
 	inherentRate  = 75 * kbit
 	inherentMost  = 0.3
-	provenAt      = 0.85  // of the rate: if at that and less
-	provenShare   = 0.8   // of the loss stays, it is inherent
-	provenIn      = 4     // observations in a row
-	provenFor     = 240   // observations, a minute
-	preferMore    = 0.002 // how much likelier, a packet, a capacity counts for being twice another
-	lossUp        = 1.02
-	lossDown      = 0.95
+	provenAt      = 0.85 // of the rate: if at that and less
+	provenShare   = 0.8  // of the loss stays, it is inherent
+	provenIn      = 4    // observations in a row
+	provenFor     = 240  // observations, a minute
+	// How much likelier, a packet, a capacity counts for being twice another: enough that the chance in some 150 packets does not drive
+	// the rate down (libwebrtc has 0.014).
+	preferMore = 0.008
+	lossUp     = 1.02
+	lossDown   = 0.95
 )
 
 // add counts a packet whose fate is decided, in the order of sending. It reports whether an observation is complete.

@@ -18,22 +18,31 @@ const (
 	// For so long others are let have a queue of this length.
 	othersFor   = 10 * time.Second
 	othersQueue = 80 * time.Millisecond
+	lessSent    = 0.97 // of what passed
 )
 
 // path is what is known of the delays of a path, and of its queue. A slope says that a queue grows, this how long it is.
 type path struct {
-	rtt       time.Duration // between a packet and its feedback, smoothed
-	leastRTT  least
-	leastWay  least         // there, between two clocks that are set differently
-	told      mono.Time     // when the last packet that feedback told of was sent
-	queue     time.Duration // by how much the fastest packet of the last feedback was slower than the fastest of late
-	grows     bool          // and more than at the feedback before
-	busy      busy
-	marked    bool          // something came with ECN-CE since the rate was last looked at
-	silent    bool          // nothing was heard for long
-	drained   bool          // the queue was empty since the last decrease
-	decreased time.Duration // the queue at the last decrease
-	others    mono.Time     // until then others are taken to fill the queue
+	rtt      time.Duration // between a packet and its feedback, smoothed
+	leastRTT least
+	leastWay least         // there, between two clocks that are set differently
+	told     mono.Time     // when the last packet that feedback told of was sent
+	queue    time.Duration // by how much the fastest packet of the last feedback was slower than the fastest of late
+	grows    bool          // and more than at the feedback before
+	busy     busy
+	marked   bool      // something came with ECN-CE since the rate was last looked at
+	silent   bool      // nothing was heard for long
+	drained  bool      // the queue was empty since the last decrease
+	slowed   slowdown  // the last
+	others   mono.Time // until then others are taken to fill the queue
+}
+
+// slowdown is what was known when the rate was decreased.
+type slowdown struct {
+	at      mono.Time
+	queue   time.Duration
+	arrives Rate
+	sent    uint64 // bytes until then
 }
 
 func (p *path) roundTrip(now mono.Time, d time.Duration) {
@@ -85,14 +94,16 @@ func (p *path) usage(now mono.Time, u usage, arrives Rate) (usage, Rate) {
 	return u, arrives
 }
 
-// slowsDown notes that the rate is to be decreased. If the queue has grown since the last time and was not empty in between, that was in
-// vain: others fill it.
-func (p *path) slowsDown(now mono.Time, rate, arrives Rate) {
-	grown := p.decreased + max(rate, arrives).Time(packetSize)/2
-	if !p.drained && p.queue > grown && arrives >= rate.times(farBelow) {
+// slowsDown notes that the rate is to be decreased, after so many bytes were sent. If the queue has grown since the last time and was not
+// empty in between, though less was sent than had passed then, that was in vain: others fill it.
+func (p *path) slowsDown(now mono.Time, rate, arrives Rate, sent uint64) {
+	last := &p.slowed
+	grown := last.queue + max(rate, arrives).Time(packetSize)/2
+	obeyed := rateOf(int(sent-last.sent), now.Sub(last.at)) < last.arrives.times(lessSent)
+	if !p.drained && p.queue > grown && arrives >= rate.times(farBelow) && obeyed {
 		p.others = now.Add(othersFor)
 	}
-	p.drained, p.decreased = false, p.queue
+	p.drained, *last = false, slowdown{now, p.queue, arrives, sent}
 }
 
 // drain is the share of the rate that is sent so that a long queue drains.

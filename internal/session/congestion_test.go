@@ -1,0 +1,96 @@
+package session
+
+import (
+	"testing"
+	"time"
+
+	"github.com/parley-rtc/parley/protocol/cc"
+	"github.com/parley-rtc/parley/protocol/mono"
+)
+
+// talk sends 32 kbit/s of audio and some video for a while.
+func talk(w *wire, e *end, d time.Duration, sound bool) {
+	const frame = 20 * time.Millisecond
+	w.every(frame, int(d/frame), func(now mono.Time, i int) {
+		if sound {
+			e.send(now, "0", 0, Packet{PayloadType: 111, Timestamp: uint32(i * 960), Payload: make([]byte, 80)})
+		}
+		if x := e.Sender("1"); i%2 == 0 && x.section.sender.encodings[0].flow.target > 0 {
+			e.send(now, "1", 0, Packet{PayloadType: 96, Timestamp: uint32(i * 1800), Payload: make([]byte, 150), Marker: true})
+		}
+	})
+	w.pass(d)
+}
+
+func targets(e *end) (audio, video uint64) {
+	return e.Sender("0").section.sender.encodings[0].flow.target, e.Sender("1").section.sender.encodings[0].flow.target
+}
+
+func limit(e *end, now mono.Time, r cc.Rate) {
+	e.congestion.SetLimits(now, r, r)
+	e.allocate(now)
+}
+
+func call(t *testing.T) (a *end, w *wire) {
+	audio, video := mediaOf("0", "audio", opus), mediaOf("1", "video", vp8)
+	a = newEnd(t, 1, Config{}, audio, video)
+	return a, newWire(a, newEnd(t, 2, Config{}, audio, video))
+}
+
+func TestVideoGetsWhatAudioDoesNotTake(t *testing.T) {
+	a, w := call(t)
+	limit(a, w.now, 400_000)
+	talk(w, a, 2*time.Second, false)
+	if audio, video := targets(a); audio > minAudio || video < 280_000 {
+		t.Errorf("audio that is silent has %d, video %d", audio, video)
+	}
+	talk(w, a, 5*time.Second, true)
+	if audio, video := targets(a); audio < 32_000 || audio > 48_000 || video < 220_000 {
+		t.Errorf("audio that takes 32000 has %d, video %d", audio, video)
+	}
+}
+
+func TestAudioGoesOnWhereVideoCannot(t *testing.T) {
+	a, w := call(t)
+	limit(a, w.now, 300_000)
+	talk(w, a, 3*time.Second, true)
+	limit(a, w.now, 70_000)
+	if audio, video := targets(a); audio < 32_000 || video != 0 {
+		t.Errorf("of 70000 audio has %d, video %d", audio, video)
+	}
+	talk(w, a, time.Second, true)
+	limit(a, w.now, 300_000)
+	if _, video := targets(a); video < 100_000 {
+		t.Errorf("of 300000 video has %d", video)
+	}
+	if w.pass(0); len(a.told(KeyFrameWanted)) == 0 {
+		t.Error("video begins again without a key frame")
+	}
+}
+
+// Acknowledgements and heartbeats of data that do not flow take nothing of video's; a file shares with it.
+func TestOnlyDataThatFlowShare(t *testing.T) {
+	a, w := call(t)
+	limit(a, w.now, 400_000)
+	w.every(100*time.Millisecond, 50, func(now mono.Time, _ int) { a.DataSent(now, 100) })
+	talk(w, a, 5*time.Second, false)
+	if _, video := targets(a); video < 270_000 {
+		t.Errorf("beside acknowledgements video has %d", video)
+	}
+	if at := a.DataAt(w.now); at > w.now {
+		t.Error("they wait")
+	}
+	w.every(10*time.Millisecond, 300, func(now mono.Time, _ int) {
+		for a.DataAt(now) <= now {
+			a.DataSent(now, 1200)
+		}
+	})
+	talk(w, a, 3*time.Second, false)
+	if _, video := targets(a); video < 130_000 || video > 220_000 {
+		t.Errorf("beside a file video has %d of 400000", video)
+	}
+	talk(w, a, 20*time.Second, false)
+	if _, video := targets(a); video < 270_000 {
+		t.Errorf("after a file video has %d", video)
+	}
+}
