@@ -79,6 +79,68 @@ func TestOnePort(t *testing.T) {
 	}
 }
 
+// A peer that refuses BUNDLE has several transports at the one port, which have our credentials in common: the peer's own tell them
+// apart.
+func TestOnePortWithoutBundle(t *testing.T) {
+	for _, lite := range []bool{false, true} {
+		t.Run(fmt.Sprint("lite=", lite), func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				server := w.network(w.b, NetworkConfig{UDP: ":3478", Lite: lite})
+				cfg := Configuration{BundlePolicy: BundlePolicyMaxCompat}
+				a, b := w.connection(server, cfg), w.connection(w.a, cfg)
+				var tracks [2]*SampleTrack
+				for i := range tracks {
+					tracks[i] = w.sampleTrack(Opus)
+					_, err := a.AddTrack(tracks[i])
+					w.check(err)
+				}
+				ch, err := a.CreateDataChannel("chat", nil)
+				w.check(err)
+				came := make(chan *RemoteTrack, 2)
+				b.OnTrack(func(t *RemoteTrack, _ *RTPReceiver) { came <- t })
+				w.check(a.SetLocalDescription(nil))
+				offer := *a.LocalDescription()
+				offer.SDP = strings.Replace(offer.SDP, "a=group:BUNDLE 0 1 2\r\n", "", 1)
+				w.check(b.SetRemoteDescription(offer))
+				w.check(b.SetLocalDescription(nil))
+				a.OnICECandidate(func(c *ICECandidate) { w.check(b.AddICECandidate(c)) })
+				time.Sleep(500 * time.Millisecond) // virtual: checks come before the answer
+				w.check(a.SetRemoteDescription(*b.LocalDescription()))
+				b.OnICECandidate(func(c *ICECandidate) { w.check(a.AddICECandidate(c)) })
+				for i, track := range tracks {
+					w.play(track, 20*time.Millisecond, func(int) Sample { return Sample{Data: opus(byte(i)), Duration: 20 * time.Millisecond} })
+				}
+				ctx := w.ctx()
+				numbers := map[byte]bool{}
+				for range tracks {
+					s, err := await(w, came, "a track").ReadSample(ctx)
+					w.check(err)
+					numbers[s.Data[1]] = true
+				}
+				if len(numbers) != len(tracks) {
+					t.Errorf("what came is %v", numbers)
+				}
+				open := make(chan struct{})
+				ch.OnOpen(func() { close(open) })
+				await(w, open, "the channel opening")
+				names := map[string]bool{}
+				for i, x := range a.live() {
+					names[x.ice.told.Local.Ufrag] = true
+					if x.State() != DTLSTransportStateConnected {
+						t.Errorf("transport %d is %s", i, x.State())
+					}
+				}
+				if n := len(a.live()); n != 3 || len(names) != 1 {
+					t.Errorf("%d transports with %d username fragments", n, len(names))
+				}
+				if c := server.loop.Counters(); c.Sockets > 2 {
+					t.Errorf("the server has %d sockets", c.Sockets)
+				}
+			})
+		})
+	}
+}
+
 // Connections that share a port have an allocation each at one TURN server, and a connection that lives moves to another
 // address of the machine when its own goes.
 func TestOnePortRelaysAndMoves(t *testing.T) {

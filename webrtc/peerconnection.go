@@ -243,6 +243,9 @@ func (pc *PeerConnection) SetLocalDescription(d *SessionDescription) error {
 		}
 		pc.apply(now, &c)
 		pc.startGathering(now)
+		if c.After == jsep.Stable && len(c.Media) > 0 { // the answer may have tagged another section of the group than the offer
+			pc.hearCandidates(now)
+		}
 		return nil
 	})
 }
@@ -259,11 +262,16 @@ func (pc *PeerConnection) SetRemoteDescription(d SessionDescription) error {
 			return exception(err)
 		}
 		pc.apply(now, &c)
-		for _, t := range pc.session.RemoteCandidates() {
-			pc.addRemote(now, t)
-		}
+		pc.hearCandidates(now)
 		return nil
 	})
+}
+
+// hearCandidates takes the candidates that stand in the remote descriptions.
+func (pc *PeerConnection) hearCandidates(now mono.Time) {
+	for _, t := range pc.session.RemoteCandidates() {
+		pc.addRemote(now, t)
+	}
 }
 
 // AddICECandidate adds a candidate of the peer's (addIceCandidate): what its icecandidate events tell, nil included.

@@ -284,15 +284,27 @@ func (p *Peer) HandleDatagram(now mono.Time, d *pkt.Datagram) {
 	p.dropped.Stranger++
 }
 
-// handleSTUN gives a message to the agent whose socket it came to. On a socket that transports share, and on a stream that
-// was accepted for nobody in particular, each of them looks whether it is meant.
+// handleSTUN gives a message to the agent whose socket it came to. Of several on one socket, and on a stream that was accepted for
+// nobody in particular, a request is for the one that it names best, since transports that were offered for one group have the same
+// credentials; those that are spare keep it. An answer each of them looks at.
 func (p *Peer) handleSTUN(now mono.Time, d *pkt.Datagram) {
 	owned := slices.ContainsFunc(p.transports, func(x *Transport) bool { return x.owns(d.Socket) })
+	var meant *Transport
+	best := -1
 	for _, x := range p.transports {
-		if !owned || x.owns(d.Socket) {
+		if owned && !x.owns(d.Socket) {
+			continue
+		}
+		if claim, request := x.agent.Claim(d); !request || x.told.Spare {
 			x.agent.HandleDatagram(now, d)
 			x.settle(now)
+		} else if claim > best {
+			meant, best = x, claim
 		}
+	}
+	if meant != nil {
+		meant.agent.HandleDatagram(now, d)
+		meant.settle(now)
 	}
 }
 

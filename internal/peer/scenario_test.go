@@ -436,6 +436,44 @@ func TestBundle(t *testing.T) {
 	}
 }
 
+// All sections that are offered for one group have the same credentials, so a peer may have its checks, and its handshake, at a
+// transport that the answer closes. Nothing is answered there before it.
+func TestSpareTransport(t *testing.T) {
+	o := options{jsep: jsep.Config{Bundle: jsep.MaxCompat}}
+	w := newWorld(t, 13, simnet.Path{}, o, o)
+	if _, err := w.a.session.AddTransceiver("audio", jsep.TransceiverInit{Direction: sdp.SendRecv}); err != nil {
+		t.Fatal(err)
+	}
+	offer := w.a.offer()
+	spare := w.a.session.Transports()[1]
+	answer := w.b.answer(jsep.Description{Type: jsep.Offer, SDP: strings.ReplaceAll(offer.SDP, "setup:actpass", "setup:passive")}) // so that b is the client
+	for _, socket := range w.a.sockets[spare.ID] {
+		c := candidateOf(w.a.driver.Local(socket))
+		c.Priority, c.Foundation = 1<<31-1, "spare"
+		w.b.AddRemote(w.Now(), jsep.Target{Transport: 1, Ufrag: spare.Local.Ufrag, Candidate: c.SDP()})
+	}
+	w.b.poll()
+	w.Run(200 * time.Millisecond)
+	asked := false
+	for _, p := range w.b.Agent(1).Pairs() {
+		if p.Remote.Foundation == "spare" {
+			asked = p.RequestsSent > 0
+			if p.ResponsesReceived > 0 {
+				t.Errorf("the spare transport has answered: %+v", p)
+			}
+		}
+	}
+	if !asked {
+		t.Error("nobody has asked the spare transport: this test shows nothing")
+	}
+	w.a.setRemote(answer)
+	w.a.open("hello")
+	w.until("an open channel", 5*time.Second, func() bool { return w.a.openedAt > 0 && w.b.openedAt > 0 })
+	if w.a.Transport(2) != nil {
+		t.Error("the spare transport is still there")
+	}
+}
+
 func TestLite(t *testing.T) {
 	for _, offererIsLite := range []bool{false, true} {
 		lite, full := options{peer: peer.Config{Lite: true}}, options{}

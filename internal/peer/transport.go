@@ -100,6 +100,7 @@ func (x *Transport) applyICE(now mono.Time, t *jsep.Transport) error {
 	if t.Restart != none && t.Restart != was.Restart {
 		x.agent.Restart(now, credentialsOf(t.Restart))
 	}
+	x.agent.SetSpare(t.Spare)
 	if t.Controlling != was.Controlling {
 		x.agent.SetRole(now, roleOf(t))
 	}
@@ -131,8 +132,8 @@ func (x *Transport) applyDTLS(now mono.Time, t *jsep.Transport) error {
 		role = dtls.Client
 	}
 	s := x.secure
-	if x.number != 0 || s == nil || s.Role() != role || s.ended {
-		// Not the handshake that a ClientHello began before the answer.
+	if x.number != 0 || s == nil || s.Role() != role || s.ended || !x.knows(&x.heard) {
+		// Not the handshake that a ClientHello began before the answer, from where the peer is.
 		var err error
 		if s, err = NewSecure(role, x.peer.cfg.DTLS, x.peer.cfg.Scratch); err != nil {
 			return err

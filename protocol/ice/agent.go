@@ -73,6 +73,7 @@ type Agent struct {
 	told       State
 	toldRole   Role
 	endOfLocal bool
+	spare      bool // see SetSpare
 	parked     bool // every pair but the selected one was let go
 	search     bool // all that can be paired is to be checked anew
 	lost       bool // a pair was selected, and none works any more
@@ -161,6 +162,10 @@ func (a *Agent) random64() uint64 {
 
 // Role returns the role that we have now.
 func (a *Agent) Role() Role { return a.role }
+
+// SetSpare says whether the agent is there in case the peer does not bundle (RFC 9143), with the credentials of another one: then it keeps
+// checks, whoever they are for, and answers none.
+func (a *Agent) SetSpare(spare bool) { a.spare = spare }
 
 // SetRole sets the role that signaling gives. It has an effect until the peer's credentials are known, and again after
 // Restart: in between the roles are a matter between the two agents (RFC 8445 section 6.1.1).

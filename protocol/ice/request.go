@@ -69,6 +69,23 @@ func (a *Agent) owner(username []byte) (g *generation, ufrag []byte) {
 	return nil, nil
 }
 
+// Claim tells what a request names of this agent: 2 both username fragments, 1 ours alone, 0 neither. Agents that share a socket, and
+// perhaps our fragment, are told apart by it; it makes no statement about the request's integrity. What is no request of STUN is not ok.
+func (a *Agent) Claim(d *pkt.Datagram) (claim int, ok bool) {
+	m, err := stun.Parse(d.Payload)
+	if err != nil || m.Class() != stun.Request {
+		return 0, false
+	}
+	username, _ := m.Get(stun.AttrUsername)
+	switch g, ufrag := a.owner(username); {
+	case g == nil:
+		return 0, true
+	case string(ufrag) != g.remote.Ufrag:
+		return 1, true
+	}
+	return 2, true
+}
+
 // handleRequest answers a check (RFC 8445 section 7.3).
 func (a *Agent) handleRequest(d *pkt.Datagram, m *stun.Message) {
 	l := a.localOf(&d.Path)
@@ -92,7 +109,9 @@ func (a *Agent) handleRequest(d *pkt.Datagram, m *stun.Message) {
 		r.code = stun.CodeUnauthenticated
 	}
 	if r.code != 0 {
-		a.respond(&r)
+		if !a.spare {
+			a.respond(&r)
+		}
 		return
 	}
 	r.gen = g
@@ -107,6 +126,9 @@ func (a *Agent) handleRequest(d *pkt.Datagram, m *stun.Message) {
 	nomination := a.nominationOf(m)
 	switch {
 	case r.code != 0:
+	case a.spare:
+		a.keep(earlyCheck{g, string(ufrag), d.Path, priority, nomination})
+		return
 	case !g.ready():
 		a.know(d.Path)
 		a.keep(earlyCheck{g, string(ufrag), d.Path, priority, nomination})
@@ -207,10 +229,16 @@ func (a *Agent) replayEarly() {
 	kept := a.early
 	a.early = nil
 	for _, e := range kept {
+		if e.gen == a.gen && e.ufrag != a.gen.remote.Ufrag { // another fork of the offer: nothing is read from there
+			a.known = slices.DeleteFunc(a.known, func(k knownPath) bool { return k == knownPath{e.path.Socket, e.path.Remote} })
+		}
+	}
+	for _, e := range kept {
 		switch l := a.localOf(&e.path); {
 		case e.gen == a.next:
 			a.early = append(a.early, e)
 		case e.gen == a.gen && e.ufrag == a.gen.remote.Ufrag && l != nil:
+			a.know(e.path)
 			a.heed(l, &e.path, e.priority, e.nomination)
 		}
 	}

@@ -140,6 +140,11 @@ func (s *Session) set(d Description, remote bool) (Changes, error) {
 	if s.state == Stable {
 		s.stable = before
 	}
+	if !remote {
+		for i := range s.planned {
+			s.addGathered(parsed.Media[i], &s.planned[i]) // since it was created
+		}
+	}
 	switch {
 	case d.Type == Offer && remote:
 		err = s.applyRemoteOffer(parsed, &c)
@@ -162,9 +167,6 @@ func (s *Session) set(d Description, remote bool) (Changes, error) {
 	if !remote {
 		s.created = description{}
 		kept.changed = true
-		for _, m := range parsed.Media {
-			s.addGathered(m) // since it was created
-		}
 	}
 	switch {
 	case d.Type == Answer && remote:
@@ -276,11 +278,13 @@ func (s *Session) applyLocalOffer() {
 				sec.transport = &t
 				s.transports = append(s.transports, &t)
 			}
+			sec.transport.move(x.mid)
 			sec.transport.Restart = x.restart
+			sec.transport.Spare = x.grouped && tagged != nil && !sec.transport.Answered
 		} else if x.fresh {
 			sec.transport = x.transport
 		}
-		if tagged == nil && !x.rejected {
+		if tagged == nil && x.grouped {
 			tagged = sec.transport
 		}
 		if !x.rejected && sec.transport == nil {
@@ -351,8 +355,8 @@ func (s *Session) applyRemoteOffer(d *sdp.Description, c *Changes) error {
 				shared[g] = sec.transport
 			}
 		}
-		if err := s.offeredTransport(sec.transport, d, i); err != nil {
-			return err
+		if g == nil || tagged(d, g, nil) == i {
+			s.offeredTransport(sec.transport, d, i)
 		}
 		if err := s.receive(sec, i, m, true, false, c); err != nil {
 			return err
@@ -362,17 +366,14 @@ func (s *Session) applyRemoteOffer(d *sdp.Description, c *Changes) error {
 }
 
 // offeredTransport keeps the peer's credentials: at once where there were none, else until our answer.
-func (s *Session) offeredTransport(t *transport, d *sdp.Description, i int) error {
+func (s *Session) offeredTransport(t *transport, d *sdp.Description, i int) {
+	i = source(d, i)
 	remote := Credentials{attribute(d, i, "ice-ufrag"), attribute(d, i, "ice-pwd")}
-	if remote.Ufrag == "" {
-		return nil // bundled: another section has them
-	}
 	if !t.Answered {
 		t.Remote = remote
 		t.RemoteLite, t.RemoteOptions = d.Has("ice-lite"), options(d, i)
 	}
 	t.next = remote
-	return nil
 }
 
 func options(d *sdp.Description, i int) []string {
@@ -472,7 +473,7 @@ func (s *Session) applyAnswer(d *sdp.Description, final, remote bool, c *Changes
 	groups, carried := bundleGroups(d), map[*sdp.Group]*transport{}
 	told := map[*transport]bool{}
 	for i, m := range d.Media {
-		sec := &s.sections[i]
+		sec, at := &s.sections[i], i
 		t := sec.transceiver
 		if m.Port == 0 {
 			sec.negotiated = sec.negotiated || final
@@ -497,11 +498,14 @@ func (s *Session) applyAnswer(d *sdp.Description, final, remote bool, c *Changes
 		}
 		switch {
 		case g == nil:
-			if s.sharesTransport(i) && !local.Media[i].Has("ice-ufrag") {
+			if sec.transport != nil && sec.transport.MID != sec.mid && s.sharesTransport(i) {
 				return fail(InvalidAccessError, "section %q was offered for BUNDLE only, and the answer does not bundle it", mid)
 			}
 		case carried[g] == nil:
-			carried[g] = sec.transport
+			// RFC 9143 section 7.5.1: what carries the section that the answer has tagged
+			at = tagged(d, g, nil)
+			carried[g] = s.sections[at].transport
+			fallthrough
 		default:
 			sec.transport = carried[g]
 		}
@@ -511,7 +515,7 @@ func (s *Session) applyAnswer(d *sdp.Description, final, remote bool, c *Changes
 		}
 		if !told[sec.transport] {
 			told[sec.transport] = true
-			if err := s.answered(sec.transport, local, theirs, i, remote); err != nil {
+			if err := s.answered(sec.transport, local, theirs, at, remote); err != nil {
 				return err
 			}
 		}
@@ -545,6 +549,19 @@ func (s *Session) sharesTransport(i int) bool {
 		}
 	}
 	return false
+}
+
+// tagged finds the section of a BUNDLE group whose transport attributes count (RFC 9143 section 7.1.3): the first one that is not
+// rejected, neither in the description nor since.
+func tagged(d *sdp.Description, g *sdp.Group, since func(i int) bool) int {
+	for _, mid := range g.MIDs {
+		for i, m := range d.Media {
+			if v, _ := m.Attr("mid"); v == mid && (m.Port != 0 || m.Has("bundle-only")) && (since == nil || !since(i)) {
+				return i
+			}
+		}
+	}
+	return 0 // there is none: nobody asks
 }
 
 // source finds the section that describes a transport: section i, or another of its group that has credentials.
@@ -600,7 +617,8 @@ func (s *Session) answered(t *transport, local, theirs *sdp.Description, i int, 
 		t.failed = false
 	}
 	t.LocalTLSID = own
-	t.Answered, t.Role, t.RemoteFingerprints, t.RemoteTLSID = true, role, fingerprints, tlsID
+	t.Answered, t.Spare = true, false
+	t.Role, t.RemoteFingerprints, t.RemoteTLSID = role, fingerprints, tlsID
 	t.Remote, t.next = next, Credentials{}
 	t.RemoteLite, t.RemoteOptions = theirs.Has("ice-lite"), options(theirs, at)
 	if t.RemoteLite && !s.cfg.Lite {
@@ -609,7 +627,7 @@ func (s *Session) answered(t *transport, local, theirs *sdp.Description, i int, 
 	if t.Restart != (Credentials{}) {
 		t.Local, t.Restart = t.Restart, Credentials{}
 	}
-	t.MID = s.sections[source(local, i)].mid
+	t.move(s.sections[source(local, i)].mid)
 	return nil
 }
 

@@ -84,7 +84,7 @@ func (s *Session) AddCandidate(init CandidateInit) ([]Target, error) {
 				addCandidate(m, "candidate:"+candidate.String(), init.Candidate == "")
 				d.changed = true
 			}
-			if t := s.sections[i].transport; !found && t != nil && !done[t.ID] && !s.sections[i].rejected {
+			if t := s.sections[i].transport; !found && t != nil && !done[t.ID] && !s.sections[i].rejected && !s.spare(d, i) {
 				targets = append(targets, Target{t.ID, ufrag, candidate, init.Candidate == ""})
 				done[t.ID] = true
 			}
@@ -160,7 +160,22 @@ func addCandidate(m *sdp.Media, line string, end bool) {
 	m.AddLine('a', line)
 }
 
-// RemoteCandidates returns the candidates that stand in the remote descriptions now, for the driver after SetRemote.
+// spare reports whether the candidates of a section of an offer are of a transport that the peer has in case that we do not bundle:
+// the tagged section's are those of the group (RFC 9143 section 10).
+func (s *Session) spare(d *description, i int) bool {
+	if d.kind != Offer || i >= len(s.sections) {
+		return false
+	}
+	mid, _ := d.sdp().Media[i].Attr("mid")
+	g := bundleGroups(d.sdp())[mid]
+	if g == nil {
+		return false
+	}
+	at := tagged(d.sdp(), g, func(i int) bool { return s.sections[i].rejected })
+	return at != i && s.sections[at].transport == s.sections[i].transport
+}
+
+// RemoteCandidates returns the candidates that stand in the remote descriptions now, for the driver after a description was set.
 func (s *Session) RemoteCandidates() []Target {
 	d := either(s.pendingRemote, s.currentRemote)
 	if d == nil {
@@ -168,13 +183,8 @@ func (s *Session) RemoteCandidates() []Target {
 	}
 	defer s.pack()
 	var targets []Target
-	groups := bundleGroups(d.sdp())
 	for i, m := range d.sdp().Media {
-		if i >= len(s.sections) || s.sections[i].transport == nil || s.sections[i].rejected || source(d.sdp(), i) != i {
-			continue
-		}
-		// of sections that share a transport the tagged one counts
-		if mid, _ := m.Attr("mid"); groups[mid] != nil && s.sections[i].transport.Answered && s.sections[i].transport.Remote.Ufrag != attribute(d.sdp(), i, "ice-ufrag") && s.state == Stable {
+		if i >= len(s.sections) || s.sections[i].transport == nil || s.sections[i].rejected || source(d.sdp(), i) != i || s.spare(d, i) {
 			continue
 		}
 		candidates, _ := m.Candidates()
@@ -217,7 +227,10 @@ func (s *Session) addLocal(ufrag string, c sdp.Candidate, end bool, id int) (l L
 			continue
 		}
 		for i, m := range d.sdp().Media {
-			if v, _ := m.Attr("ice-ufrag"); v != ufrag || i >= len(s.sections) || s.sections[i].transport == nil || s.sections[i].transport.ID != id {
+			if i >= len(s.sections) || s.sections[i].transport == nil || s.sections[i].transport.ID != id || s.sections[i].mid != s.sections[i].transport.MID {
+				continue
+			}
+			if v, _ := m.Attr("ice-ufrag"); v != ufrag {
 				continue
 			}
 			addCandidate(m, line, end)

@@ -111,6 +111,10 @@ func (s *Session) checkTransport(d *sdp.Description, i int, kind Type) error {
 		return refuse(m, "the answer says setup:%s", setup) // RFC 5763 section 5
 	}
 	// RFC 8829 section 5.8.3: rtcp-mux is required; a bundled section may leave it to the tagged one
+	mid, _ := m.Attr("mid")
+	if g := bundleGroups(d)[mid]; g != nil {
+		at = tagged(d, g, nil)
+	}
 	if rtp := m.Kind == "audio" || m.Kind == "video"; rtp && !m.Has("rtcp-mux") && !d.Media[at].Has("rtcp-mux") {
 		return refuse(m, "section %d does not multiplex RTCP, which is required", i)
 	}

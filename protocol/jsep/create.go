@@ -17,7 +17,8 @@ type slot struct {
 	fresh       bool // new, or recycled
 	nextMID     int  // of a fresh one: the number after its mid, which no other will have once this is applied
 	rejected    bool
-	own         bool       // carries the attributes of a transport
+	own         bool       // a transport has its candidates here
+	grouped     bool       // offers: proposed for the BUNDLE group
 	bundleOnly  bool       // offers only
 	transport   *transport // what is to carry it, where that exists already
 	made        transport  // offers: the credentials and tls-id of the transport that applying makes
@@ -47,13 +48,12 @@ func (s *Session) CreateOffer(o OfferOptions) (Description, error) {
 	group := sdp.Group{Semantics: "BUNDLE"}
 	for i := range slots {
 		x := &slots[i]
-		m := s.write(x, i, nil)
-		if !x.rejected && (x.fresh || !s.sections[i].negotiated || s.sections[i].bundled) {
+		if x.grouped {
 			group.MIDs = append(group.MIDs, x.mid)
 		}
-		d.Media = append(d.Media, m)
+		d.Media = append(d.Media, s.write(x, i, nil))
 	}
-	s.finish(d, group, slots)
+	s.finish(d, group)
 	lipSync(d, slots, func(string) bool { return true })
 	if s.entropy != nil {
 		return Description{}, s.entropy
@@ -106,46 +106,57 @@ func (s *Session) offerTransports(slots []slot, restart bool) {
 			group = x.transport
 		}
 	}
-	kinds, used, first := map[string]bool{}, map[*transport]bool{}, true
+	kinds, carrier, first := map[string]bool{}, map[*transport]*slot{}, true
+	var tagged *slot // the first one of the group
 	for i := range slots {
 		x := &slots[i]
 		if x.rejected {
 			continue
 		}
 		x.tlsID = true
+		x.grouped = x.fresh || !s.sections[i].negotiated || s.sections[i].bundled
 		x.setup = sdp.ActPass // RFC 8829 section 5.2.1: MUST be actpass, RFC 8842 section 5.5: also in later offers
 		switch {
 		case x.transport != nil && !x.fresh:
-			x.own = !used[x.transport]
-			used[x.transport] = true
+			x.own = carrier[x.transport] == nil
 			x.bundleOnly = !x.own && !s.sections[i].negotiated
 		case group != nil:
 			// a new section, the first one too, is carried on the transport of the group (RFC 9143 section 7.5.1)
 			x.transport = group
-			x.own = !used[group]
-			used[group] = true
+			x.own = carrier[group] == nil
 		default:
 			// RFC 8829 section 5.2.1: which sections are bundle-only
 			x.bundleOnly = s.cfg.Bundle == MaxBundle && !first || s.cfg.Bundle == Balanced && kinds[x.kind]
-			x.own = !x.bundleOnly
+			x.own = !x.bundleOnly || tagged == nil
 		}
 		first = false
 		kinds[x.kind] = true
 		if !x.own {
+			from := tagged
+			if x.transport != nil {
+				from = carrier[x.transport]
+			}
+			x.transport, x.made, x.restart, x.renewed = from.transport, from.made, from.restart, from.renewed
 			continue
 		}
+		// RFC 8829 section 5.2.1: "Each "m=" section, provided it is not marked as bundle-only, MUST contain a unique set of ICE
+		// credentials". Browsers write the same ones in all sections that are to be one group, and GStreamer's webrtcbin refuses to
+		// bundle what has others. Should the peer not bundle, its own, which are unique, tell our transports apart (see Spare).
+		credentials := s.credentials
+		if x.grouped && tagged != nil {
+			credentials = tagged.credentials
+		} else if x.grouped {
+			tagged = x
+		}
 		if x.transport == nil {
-			x.made.Local = s.credentials()
+			x.made.Local = credentials()
 			x.made.LocalTLSID = s.newTLSID()
 			continue
 		}
+		carrier[x.transport] = x
 		x.restart = x.transport.Restart
-		current := x.transport.Local
-		if x.restart != (Credentials{}) {
-			current = x.restart
-		}
-		if restart || s.replace[current.Ufrag] {
-			x.restart = s.credentials()
+		if restart || s.replace[x.credentials().Ufrag] {
+			x.restart = credentials()
 		}
 		if x.transport.failed && x.restart != (Credentials{}) {
 			// RFC 8842 section 5.5: "the offerer MUST insert in the offer an SDP "tls-id" attribute with a new unique attribute value",
@@ -153,6 +164,17 @@ func (s *Session) offerTransports(slots []slot, restart bool) {
 			x.renewed = s.newTLSID()
 		}
 	}
+}
+
+// credentials are those that the section is going to have.
+func (x *slot) credentials() Credentials {
+	switch {
+	case x.restart != (Credentials{}):
+		return x.restart
+	case x.transport != nil:
+		return x.transport.Local
+	}
+	return x.made.Local
 }
 
 // newTLSID makes one with 144 bits of randomness; "at least 120" (RFC 8842 section 4).
@@ -198,7 +220,7 @@ func (s *Session) header() *sdp.Description {
 }
 
 // finish adds the session's attributes that depend on the sections.
-func (s *Session) finish(d *sdp.Description, group sdp.Group, slots []slot) {
+func (s *Session) finish(d *sdp.Description, group sdp.Group) {
 	if len(group.MIDs) > 0 {
 		d.Add("group", group.String())
 	}
@@ -207,13 +229,6 @@ func (s *Session) finish(d *sdp.Description, group sdp.Group, slots []slot) {
 		d.Add("ice-lite", "")
 	}
 	d.Add("msid-semantic", " WMS *")
-	if slices.ContainsFunc(slots, func(x slot) bool { return !x.own && !x.rejected }) {
-		// They hold for all sections there (RFC 8122 section 5). A bundled section has none of its own (RFC 9143 section 7.1.3), and
-		// behind another such section Chromium 156 rejects it as not secure.
-		for _, f := range s.cfg.Fingerprints {
-			d.Add("fingerprint", f.String())
-		}
-	}
 }
 
 // lipSync adds a group for each stream that more than one section sends (RFC 5888 section 7), of those that may be in it.
@@ -267,14 +282,16 @@ func (s *Session) write(x *slot, index int, offered *sdp.Media) *sdp.Media {
 	if x.bundleOnly {
 		m.Add("bundle-only", "")
 	}
-	// RFC 9143 section 7.3.3 wants them in one section of a bundle only; but GStreamer and aiortc refuse an answer without them
-	// where their offer has them, and browsers write them everywhere.
-	if x.own || offered != nil && offered.Has("ice-ufrag") {
+	// RFC 9143 section 7.1.3 wants them in one section of a bundle only, and RFC 8829 section 5.2.1 none where it says bundle-only.
+	// Browsers write them everywhere; GStreamer's webrtcbin and aiortc refuse an answer without them where their offer has them,
+	// webrtcbin also an offer, and Chromium 156 a section without a fingerprint behind another one. What is of RFC 9143 does not
+	// read them in our offers, and gets answers of its own kind.
+	if x.own || offered == nil || offered.Has("ice-ufrag") {
 		s.writeTransport(m, x)
 	}
 	if data {
 		s.writeData(m, offered)
-		s.addGathered(m)
+		s.addGathered(m, x)
 		return m
 	}
 	// RFC 8829 section 5.2.2: in later offers what the most recent answer has
@@ -293,7 +310,7 @@ func (s *Session) write(x *slot, index int, offered *sdp.Media) *sdp.Media {
 		m.Add("rtcp-xr", receiverRTT)
 	}
 	s.writeRTP(m, x, index, offered)
-	s.addGathered(m)
+	s.addGathered(m, x)
 	return m
 }
 
@@ -309,27 +326,23 @@ func (s *Session) recentAnswer(index int, x *slot) *sdp.Media {
 
 // addGathered adds the candidates of a section's generation that the local descriptions have already (RFC 8829 sections 5.2.2
 // and 5.3.2: "for each candidate that has been gathered during the most recent gathering phase").
-func (s *Session) addGathered(m *sdp.Media) {
-	ufrag, _ := m.Attr("ice-ufrag")
-	if ufrag == "" {
+func (s *Session) addGathered(m *sdp.Media, x *slot) {
+	d := either(s.pendingLocal, s.currentLocal) // a pending one has what the current one has
+	if !x.own || x.transport == nil || d == nil {
 		return
 	}
-	for _, d := range [...]*description{s.pendingLocal, s.currentLocal} {
-		if d == nil {
+	ufrag, _ := m.Attr("ice-ufrag")
+	for i, o := range d.sdp().Media {
+		if v, _ := o.Attr("ice-ufrag"); v != ufrag || !x.transport.describedBy(s, i) {
 			continue
 		}
-		for _, o := range d.sdp().Media {
-			if v, _ := o.Attr("ice-ufrag"); v != ufrag {
-				continue
-			}
-			candidates, _ := o.Candidates()
-			for _, c := range candidates {
-				addCandidate(m, "candidate:"+c.String(), false)
-				setDefault(m, c)
-			}
-			if o.Has("end-of-candidates") {
-				addCandidate(m, "", true)
-			}
+		candidates, _ := o.Candidates()
+		for _, c := range candidates {
+			addCandidate(m, "candidate:"+c.String(), false)
+			setDefault(m, c)
+		}
+		if o.Has("end-of-candidates") {
+			addCandidate(m, "", true)
 		}
 	}
 }
@@ -339,10 +352,7 @@ func (s *Session) writeTransport(m *sdp.Media, x *slot) {
 	if x.transport != nil {
 		t = x.transport
 	}
-	local := t.Local
-	if x.restart != (Credentials{}) {
-		local = x.restart
-	}
+	local := x.credentials()
 	m.Add("ice-ufrag", local.Ufrag)
 	m.Add("ice-pwd", local.Pwd)
 	for _, f := range s.cfg.Fingerprints {
@@ -429,7 +439,7 @@ func (s *Session) CreateAnswer() (Description, error) {
 	for i := range slots {
 		d.Media = append(d.Media, s.write(&slots[i], i, offer.Media[i]))
 	}
-	s.finish(d, group, slots)
+	s.finish(d, group)
 	groups, _ := offer.Groups()
 	for _, g := range groups { // RFC 8829 section 5.3.1
 		if g.Semantics == "LS" {

@@ -111,6 +111,9 @@ type Transport struct {
 	RemoteOptions []string // of a=ice-options
 	Controlling   bool     // the initial role (RFC 8445 section 6.1.1)
 
+	// Spare says that it was offered beside that of the BUNDLE group, in case the peer does not bundle. It has the same credentials,
+	// so nothing that comes to it means anything before an answer has taken it up.
+	Spare              bool
 	Answered           bool // an answer, provisional or not, has been applied; what follows is known
 	Role               Role
 	RemoteFingerprints []sdp.Fingerprint
@@ -152,8 +155,27 @@ type Changes struct {
 
 type transport struct {
 	Transport
+	former []string    // the sections before MID, in which there may be candidates of it
 	next   Credentials // the peer's, from a restart that it offers
 	failed bool        // DTLS has, so that the next restart asks for another association
+}
+
+// move makes another section the one that has its candidates.
+func (t *transport) move(mid string) {
+	if t.MID != mid {
+		t.former = append(slices.Clip(t.former), t.MID)
+		t.MID = mid
+	}
+}
+
+// describedBy reports whether section i of a local description may have its candidates. The username fragment does not tell: what
+// is offered for one group has the same.
+func (t *transport) describedBy(s *Session, i int) bool {
+	if i >= len(s.sections) {
+		return false
+	}
+	x := &s.sections[i]
+	return (x.transport == t || x.transport == nil) && (x.mid == t.MID || slices.Contains(t.former, x.mid))
 }
 
 // section is one m= section, by its index.

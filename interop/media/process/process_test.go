@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -41,10 +40,6 @@ type process struct {
 	t     *testing.T
 	say   io.WriteCloser
 	hears chan message
-	// policy is what an offer to it needs; spread says that it wants what is of the transport in each section of a bundle, where
-	// RFC 9143 has it in the first only.
-	policy webrtc.BundlePolicy
-	spread bool
 }
 
 // start runs a script, if what it imports is there.
@@ -118,28 +113,7 @@ func (p *process) describe(ctx context.Context, pc *webrtc.PeerConnection) {
 	check(p.t, pc.SetLocalDescription(nil))
 	check(p.t, pc.GatheringComplete(ctx))
 	d := pc.LocalDescription()
-	if p.spread && d.Type == webrtc.SDPTypeOffer {
-		d.SDP = spread(d.SDP)
-	}
 	check(p.t, json.NewEncoder(p.say).Encode(message{Type: string(d.Type), SDP: d.SDP}))
-}
-
-// spread copies what is of the transport from the first section into the others.
-func spread(sdp string) string {
-	parts := strings.SplitAfter(sdp, "\r\nm=")
-	var lines strings.Builder
-	for line := range strings.Lines(parts[1]) {
-		for _, name := range []string{"ice-ufrag", "ice-pwd", "fingerprint", "setup"} {
-			if strings.HasPrefix(line, "a="+name+":") {
-				lines.WriteString(line)
-			}
-		}
-	}
-	for i := 2; i < len(parts); i++ {
-		head, rest, _ := strings.Cut(parts[i], "a=mid:")
-		parts[i] = head + lines.String() + "a=mid:" + rest
-	}
-	return strings.Join(parts, "")
 }
 
 // hear takes the peer's description.
@@ -150,11 +124,11 @@ func (p *process) hear(ctx context.Context, pc *webrtc.PeerConnection) {
 }
 
 // call connects with a peer, and has audio and video go both ways, which both ends decode.
-func call(t *testing.T, p *process, weOffer bool, width, height string) {
+func call(t *testing.T, p *process, weOffer bool, policy webrtc.BundlePolicy, width, height string) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	dir := t.TempDir()
-	pc, err := webrtc.NewPeerConnection(webrtc.Configuration{BundlePolicy: p.policy})
+	pc, err := webrtc.NewPeerConnection(webrtc.Configuration{BundlePolicy: policy})
 	check(t, err)
 	t.Cleanup(func() { pc.Close() })
 	film, sound := filepath.Join(dir, "film.ivf"), filepath.Join(dir, "sound.ogg")
@@ -302,12 +276,18 @@ func record(ctx context.Context, track *webrtc.RemoteTrack, dir string) string {
 	return name
 }
 
-func TestAiortc(t *testing.T) {
-	for role, weOffer := range map[string]bool{"offer": false, "answer": true} {
-		t.Run(role, func(t *testing.T) {
-			call(t, start(t, "aiortc_peer.py", role, "import aiortc", "python3-aiortc"), weOffer, "640", "480")
-		})
+// roles runs a test with the peer as the one that offers, and as the one that answers offers of each policy.
+func roles(t *testing.T, run func(t *testing.T, role string, policy webrtc.BundlePolicy)) {
+	t.Run("offer", func(t *testing.T) { run(t, "offer", webrtc.BundlePolicyBalanced) })
+	for _, policy := range []webrtc.BundlePolicy{webrtc.BundlePolicyBalanced, webrtc.BundlePolicyMaxCompat, webrtc.BundlePolicyMaxBundle} {
+		t.Run("answer to "+string(policy), func(t *testing.T) { run(t, "answer", policy) })
 	}
+}
+
+func TestAiortc(t *testing.T) {
+	roles(t, func(t *testing.T, role string, policy webrtc.BundlePolicy) {
+		call(t, start(t, "aiortc_peer.py", role, "import aiortc", "python3-aiortc"), role == "answer", policy, "640", "480")
+	})
 }
 
 func TestGStreamer(t *testing.T) {
@@ -315,11 +295,7 @@ func TestGStreamer(t *testing.T) {
 for name in "webrtcbin", "nicesrc", "vp8enc", "opusenc":
     assert Gst.ElementFactory.find(name), name`
 	const packages = "python3-gst-1.0 gir1.2-gst-plugins-bad-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice"
-	for role, weOffer := range map[string]bool{"offer": false, "answer": true} {
-		t.Run(role, func(t *testing.T) {
-			p := start(t, "gstreamer_peer.py", role, imports, packages)
-			p.policy, p.spread = webrtc.BundlePolicyMaxBundle, true
-			call(t, p, weOffer, "320", "240")
-		})
-	}
+	roles(t, func(t *testing.T, role string, policy webrtc.BundlePolicy) {
+		call(t, start(t, "gstreamer_peer.py", role, imports, packages), role == "answer", policy, "320", "240")
+	})
 }
