@@ -306,6 +306,9 @@ func fuzzFormat(f *testing.F, format Format, seeds ...[]byte) {
 			t.Fatalf("%d bytes made a frame of %d", len(a)+len(b), len(frame))
 		}
 		format.KeyFrame(a)
+		if w, h, ok := PictureSize(format, a); ok != (w > 0 && h > 0) || w > 1<<16 || h > 1<<16 {
+			t.Fatalf("a picture of %d x %d", w, h)
+		}
 		if err != nil {
 			return
 		}

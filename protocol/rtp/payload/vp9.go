@@ -33,7 +33,7 @@ const (
 )
 
 // vp9Fields are where in a payload its parts begin; 0: it has no such one.
-type vp9Fields struct{ pictureID, layers, tl0PicIdx, data int }
+type vp9Fields struct{ pictureID, layers, tl0PicIdx, structure, data int }
 
 func vp9FieldsOf(b []byte) (f vp9Fields, err error) {
 	if len(b) == 0 {
@@ -70,6 +70,7 @@ func vp9FieldsOf(b []byte) (f vp9Fields, err error) {
 		}
 	}
 	if first&vp9Structure != 0 {
+		f.structure = at
 		if at, err = vp9StructureEnd(b, at); err != nil {
 			return f, err
 		}
