@@ -298,7 +298,8 @@ func (s *Session) look(now mono.Time) {
 	if now < g.nextLook {
 		return
 	}
-	took := now.Sub(g.nextLook.Add(-every)).Seconds()
+	passed := now.Sub(g.nextLook.Add(-every))
+	took := passed.Seconds()
 	g.nextLook = now.Add(every)
 	g.dataInput += (float64(g.dataBytes)*8/took - g.dataInput) / 8
 	g.dataBytes = 0
@@ -312,6 +313,7 @@ func (s *Session) look(now mono.Time) {
 			f.share += (min(max(float64(f.useful)/float64(f.wire), 0.2), 1) - f.share) / 8
 		}
 		f.queued, f.wire, f.useful = 0, 0, 0
+		e.stats.Quality.judge(e, passed)
 	}
 }
 

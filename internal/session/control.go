@@ -163,7 +163,7 @@ func (s *Session) handleBlocks(now mono.Time, from rtp.SSRC, blocks rtcp.ReportB
 		if x != &e.media {
 			continue
 		}
-		e.stats.Remote.block(now, &b, e.clock, rtt, measured)
+		e.stats.Remote.block(now, &b, x.first, e.clock, rtt, measured)
 		l, n := e.flow.since(&b)
 		lost, expected = lost+l, expected+n
 	}

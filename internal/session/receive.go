@@ -97,6 +97,9 @@ func (s *Session) receiveMedia(now mono.Time, x *Stream, f *format, p *rtp.Packe
 		s.noteLosses(now, x, before, n)
 	}
 	s.noteCapture(x, p)
+	if f.pictures != nil {
+		x.pictures.packet(now, f, p.Timestamp, p.Payload)
+	}
 	s.deliver(Received{Packet: *p, Stream: x, Sequence: n, Arrival: now, ECN: ecn})
 	return true
 }
@@ -150,6 +153,9 @@ func (s *Session) recover(now mono.Time, x *Stream, n int64, p *rtp.Packet, ecn 
 	}
 	x.stats.PacketsRepaired++
 	s.noteCapture(x, p)
+	if f := x.section.in.of(p.PayloadType); f != nil && f.pictures != nil {
+		x.pictures.packet(now, f, p.Timestamp, p.Payload)
+	}
 	s.deliver(Received{Packet: *p, Stream: x, Sequence: n, Arrival: now, ECN: ecn, Repaired: true})
 	return true
 }

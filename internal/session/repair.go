@@ -238,5 +238,6 @@ func (s *Session) unwrapRED(x *Stream, p *rtp.Packet) {
 		*p = media
 		return
 	}
+	x.stats.FECBytesReceived += uint64(len(p.Payload))
 	p.Payload, p.Padding = nil, 0
 }

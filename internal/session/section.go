@@ -6,6 +6,7 @@ import (
 
 	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/rtp"
+	"github.com/parley-rtc/parley/protocol/rtp/payload"
 	"github.com/parley-rtc/parley/protocol/sdp"
 )
 
@@ -24,6 +25,7 @@ type format struct {
 	jsep.Codec
 	role role
 	feedback
+	pictures payload.Format // of video whose pictures tell of their size; else nil
 }
 
 // feedback is what may be told of a format (a=rtcp-fb).
@@ -59,6 +61,9 @@ func formatsOf(codecs []jsep.Codec) *formats {
 	}
 	for _, c := range codecs {
 		x := format{Codec: c, feedback: feedbackOf(c.Feedback)}
+		if c.Clock == videoClock {
+			x.pictures, _ = payload.For(c.Name, c.FMTP)
+		}
 		switch pt := rtp.PayloadType(c.Payload); {
 		case isFlexFEC(c.Name):
 			x.role = roleFEC

@@ -57,6 +57,7 @@ type EncodingParameters struct {
 // A source is one SSRC of ours.
 type source struct {
 	ssrc            rtp.SSRC
+	first           uint16           // sequence number
 	packets, octets uint64           // of payload, padding left out, as sender reports have it
 	confirmed       bool             // the peer has reported on it, so it knows to what section it belongs
 	atReports       [2]uint64        // packets, at the last report and at the one before
@@ -96,7 +97,8 @@ type encoding struct {
 	firSeen   bool
 	firNumber uint8
 
-	stats OutboundStats
+	stats  OutboundStats
+	frames sentFrames
 }
 
 // maxRepeats bounds the packets of an encoding that wait to be sent again.
@@ -297,6 +299,9 @@ func (s *Session) write(dst []byte, now mono.Time, e *encoding, i *item, number 
 	p.Payload = payload
 	if r.Kind != cc.Retransmission && r.Kind != cc.Padding {
 		e.flow.useful += uint64(len(payload))
+		if f := e.section.out.of(i.payloadType); f != nil && f.pictures != nil {
+			e.frames.packet(now, e, f, i, payload)
+		}
 		e.stats.TotalPacketSendDelay += now.Sub(i.queued)
 		if s.tailAt == mono.Never {
 			s.tailAt = now.Add(s.tailAfter())
@@ -342,6 +347,9 @@ func (s *Session) seal(dst []byte, now mono.Time, e *encoding, from *source, p *
 		}
 	}
 	octets := len(p.Payload)
+	if from.packets == 0 {
+		from.first = p.SequenceNumber
+	}
 	from.packets++
 	from.octets += uint64(octets)
 	if kind != cc.FEC {

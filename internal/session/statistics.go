@@ -26,12 +26,20 @@ type OutboundStats struct {
 	TotalPacketSendDelay                             time.Duration
 	LastPacketSent                                   mono.Time
 	Remote                                           RemoteInboundStats
+
+	// Of video.
+	FramesSent, KeyFramesSent, HugeFramesSent uint64
+	TotalEncodedBytesTarget                   uint64 // bytes
+	FrameWidth, FrameHeight                   int    // of the last key frame; 0: not known
+	FramesPerSecond                           FrameRate
+	Quality                                   QualityLimitation
 }
 
 // RemoteInboundStats is what the peer reports of it (RTCRemoteInboundRtpStreamStats). All zero: no report came yet.
 type RemoteInboundStats struct {
 	Reports         uint64
 	At              mono.Time // of the last
+	PacketsReceived uint64
 	PacketsLost     int64
 	FractionLost    float64 // since the report before, 0 to 1
 	Jitter          time.Duration
@@ -58,17 +66,22 @@ type InboundStats struct {
 	MID, Kind, RID, CNAME string
 	SSRC, RTXSSRC         rtp.SSRC
 
-	PacketsReceived, BytesReceived, HeaderBytesReceived      uint64
-	RetransmittedPacketsReceived, RetransmittedBytesReceived uint64
-	PacketsLost                                              int64 // by RFC 3550: what was sent again does not count as received
-	PacketsRepaired                                          uint64
-	FECPacketsReceived, FECPacketsDiscarded                  uint64
-	PacketsDuplicated                                        uint64
-	PacketsCE, PacketsECT1                                   uint64 // by the mark of their IP header (RFC 3168, RFC 9331)
-	Jitter                                                   time.Duration
-	LastPacketReceived                                       mono.Time
-	NACKCount, PLICount, FIRCount                            uint64
-	Remote                                                   RemoteOutboundStats
+	PacketsReceived, BytesReceived, HeaderBytesReceived       uint64
+	RetransmittedPacketsReceived, RetransmittedBytesReceived  uint64
+	PacketsLost                                               int64 // by RFC 3550: what was sent again does not count as received
+	PacketsRepaired                                           uint64
+	FECPacketsReceived, FECPacketsDiscarded, FECBytesReceived uint64
+	FECSSRC                                                   rtp.SSRC // 0: none
+	PacketsDuplicated                                         uint64
+	PacketsCE, PacketsECT1                                    uint64 // by the mark of their IP header (RFC 3168, RFC 9331)
+	Jitter                                                    time.Duration
+	LastPacketReceived                                        mono.Time
+	NACKCount, PLICount, FIRCount                             uint64
+	Remote                                                    RemoteOutboundStats
+
+	// Of video.
+	FrameWidth, FrameHeight int       // of the last key frame; 0: not known
+	FramesPerSecond         FrameRate // that began
 }
 
 // RemoteOutboundStats is what the peer reports of what it sends (RTCRemoteOutboundRtpStreamStats). All zero: no report came yet.
@@ -87,8 +100,9 @@ func (o *OutboundStats) sent(now mono.Time, size, headers int) {
 	o.LastPacketSent = now
 }
 
-func (r *RemoteInboundStats) block(now mono.Time, b *rtcp.ReportBlock, clock uint32, rtt time.Duration, measured bool) {
+func (r *RemoteInboundStats) block(now mono.Time, b *rtcp.ReportBlock, first uint16, clock uint32, rtt time.Duration, measured bool) {
 	r.Reports++
+	r.PacketsReceived = uint64(max(int64(b.HighestSequence)-int64(first)+1-int64(b.Lost), 0))
 	r.At = now
 	r.PacketsLost, r.FractionLost, r.HighestSequence = int64(b.Lost), float64(b.FractionLost)/256, b.HighestSequence
 	r.Jitter = inSeconds(float64(b.Jitter), clock)
@@ -133,6 +147,8 @@ func (s *Session) AppendOutbound(dst []OutboundStats) []OutboundStats {
 			o := e.stats
 			o.MID, o.Kind, o.RID, o.Encoding = c.MID, c.Kind, e.told.RID, e.index
 			o.SSRC, o.RTXSSRC, o.Active = e.media.ssrc, e.rtx.ssrc, e.sends() && c.Sends
+			p := &e.frames.pictures
+			o.FrameWidth, o.FrameHeight, o.FramesPerSecond = p.width, p.height, p.rate
 			dst = append(dst, o)
 		}
 	}
@@ -162,8 +178,13 @@ func (x *Stream) Stats() InboundStats {
 			c := r.decoder.Counts()
 			i.FECPacketsReceived += c.Repairs
 			i.FECPacketsDiscarded += c.Discarded + c.Malformed
+			if r != x {
+				i.FECBytesReceived += r.stats.BytesReceived
+				i.FECSSRC = r.ssrc
+			}
 		}
 	}
+	i.FrameWidth, i.FrameHeight, i.FramesPerSecond = x.pictures.width, x.pictures.height, x.pictures.rate
 	i.Remote.RoundTrips = x.section.sender.session.trips
 	return i
 }

@@ -25,17 +25,18 @@ type Stream struct {
 	cname   string
 	ended   bool
 
-	number  seqnum.Unwrapper[uint16]
-	seen    bitmap
-	first   int64 // number of the first packet
-	count   int64 // packets received, by themselves
-	clock   uint32
-	heard   mono.Time // anything of it
-	report  reception
-	capture captureReference
-	losses  losses
-	keys    keyRequests
-	stats   InboundStats
+	number   seqnum.Unwrapper[uint16]
+	seen     bitmap
+	first    int64 // number of the first packet
+	count    int64 // packets received, by themselves
+	clock    uint32
+	heard    mono.Time // anything of it
+	report   reception
+	capture  captureReference
+	pictures pictures
+	losses   losses
+	keys     keyRequests
+	stats    InboundStats
 }
 
 // MID is the section's.
