@@ -5,54 +5,47 @@ import (
 	"sync"
 )
 
-// Jobs is a bounded pool for work that would stall a loop: the public-key operations of handshakes. Its goroutines exist
-// only while there is work.
+// Jobs is a bounded pool for work that would stall a loop: the public-key operations of handshakes. Its goroutines begin
+// with the first work and stay until the loop ends, because such work needs a large stack, which a new goroutine would have
+// to grow each time. It is the loop's, but for the goroutines.
 type Jobs struct {
 	workers int
-	limit   int
-
-	mu      sync.Mutex
-	waiting []func()
 	running int
+	waiting chan func()
+	done    sync.WaitGroup
 }
 
-// NewJobs returns a pool of so many goroutines at most, and so many jobs that wait at most; both at least 1.
+// NewJobs returns a pool of so many goroutines at most, and so many jobs that wait at most; both at least 1. It is for one
+// loop.
 func NewJobs(workers, waiting int) *Jobs {
-	return &Jobs{workers: max(workers, 1), limit: max(waiting, 1)}
+	return &Jobs{workers: max(workers, 1), waiting: make(chan func(), max(waiting, 1))}
 }
 
-// sharedJobs is for loops that are given no pool. More handshakes than wait here would time out before their turn.
-var sharedJobs = sync.OnceValue(func() *Jobs { return NewJobs(runtime.GOMAXPROCS(0), 1024) })
+// defaultJobs is for a loop that is given no pool. More handshakes than wait here would time out before their turn.
+func defaultJobs() *Jobs { return NewJobs(runtime.GOMAXPROCS(0), 1024) }
 
 // submit returns false if too many jobs wait.
 func (j *Jobs) submit(job func()) bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if len(j.waiting) >= j.limit {
+	select {
+	case j.waiting <- job:
+	default:
 		return false
 	}
-	j.waiting = append(j.waiting, job)
 	if j.running < j.workers {
 		j.running++
-		go j.work()
+		j.done.Go(func() {
+			for job := range j.waiting {
+				job()
+			}
+		})
 	}
 	return true
 }
 
-// work runs jobs, the oldest first, until none is left.
-func (j *Jobs) work() {
-	for {
-		j.mu.Lock()
-		if len(j.waiting) == 0 {
-			j.running--
-			j.waiting = nil
-			j.mu.Unlock()
-			return
-		}
-		job := j.waiting[0]
-		j.waiting[0] = nil
-		j.waiting = j.waiting[1:]
-		j.mu.Unlock()
-		job()
+// close ends the pool, once the jobs that run have; those that wait never do.
+func (j *Jobs) close() {
+	close(j.waiting)
+	for range j.waiting { // nobody would have the results
 	}
+	j.done.Wait()
 }

@@ -41,7 +41,7 @@ const (
 type Config struct {
 	// Poller is where the loop's sockets live; the loop shuts it down when it closes. Nil: NewPoller().
 	Poller Poller
-	// Jobs runs what would stall the loop. Nil: a pool that all such loops share.
+	// Jobs runs what would stall the loop, which closes it when it closes itself. Nil: a worker for each processor.
 	Jobs *Jobs
 }
 
@@ -79,7 +79,7 @@ func New(cfg Config) (*Loop, error) {
 		cfg.Poller = p
 	}
 	if cfg.Jobs == nil {
-		cfg.Jobs = sharedJobs()
+		cfg.Jobs = defaultJobs()
 	}
 	l := &Loop{
 		poller: cfg.Poller,
@@ -252,5 +252,6 @@ func (l *Loop) shutdown() {
 	for lease := range l.leases {
 		lease.End()
 	}
+	l.jobs.close()
 	l.poller.Shutdown()
 }

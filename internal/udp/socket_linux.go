@@ -53,11 +53,12 @@ func (s *Socket) configure(cfg *Config, f Features) error {
 	options := append(make([]option, 0, 8), option{unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1, ""})
 	if s.ip6 {
 		options = append(options,
-			option{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1, "IPV6_V6ONLY"},
 			option{unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1, ""},
 			option{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DONT, ""})
 		if s.wild {
-			options = append(options, option{unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1, "IPV6_RECVPKTINFO"})
+			options = append(options,
+				option{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1, "IPV6_V6ONLY"},
+				option{unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1, "IPV6_RECVPKTINFO"})
 		}
 		if cfg.ICMP {
 			options = append(options, option{unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1, ""})
