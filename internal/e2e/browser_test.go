@@ -21,6 +21,7 @@ type browserOptions struct {
 	netns     string // the network namespace that it runs in
 	home      string // HOME, where Chromium looks for the user's authorities; a fresh folder if empty
 	names     string // names that are found at an address, as "MAP call.example 203.0.113.7"
+	trials    string // field trials, as "Name/Group/Name/Group/"
 }
 
 // chromium is a browser process. Its persons share nothing: each has cookies, storage and permissions of its own.
@@ -54,6 +55,9 @@ func startChromium(o browserOptions) (*chromium, context.CancelFunc, error) {
 	}
 	if o.names != "" {
 		opts = append(opts, chromedp.Flag("host-resolver-rules", o.names))
+	}
+	if o.trials != "" {
+		opts = append(opts, chromedp.Flag("force-fieldtrials", o.trials))
 	}
 	if o.netns != "" {
 		opts = append(opts, chromedp.ModifyCmdFunc(func(cmd *exec.Cmd) { inNamespace(cmd, o.netns) }))

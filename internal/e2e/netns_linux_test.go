@@ -74,30 +74,32 @@ func (h *host) command(name string, args ...string) *exec.Cmd {
 	return inNamespace(exec.Command(name, args...), h.ns)
 }
 
-// dial connects from the host.
-func (h *host) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	type result struct {
-		conn net.Conn
-		err  error
-	}
-	done := make(chan result, 1)
+// within runs f on a thread that is on the host.
+func (h *host) within(f func() error) error {
+	done := make(chan error, 1)
 	go func() {
 		// A thread that entered the namespace; it ends with the goroutine, because it is not unlocked.
 		runtime.LockOSThread()
-		f, err := os.Open("/var/run/netns/" + h.ns)
+		ns, err := os.Open("/var/run/netns/" + h.ns)
 		if err == nil {
-			defer f.Close()
-			err = unix.Setns(int(f.Fd()), unix.CLONE_NEWNET)
+			defer ns.Close()
+			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
 		}
-		if err != nil {
-			done <- result{err: err}
-			return
+		if err == nil {
+			err = f()
 		}
-		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
-		done <- result{conn, err}
+		done <- err
 	}()
-	r := <-done
-	return r.conn, r.err
+	return <-done
+}
+
+// dial connects from the host.
+func (h *host) dial(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+	err = h.within(func() (err error) {
+		conn, err = new(net.Dialer).DialContext(ctx, network, addr)
+		return err
+	})
+	return conn, err
 }
 
 // client is an HTTP client on the host. It follows no redirects.

@@ -58,16 +58,10 @@ const frames = "e2e.calls().then((calls) => calls.reduce((n, call) => n + call.f
 // from /trust, and the relay over TLS is offered by the server's name because of that.
 func TestRelay(t *testing.T) {
 	need(t, needChromium, needCertutil, needNamespaces)
-	lan := newLAN(t, "192.168.78.10", "192.168.78.11")
-	home, phone := lan[0], lan[1]
-	const base = "https://192.168.78.10:8443"
 	const name = "kitchen-server.local"
-	proc := start(t, home.command(parley(t), "serve", "--name", name, "--state-dir", filepath.Join(t.TempDir(), "state")))
-	proc.ready(home.client(), "http://127.0.0.1:8080")
-
-	profile := t.TempDir()
-	trust(t, profile, authorityOf(t, phone, base))
-	b := launch(t, browserOptions{netns: phone.ns, home: profile, names: "MAP " + name + " 192.168.78.10"})
+	lan := newLAN(t, "192.168.78.10", "192.168.78.11")
+	house := newHousehold(t, lan[0], lan[1], "--name", name)
+	b := launch(t, browserOptions{netns: house.phone.ns, home: house.profile, names: "MAP " + name + " 192.168.78.10"})
 	const plainOnHTTPS = "turn:192.168.78.10:8443?transport=tcp" // is not given: for who has a firewall that lets nothing else through
 	for _, way := range []struct{ name, choose, want string }{
 		{"udp", only(":3478?transport=udp"), "udp turn:192.168.78.10:3478?transport=udp"},
@@ -80,14 +74,14 @@ func TestRelay(t *testing.T) {
 			ada, bob := b.person(t, "Ada", personOptions{}), b.person(t, "Bob", personOptions{})
 			room := "relay-" + strings.ReplaceAll(way.name, " ", "-")
 			for _, p := range []*tab{ada, bob} {
-				p.callThrough(base, room, way.choose)
+				p.callThrough(house.base, room, way.choose)
 			}
 			for _, p := range []*tab{ada, bob} {
 				p.seesMedia()
 				if got := eval[string](p, relayed); got != way.want {
 					t.Errorf("%s's media goes over %q, want %q", p.name, got, way.want)
 				}
-				if sdp := eval[string](p, "e2e.connections.at(-1).localDescription.sdp"); strings.Contains(sdp, phone.addr) {
+				if sdp := eval[string](p, "e2e.connections.at(-1).localDescription.sdp"); strings.Contains(sdp, house.phone.addr) {
 					t.Errorf("%s hides her address and tells it:\n%s", p.name, sdp)
 				}
 			}

@@ -61,6 +61,24 @@ func playFile(pc *webrtc.PeerConnection, path string) error {
 	return nil
 }
 
+// preferFlexFEC leaves video nothing but VP8 and FlexFEC.
+func preferFlexFEC(pc *webrtc.PeerConnection) error {
+	var codecs []webrtc.RTPCodec
+	for _, c := range webrtc.RTPReceiverCapabilities("video").Codecs {
+		if c.MimeType == webrtc.VP8.MimeType || c.MimeType == "video/flexfec-03" {
+			codecs = append(codecs, c)
+		}
+	}
+	for _, transceiver := range pc.GetTransceivers() {
+		if transceiver.Receiver().Track().Kind() == "video" {
+			if err := transceiver.SetCodecPreferences(codecs); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // watched is what has been seen of a film since somebody asked.
 type watched struct {
 	sync.Mutex

@@ -27,6 +27,7 @@ import (
 //	restart  restarts ICE
 //	film     says how many frames of the page's film have come since the last message, and the longest wait for one in
 //	         milliseconds
+//	stats    says its statistics of the type that it is asked for
 //
 // It is this test binary, started again, so that it can run in a network namespace.
 const robotVariable = "PARLEY_E2E_ROBOT"
@@ -39,6 +40,8 @@ type robotOptions struct {
 	Only, Also string
 	// Clips is a file of clips that the robot plays; it then watches what the page films, too.
 	Clips string
+	// FlexFEC makes it speak VP8 with FlexFEC, and without retransmission.
+	FlexFEC bool
 }
 
 // startRobot starts a robot and returns when it is in the room.
@@ -158,6 +161,11 @@ func newRobotPeer(room *signaling.Room, peer string, o robotOptions) (*signaling
 		if err := playFile(pc, o.Clips); err != nil {
 			return nil, err
 		}
+		if o.FlexFEC {
+			if err := preferFlexFEC(pc); err != nil {
+				return nil, err
+			}
+		}
 	}
 	pc.OnDataChannel(func(ch *webrtc.DataChannel) {
 		go func() {
@@ -208,6 +216,11 @@ func serveChannel(pc *webrtc.PeerConnection, film *watched, ch *webrtc.DataChann
 			}
 		case what == "film":
 			err = ch.SendTextContext(ctx, film.seen())
+		case what == "stats":
+			var b []byte
+			if b, err = statsOf(pc, m.Text()); err == nil {
+				err = ch.SendTextContext(ctx, string(b))
+			}
 		case what == "restart":
 			pc.RestartICE()
 		}
@@ -237,4 +250,15 @@ func pathOf(pc *webrtc.PeerConnection) (p robotPath) {
 		p.Type, p.RelayProtocol = pair.Local.Type(), pair.Local.RelayProtocol()
 	}
 	return p
+}
+
+// statsOf is a list of all statistics of a type.
+func statsOf(pc *webrtc.PeerConnection, kind string) ([]byte, error) {
+	list := []webrtc.Stats{}
+	for _, s := range pc.GetStats() {
+		if string(s.Base().Type) == kind {
+			list = append(list, s)
+		}
+	}
+	return json.Marshal(list)
 }
