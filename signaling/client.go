@@ -45,6 +45,8 @@ type Options struct {
 
 	firstRetry time.Duration // the first wait between carriers
 	pollFor    time.Duration // after that WebSockets are tried again
+	awayGrace  time.Duration // a peer that the server does not know yet and no path leads to has left by then
+	firstAgain time.Duration // the first wait of Meet before it connects again to a peer that could not be negotiated with
 }
 
 // Carrier is what frames travel on.
@@ -121,6 +123,7 @@ type Room struct {
 	err      error         // why the room ended
 
 	negotiations map[string]*Negotiation // by peer
+	expecting    bool                    // there will be one with everybody
 	newcomers    map[string]bool         // peers that came later than we
 
 	pollUntil time.Time // WebSockets did not work
@@ -168,6 +171,8 @@ func newRoom(address string, options Options) (*Room, error) {
 	}
 	options.firstRetry = cmp.Or(options.firstRetry, 250*time.Millisecond)
 	options.pollFor = cmp.Or(options.pollFor, 10*time.Minute)
+	options.awayGrace = cmp.Or(options.awayGrace, 10*time.Second)
+	options.firstAgain = cmp.Or(options.firstAgain, searchStep)
 	client := http.Client{}
 	if options.HTTPClient != nil {
 		client = *options.HTTPClient
@@ -182,6 +187,8 @@ func newRoom(address string, options Options) (*Room, error) {
 		wake:     make(chan struct{}, 1),
 		arrived:  make(chan struct{}, 1),
 		welcome:  &Welcome{Token: options.Token},
+
+		negotiations: map[string]*Negotiation{},
 	}
 	if bad := r.join().check(); bad != nil {
 		return nil, bad

@@ -4,7 +4,7 @@
 //
 // A [Hub] is the server's side, an [net/http.Handler]. It has rooms, peers, limits and tokens; it does not listen, and does not know what a session
 // description means. [Dial] is the client's side: it joins a [Room] and keeps the connection, whatever happens to network and server. [Negotiate] sets up
-// and keeps a webrtc.PeerConnection to a peer of the room.
+// and keeps a webrtc.PeerConnection to a peer of the room, and [Meet] one to everybody in it.
 //
 // Out of scope: messages between peers that are not about setting up a connection.
 package signaling

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 
 	"github.com/parley-rtc/parley/signaling"
+	"github.com/parley-rtc/parley/webrtc"
 )
 
 // Two programs meet in a room, and one offers a connection to the other.
@@ -49,6 +51,56 @@ func Example() {
 	// Output:
 	// robot joined
 	// offer from the robot: true
+}
+
+// Everybody in a room says hello to everybody, in a channel that each makes by itself.
+func ExampleMeet() {
+	hub, err := signaling.NewHub(signaling.Config{})
+	check(err)
+	mux := http.NewServeMux()
+	mux.Handle("/api/signal", hub)
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	defer hub.Close()
+
+	heard := make(chan string)
+	greet := func(ctx context.Context, name string) error {
+		room, err := signaling.Dial(ctx, server.URL+"/r/kitchen", signaling.Options{Name: name})
+		if err != nil {
+			return err
+		}
+		return signaling.Meet(ctx, room, func(ctx context.Context, peer signaling.Peer) (*webrtc.PeerConnection, error) {
+			pc, err := webrtc.NewPeerConnection(room.Configuration())
+			if err != nil {
+				return nil, err
+			}
+			id := uint16(0)
+			ch, err := pc.CreateDataChannel("hello", &webrtc.DataChannelInit{Negotiated: true, ID: &id})
+			if err != nil {
+				return pc, err
+			}
+			ch.OnOpen(func() { ch.SendText("hello " + peer.Name) })
+			ch.OnMessage(func(m webrtc.Message) { heard <- peer.Name + " says " + m.Text() })
+			return pc, nil
+		})
+	}
+	ctx, leave := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	for _, name := range []string{"Ada", "Bob", "Eve"} {
+		all.Go(func() { greet(ctx, name) })
+	}
+	for range 6 {
+		fmt.Println(<-heard)
+	}
+	leave()
+	all.Wait()
+	// Unordered output:
+	// Ada says hello Bob
+	// Ada says hello Eve
+	// Bob says hello Ada
+	// Bob says hello Eve
+	// Eve says hello Ada
+	// Eve says hello Bob
 }
 
 func check(err error) {

@@ -26,6 +26,9 @@ const maxEarly = 64
 // Negotiate again; what the peer said to the new one waits for it.
 var ErrBegunAnew = errors.New("signaling: the peer has made a new connection: close this one, make another and negotiate again")
 
+// ErrLeft ends a [Negotiation]: the peer has left the room, or has lost its seat there, and no path leads to it any more.
+var ErrLeft = errors.New("signaling: the peer has left the room")
+
 // The ends of a negotiation that the caller asked for.
 var (
 	errStopped  = errors.New("signaling: the negotiation was closed")
@@ -63,7 +66,7 @@ type Negotiation struct {
 	due      bool // a search for a path is wanted
 	searches int  // since ICE was last connected
 
-	callAt, searchAt, sendAt time.Time // when something is due; zero: nothing is
+	callAt, searchAt, sendAt, leftAt time.Time // when something is due; zero: nothing is
 }
 
 // renewed is the event that the room's ICE servers have fresh credentials.
@@ -78,7 +81,8 @@ func (renewed) event() {}
 //
 // It sets the handlers of negotiationneeded, icecandidate and iceconnectionstatechange; all others are the caller's. The
 // peer's descriptions and candidates, those that wait for Receive included, are no longer events of the room. Joined and
-// Left still are. It ends by Close, with the connection, with the room, and for what Err says.
+// Left still are. It ends by Close, with the connection, with the room, and for what Err says. [Meet] does this with
+// everybody who is in the room.
 func Negotiate(pc *webrtc.PeerConnection, room *Room, peer string) *Negotiation {
 	n := &Negotiation{
 		pc: pc, room: room, peer: peer, label: randomHandle()[:12], polite: room.Self().ID < peer,
@@ -101,15 +105,11 @@ func Negotiate(pc *webrtc.PeerConnection, room *Room, peer string) *Negotiation 
 // Done is closed when the negotiation has ended.
 func (n *Negotiation) Done() <-chan struct{} { return n.done }
 
-// Err says why the negotiation ended: [ErrBegunAnew], an error of the connection, which could not take what the peer
-// said, or the room's. It is nil before that, and where Close or the end of the connection was the reason.
+// Err says why the negotiation ended: [ErrLeft], [ErrBegunAnew], an error of the connection, which could not take what the
+// peer said, or the room's. It is nil before that, and where Close or the end of the connection was the reason.
 func (n *Negotiation) Err() error {
-	select {
-	case <-n.done:
-		if n.err != errStopped {
-			return n.err
-		}
-	default:
+	if n.over() && n.err != errStopped {
+		return n.err
 	}
 	return nil
 }
@@ -156,8 +156,11 @@ func (n *Negotiation) run() {
 		case <-timer.C:
 			n.err = n.step()
 		}
+		if n.err != nil && n.pc.SignalingState() == webrtc.SignalingStateClosed {
+			n.err = errStopped // the program closes it at this moment
+		}
 		timer.Stop()
-		if at := earliest(n.callAt, n.searchAt, n.sendAt); !at.IsZero() {
+		if at := earliest(n.callAt, n.searchAt, n.sendAt, n.leftAt); !at.IsZero() {
 			timer.Reset(time.Until(at))
 		}
 	}
@@ -194,6 +197,9 @@ func (n *Negotiation) step() error {
 	now := time.Now()
 	for i, e := range inbox {
 		if err := n.take(e, now); err != nil {
+			if err != ErrBegunAnew { // else e is for the next one
+				i++
+			}
 			n.mu.Lock()
 			n.inbox = append(inbox[i:], n.inbox...)
 			n.mu.Unlock()
@@ -202,6 +208,9 @@ func (n *Negotiation) step() error {
 	}
 	for _, s := range states {
 		n.follow(s, now)
+	}
+	if past(&n.leftAt, now) && n.away && !n.connected() {
+		return ErrLeft
 	}
 	if past(&n.searchAt, now) {
 		n.search(now)
@@ -240,10 +249,13 @@ func (n *Negotiation) take(e Event, now time.Time) error {
 		if slices.ContainsFunc(e.Peers, func(p Peer) bool { return p.ID == n.peer }) {
 			n.present(now)
 		} else {
-			n.away = true
+			n.absent(now, n.room.options.awayGrace) // it joins again, if it can
 		}
 	case *Left:
-		n.away = true
+		if e.Reason == ReasonLeft {
+			return ErrLeft
+		}
+		n.absent(now, 0)
 	case State:
 		if e == Online && n.due {
 			n.searchAt = now
@@ -320,13 +332,28 @@ func (n *Negotiation) sendDescription() {
 // present is called when the room has the peer again. The server had forgotten it or us: what was said last may be lost,
 // and a relay of the server's is gone.
 func (n *Negotiation) present(now time.Time) {
-	n.away = false
+	n.away, n.leftAt = false, time.Time{}
 	if n.pc.SignalingState() == webrtc.SignalingStateHaveLocalOffer {
 		n.sendDescription()
 	}
 	if n.due || n.relayed() {
 		n.searchAt = now
 	}
+}
+
+// absent is called when the server does not have the peer, which did not say that it leaves. What is connected goes on for as
+// long as it is.
+func (n *Negotiation) absent(now time.Time, grace time.Duration) {
+	n.away = true
+	n.leftAt = now.Add(grace)
+}
+
+func (n *Negotiation) connected() bool {
+	switch n.pc.ICEConnectionState() {
+	case webrtc.ICEConnectionStateConnected, webrtc.ICEConnectionStateCompleted:
+		return true
+	}
+	return false
 }
 
 func (n *Negotiation) relayed() bool {
@@ -347,7 +374,13 @@ func (n *Negotiation) follow(s webrtc.ICEConnectionState, now time.Time) {
 		return
 	case webrtc.ICEConnectionStateDisconnected:
 		wait = patience
+		if n.away {
+			n.leftAt = now.Add(n.room.options.awayGrace)
+		}
 	case webrtc.ICEConnectionStateFailed:
+		if n.away {
+			n.leftAt = now
+		}
 	default:
 		return
 	}
@@ -437,9 +470,6 @@ func (r *Room) register(n *Negotiation) (newcomer bool) {
 		n.inbox = append(n.inbox, e)
 		return true
 	})
-	if r.negotiations == nil {
-		r.negotiations = map[string]*Negotiation{}
-	}
 	r.negotiations[n.peer] = n
 	return r.newcomers[n.peer]
 }
@@ -448,7 +478,7 @@ func (r *Room) register(n *Negotiation) (newcomer bool) {
 func (r *Room) unregister(n *Negotiation) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if n.err == errStopped && r.negotiations[n.peer] == n {
+	if (n.err == errStopped || n.err == ErrLeft) && r.negotiations[n.peer] == n {
 		delete(r.negotiations, n.peer)
 	}
 }
@@ -464,9 +494,33 @@ func saidBy(e Event) string {
 	return ""
 }
 
+// expect makes what peers say wait for their negotiation from now on, and not for Receive.
+func (r *Room) expect() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.expecting = true
+	r.events = slices.DeleteFunc(r.events, func(e Event) bool {
+		if saidBy(e) == "" {
+			return false
+		}
+		r.inform(e)
+		return true
+	})
+}
+
+// ended is a negotiation that keeps what the peer says for the next one, and does nothing else.
+func ended() *Negotiation {
+	n := &Negotiation{done: make(chan struct{})}
+	close(n.done)
+	return n
+}
+
 // inform gives an event to the negotiations that it concerns; taken says that it is for no one else.
 func (r *Room) inform(e Event) (taken bool, err error) {
 	peer := saidBy(e)
+	if peer != "" && r.expecting && r.negotiations[peer] == nil {
+		r.negotiations[peer] = ended()
+	}
 	taken = peer != "" && r.negotiations[peer] != nil
 	switch e := e.(type) {
 	case *Joined:
@@ -481,23 +535,30 @@ func (r *Room) inform(e Event) (taken bool, err error) {
 	}
 	if n := r.negotiations[peer]; n != nil {
 		err = n.deliver(e)
+		if _, left := e.(*Left); left && n.over() {
+			delete(r.negotiations, peer)
+		}
 	}
 	return taken, err
+}
+
+func (n *Negotiation) over() bool {
+	select {
+	case <-n.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // deliver gives n an event. One that has ended keeps what the peer says for the next one, up to a bound.
 func (n *Negotiation) deliver(e Event) (err error) {
 	n.tell(func() {
-		select {
-		case <-n.done:
-			if saidBy(e) != "" && len(n.inbox) < maxEarly {
-				n.inbox = append(n.inbox, e)
-			}
+		switch over := n.over(); {
+		case over && (saidBy(e) == "" || len(n.inbox) >= maxEarly):
+		case !over && len(n.inbox) >= maxEvents:
+			err = ErrSlowReceiver
 		default:
-			if len(n.inbox) >= maxEvents {
-				err = ErrSlowReceiver
-				return
-			}
 			n.inbox = append(n.inbox, e)
 		}
 	})

@@ -37,7 +37,7 @@ func newHouse(t *testing.T) *house {
 }
 
 func newTestHub(t *testing.T) *Hub {
-	hub, err := NewHub(Config{})
+	hub, err := NewHub(Config{ResumeFor: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,8 +53,11 @@ func (h *house) restart() {
 	old.Close()
 }
 
-func (h *house) dial(name string) *Room {
-	r, err := Dial(h.t.Context(), h.server.URL+"/r/kitchen", Options{Name: name, firstRetry: 10 * time.Millisecond})
+func (h *house) dial(name string) *Room { return h.join(Options{Name: name}) }
+
+func (h *house) join(o Options) *Room {
+	o.firstRetry, o.awayGrace, o.firstAgain = 10*time.Millisecond, 50*time.Millisecond, 10*time.Millisecond
+	r, err := Dial(h.t.Context(), h.server.URL+"/r/kitchen", o)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -89,30 +92,38 @@ func (s *side) ufrag() string {
 	return ufrag
 }
 
-func newSide(t *testing.T, r *Room, peer string) *side {
-	t.Helper()
+// prepare makes a connection with the channel that both sides have agreed upon.
+func prepare(r *Room) (*side, error) {
 	pc, err := webrtc.NewPeerConnection(r.Configuration())
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	t.Cleanup(func() { pc.Close() })
 	id := uint16(0)
-	ch, err := pc.CreateDataChannel("agreed", &webrtc.DataChannelInit{Negotiated: true, ID: &id})
-	if err != nil {
-		t.Fatal(err)
+	s := &side{PeerConnection: pc, open: make(chan struct{}), stable: make(chan struct{}, 1)}
+	if s.ch, err = pc.CreateDataChannel("agreed", &webrtc.DataChannelInit{Negotiated: true, ID: &id}); err != nil {
+		return nil, err
 	}
-	open := make(chan struct{})
-	ch.OnOpen(func() { close(open) })
-	stable := make(chan struct{}, 1)
+	s.ch.OnOpen(func() { close(s.open) })
 	pc.OnSignalingStateChange(func(st webrtc.SignalingState) {
 		if st == webrtc.SignalingStateStable {
 			select {
-			case stable <- struct{}{}:
+			case s.stable <- struct{}{}:
 			default:
 			}
 		}
 	})
-	return &side{pc, Negotiate(pc, r, peer), ch, open, stable}
+	return s, nil
+}
+
+func newSide(t *testing.T, r *Room, peer string) *side {
+	t.Helper()
+	s, err := prepare(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.PeerConnection.Close() })
+	s.Negotiation = Negotiate(s.PeerConnection, r, peer)
+	return s
 }
 
 // exchange says something both ways.
@@ -124,15 +135,15 @@ func exchange(t *testing.T, a, b *side) {
 		select {
 		case <-s.open:
 		case <-ctx.Done():
-			t.Fatalf("not open; negotiations: %v, %v; states %s, %s", a.Err(), b.Err(), a.ConnectionState(), b.ConnectionState())
+			t.Fatalf("not open; states %s, %s", a.ConnectionState(), b.ConnectionState())
 		}
 	}
 	for _, way := range [][2]*side{{a, b}, {b, a}} {
 		if err := way[0].ch.SendTextContext(ctx, "hello"); err != nil {
-			t.Fatalf("sending: %v; negotiations: %v, %v", err, a.Err(), b.Err())
+			t.Fatalf("sending: %v", err)
 		}
 		if m, err := way[1].ch.Receive(ctx); err != nil || m.Text() != "hello" {
-			t.Fatalf("got %q, %v; negotiations: %v, %v", m.Text(), err, a.Err(), b.Err())
+			t.Fatalf("got %q, %v", m.Text(), err)
 		}
 	}
 }

@@ -10,11 +10,13 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log"
 	"os"
+	"os/signal"
 	"sync"
 
 	"github.com/parley-rtc/parley/signaling"
@@ -34,7 +36,9 @@ func main() {
 		options.Carrier = signaling.LongPollOnly
 	}
 	fmt.Println("What you type is said to everybody who is here.")
-	if err := chat(context.Background(), flag.Arg(0), options, os.Stdin, os.Stdout); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := chat(ctx, flag.Arg(0), options, os.Stdin, os.Stdout); err != nil && !errors.Is(err, context.Canceled) {
 		log.Fatal(err)
 	}
 }
@@ -51,24 +55,28 @@ func chat(ctx context.Context, link string, options signaling.Options, in io.Rea
 	if err != nil {
 		return err
 	}
-	var mu sync.Mutex // for peers and out
-	peers, names := map[string]*webrtc.PeerConnection{}, map[string]string{}
+	var mu sync.Mutex // for channels and out
 	channels := map[string]*webrtc.DataChannel{}
-	defer func() {
-		room.Close() // ends the range below
-		for _, pc := range peers {
-			pc.Close()
+	go func() {
+		for lines := bufio.NewScanner(in); lines.Scan(); {
+			b, _ := json.Marshal(text{"chat", lines.Text()})
+			mu.Lock()
+			for _, ch := range channels {
+				ch.SendText(string(b)) // whoever has gone does not hear it
+			}
+			mu.Unlock()
 		}
+		room.Close()
 	}()
-	meet := func(p signaling.Peer) error {
+	err = signaling.Meet(ctx, room, func(ctx context.Context, p signaling.Peer) (*webrtc.PeerConnection, error) {
 		pc, err := webrtc.NewPeerConnection(room.Configuration())
 		if err != nil {
-			return err
+			return nil, err
 		}
 		id := uint16(0)
 		ch, err := pc.CreateDataChannel("parley", &webrtc.DataChannelInit{Negotiated: true, ID: &id})
 		if err != nil {
-			return err
+			return pc, err
 		}
 		ch.OnMessage(func(m webrtc.Message) {
 			var t text
@@ -84,6 +92,16 @@ func chat(ctx context.Context, link string, options signaling.Options, in io.Rea
 			channels[p.ID] = ch
 			fmt.Fprintf(out, "%s is here\n", p.Name)
 		})
+		context.AfterFunc(ctx, func() {
+			mu.Lock()
+			defer mu.Unlock()
+			if channels[p.ID] == ch {
+				delete(channels, p.ID)
+			}
+			if context.Cause(ctx) == signaling.ErrLeft {
+				fmt.Fprintf(out, "%s has left\n", p.Name)
+			}
+		})
 		pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
 			if s == webrtc.PeerConnectionStateFailed {
 				mu.Lock()
@@ -91,52 +109,10 @@ func chat(ctx context.Context, link string, options signaling.Options, in io.Rea
 				fmt.Fprintf(out, "No way was found to %s\n", p.Name)
 			}
 		})
-		mu.Lock()
-		defer mu.Unlock()
-		peers[p.ID], names[p.ID] = pc, p.Name
-		signaling.Negotiate(pc, room, p.ID)
+		return pc, nil
+	})
+	if err == signaling.ErrClosed {
 		return nil
 	}
-	for _, p := range room.Peers() {
-		if err := meet(p); err != nil {
-			return err
-		}
-	}
-	go func() {
-		for lines := bufio.NewScanner(in); lines.Scan(); {
-			b, _ := json.Marshal(text{"chat", lines.Text()})
-			mu.Lock()
-			for _, ch := range channels {
-				ch.SendText(string(b)) // whoever has gone does not hear it
-			}
-			mu.Unlock()
-		}
-		room.Close()
-	}()
-	for event, err := range room.Events(ctx) {
-		switch e := event.(type) {
-		case *signaling.Joined:
-			if err := meet(e.Peer); err != nil {
-				return err
-			}
-		case *signaling.Left:
-			mu.Lock()
-			pc := peers[e.Peer]
-			delete(peers, e.Peer)
-			delete(channels, e.Peer)
-			if pc != nil {
-				fmt.Fprintf(out, "%s has left\n", names[e.Peer])
-			}
-			mu.Unlock()
-			if pc != nil {
-				pc.Close()
-			}
-		}
-		if err == signaling.ErrClosed {
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }

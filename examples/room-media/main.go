@@ -17,9 +17,6 @@ import (
 	"log"
 	"os"
 	"os/signal"
-
-	"github.com/parley-rtc/parley/signaling"
-	"github.com/parley-rtc/parley/webrtc"
 )
 
 func main() {
@@ -42,54 +39,4 @@ func main() {
 	if err != nil && !errors.Is(err, context.Canceled) {
 		log.Fatal(err)
 	}
-}
-
-// meet connects to everybody who is in the room, or comes, until the context ends. Greet is given each connection before it is
-// negotiated.
-func meet(ctx context.Context, link, name string, greet func(*webrtc.PeerConnection, signaling.Peer) error) error {
-	room, err := signaling.Dial(ctx, link, signaling.Options{Name: name})
-	if err != nil {
-		return err
-	}
-	peers := map[string]*webrtc.PeerConnection{}
-	defer func() {
-		room.Close()
-		for _, pc := range peers {
-			pc.Close()
-		}
-	}()
-	connect := func(p signaling.Peer) error {
-		pc, err := webrtc.NewPeerConnection(room.Configuration())
-		if err != nil {
-			return err
-		}
-		peers[p.ID] = pc
-		if err := greet(pc, p); err != nil {
-			return err
-		}
-		signaling.Negotiate(pc, room, p.ID)
-		return nil
-	}
-	for _, p := range room.Peers() {
-		if err := connect(p); err != nil {
-			return err
-		}
-	}
-	for event, err := range room.Events(ctx) {
-		if err != nil {
-			return err
-		}
-		switch e := event.(type) {
-		case *signaling.Joined:
-			if err := connect(e.Peer); err != nil {
-				return err
-			}
-		case *signaling.Left:
-			if pc := peers[e.Peer]; pc != nil {
-				pc.Close()
-			}
-			delete(peers, e.Peer)
-		}
-	}
-	return nil
 }

@@ -91,19 +91,20 @@ func play(ctx context.Context, link string, files []string) error {
 		tracks = append(tracks, track)
 		go func() { cancel(loop(ctx, track, file)) }()
 	}
+	room, err := signaling.Dial(ctx, link, signaling.Options{Name: "player"})
+	if err != nil {
+		return err
+	}
 	stream := webrtc.NewMediaStream("room-media", tracks...)
-	err := meet(ctx, link, "player", func(pc *webrtc.PeerConnection, _ signaling.Peer) error {
+	return signaling.Meet(ctx, room, func(context.Context, signaling.Peer) (*webrtc.PeerConnection, error) {
+		pc, err := webrtc.NewPeerConnection(room.Configuration())
 		for _, track := range tracks {
-			if _, err := pc.AddTrack(track, stream); err != nil {
-				return err
+			if err == nil {
+				_, err = pc.AddTrack(track, stream)
 			}
 		}
-		return nil
+		return pc, err
 	})
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
-	}
-	return err
 }
 
 // loop writes a file to a track, from the beginning again at its end, each frame when it is due.

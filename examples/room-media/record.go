@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/parley-rtc/parley/media/ivf"
 	"github.com/parley-rtc/parley/media/ogg"
@@ -22,30 +23,30 @@ func record(ctx context.Context, link, folder string, wrote func(file string, fr
 	if err := os.MkdirAll(folder, 0o777); err != nil {
 		return err
 	}
-	var writing sync.WaitGroup
-	defer writing.Wait()
+	room, err := signaling.Dial(ctx, link, signaling.Options{Name: "recorder"})
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var mu sync.Mutex
-	count := 0
-	err := meet(ctx, link, "recorder", func(pc *webrtc.PeerConnection, p signaling.Peer) error {
+	var writing sync.WaitGroup
+	defer writing.Wait()
+	var count atomic.Int64
+	return signaling.Meet(ctx, room, func(_ context.Context, p signaling.Peer) (*webrtc.PeerConnection, error) {
+		pc, err := webrtc.NewPeerConnection(room.Configuration())
+		if err != nil {
+			return nil, err
+		}
 		pc.OnTrack(func(track *webrtc.RemoteTrack, _ *webrtc.RTPReceiver) {
-			mu.Lock()
-			count++
-			name := filepath.Join(folder, fmt.Sprintf("%03d-%s-%s", count, clean(p.Name), track.Kind()))
-			mu.Unlock()
+			name := filepath.Join(folder, fmt.Sprintf("%03d-%s-%s", count.Add(1), clean(p.Name), track.Kind()))
 			writing.Go(func() {
 				if err := write(ctx, track, name, wrote); err != nil {
 					cancel(err)
 				}
 			})
 		})
-		return nil
+		return pc, nil
 	})
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
-	}
-	return err
 }
 
 // clean leaves letters, digits and hyphens of a name that somebody chose.

@@ -15,6 +15,7 @@ import (
 	"io"
 	"log"
 	"os"
+	"os/signal"
 	"sync"
 	"time"
 
@@ -30,7 +31,9 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: simulcast-receive [-name NAME] LINK-OF-A-ROOM")
 		os.Exit(2)
 	}
-	if err := observe(context.Background(), flag.Arg(0), *name, os.Stdout); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := observe(ctx, flag.Arg(0), *name, os.Stdout); err != nil && !errors.Is(err, context.Canceled) {
 		log.Fatal(err)
 	}
 }
@@ -41,18 +44,11 @@ func observe(ctx context.Context, link, name string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	peers := map[string]*webrtc.PeerConnection{}
 	lines := &lines{out: out}
-	defer func() {
-		room.Close()
-		for _, pc := range peers {
-			pc.Close()
-		}
-	}()
-	meet := func(p signaling.Peer) error {
+	return signaling.Meet(ctx, room, func(ctx context.Context, p signaling.Peer) (*webrtc.PeerConnection, error) {
 		pc, err := webrtc.NewPeerConnection(room.Configuration())
 		if err != nil {
-			return err
+			return nil, err
 		}
 		pc.OnTrack(func(t *webrtc.RemoteTrack, _ *webrtc.RTPReceiver) {
 			if t.Kind() != "video" {
@@ -62,35 +58,8 @@ func observe(ctx context.Context, link, name string, out io.Writer) error {
 				go lines.measure(ctx, p.Name, layer)
 			}
 		})
-		peers[p.ID] = pc
-		signaling.Negotiate(pc, room, p.ID)
-		return nil
-	}
-	for _, p := range room.Peers() {
-		if err := meet(p); err != nil {
-			return err
-		}
-	}
-	for event, err := range room.Events(ctx) {
-		if err != nil {
-			if errors.Is(err, signaling.ErrClosed) || ctx.Err() != nil {
-				return nil
-			}
-			return err
-		}
-		switch e := event.(type) {
-		case *signaling.Joined:
-			if err := meet(e.Peer); err != nil {
-				return err
-			}
-		case *signaling.Left:
-			if pc := peers[e.Peer]; pc != nil {
-				pc.Close()
-				delete(peers, e.Peer)
-			}
-		}
-	}
-	return nil
+		return pc, nil
+	})
 }
 
 // lines writes one line at a time.
