@@ -81,10 +81,8 @@ func (s *Session) SetRemote(d Description) (Changes, error) {
 		return Changes{}, errClosed
 	}
 	if d.Type == Offer && s.state == HaveLocalOffer {
-		// 4. If description.type is "offer" and the description is invalid for the current signaling state: roll back first.
-		if _, err := s.parse(d); err != nil {
-			return Changes{}, err
-		}
+		// 4. If description.type is "offer" and the description is invalid for the current signaling state: roll back first,
+		// whatever comes of the offer.
 		first, err := s.set(Description{Type: Rollback}, false)
 		if err != nil {
 			return Changes{}, err
@@ -356,7 +354,9 @@ func (s *Session) applyRemoteOffer(d *sdp.Description, c *Changes) error {
 			}
 		}
 		if g == nil || tagged(d, g, nil) == i {
-			s.offeredTransport(sec.transport, d, i)
+			if err := s.offeredTransport(sec.transport, d, i); err != nil {
+				return err
+			}
 		}
 		if err := s.receive(sec, i, m, true, false, c); err != nil {
 			return err
@@ -366,14 +366,26 @@ func (s *Session) applyRemoteOffer(d *sdp.Description, c *Changes) error {
 }
 
 // offeredTransport keeps the peer's credentials: at once where there were none, else until our answer.
-func (s *Session) offeredTransport(t *transport, d *sdp.Description, i int) {
+func (s *Session) offeredTransport(t *transport, d *sdp.Description, i int) error {
 	i = source(d, i)
 	remote := Credentials{attribute(d, i, "ice-ufrag"), attribute(d, i, "ice-pwd")}
+	if t.Answered && remote == t.Remote {
+		// RFC 8842 section 3.1 makes a new fingerprint a new association, and section 5.5 that a new tls-id: not one without the
+		// other, on ICE as it was.
+		fingerprints, err := fingerprintsOf(d, i)
+		if err != nil {
+			return syntax(err)
+		}
+		if id := attribute(d, i, "tls-id"); id != "" && id == t.RemoteTLSID && !slices.Equal(fingerprints, t.RemoteFingerprints) {
+			return fail(InvalidAccessError, "the offer has another fingerprint for the same association of DTLS, without an ICE restart")
+		}
+	}
 	if !t.Answered {
 		t.Remote = remote
 		t.RemoteLite, t.RemoteOptions = d.Has("ice-lite"), options(d, i)
 	}
 	t.next = remote
+	return nil
 }
 
 func options(d *sdp.Description, i int) []string {
@@ -603,13 +615,18 @@ func (s *Session) answered(t *transport, local, theirs *sdp.Description, i int, 
 	if err != nil {
 		return syntax(err)
 	}
+	tlsID := attribute(theirs, at, "tls-id")
+	// RFC 8829 section 5.11: "If a DTLS connection needs to be torn down but the answer does not indicate an ICE restart or, in the
+	// case of "have-remote-pranswer", new ICE credentials, an error MUST be generated."
+	if remote && t.Answered && next == t.Remote && (tlsID != t.RemoteTLSID || !slices.Equal(fingerprints, t.RemoteFingerprints)) {
+		return fail(InvalidAccessError, "the answer asks for another association of DTLS without an ICE restart")
+	}
 	mine := sdp.Setup(attribute(local, source(local, i), "setup"))
 	yours := sdp.Setup(strings.ToLower(attribute(theirs, at, "setup")))
 	role := RoleServer
 	if remote && yours == sdp.Passive || !remote && mine == sdp.Active {
 		role = RoleClient
 	}
-	tlsID := attribute(theirs, at, "tls-id")
 	own := cmp.Or(attribute(local, source(local, i), "tls-id"), t.LocalTLSID)
 	// RFC 8842 section 3.1: a new association by fingerprints, setup roles or either's tls-id
 	if !t.Answered || !slices.Equal(fingerprints, t.RemoteFingerprints) || tlsID != t.RemoteTLSID || own != t.LocalTLSID || role != t.Role {

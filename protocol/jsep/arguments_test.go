@@ -146,7 +146,7 @@ func TestSetLocalArguments(t *testing.T) {
 		"our offer as answer": {Answer, ours.SDP},
 		"an offer that is no more": {Offer, func() string {
 			first := ours.SDP
-			ours, _ = s.CreateOffer(OfferOptions{})
+			ours, _ = s.CreateOffer(OfferOptions{ICERestart: true})
 			return first
 		}()},
 		"rubbish": {Offer, "rubbish"},

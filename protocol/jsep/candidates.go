@@ -67,6 +67,7 @@ func (s *Session) AddCandidate(init CandidateInit) ([]Target, error) {
 	}
 	var targets []Target
 	done := map[int]bool{}
+	anywhere := init.Ufrag == nil
 	for _, i := range indices {
 		found := false
 		// 4.4.6: into the pending and the current remote description, each if it has this generation
@@ -88,12 +89,12 @@ func (s *Session) AddCandidate(init CandidateInit) ([]Target, error) {
 				targets = append(targets, Target{t.ID, ufrag, candidate, init.Candidate == ""})
 				done[t.ID] = true
 			}
-			found = true
+			found, anywhere = true, true
 		}
-		if !found && init.Ufrag != nil {
-			// 4.4.3: usernameFragment is of no media description: OperationError.
-			return nil, fail(OperationError, "no section has the username fragment %q", *init.Ufrag)
-		}
+	}
+	if !anywhere {
+		// 4.4.3: usernameFragment is of no media description that it may be for: OperationError.
+		return nil, fail(OperationError, "no section has the username fragment %q", *init.Ufrag)
 	}
 	return targets, nil
 }
@@ -237,7 +238,7 @@ func (s *Session) addLocal(ufrag string, c sdp.Candidate, end bool, id int) (l L
 			if !end {
 				setDefault(m, c)
 			}
-			d.changed = true
+			d.changed, s.dirty = true, true
 			l, ok = LocalCandidate{SDPMid: s.midOf(i), Index: uint16(i), Ufrag: ufrag}, true
 		}
 	}

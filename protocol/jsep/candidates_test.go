@@ -2,6 +2,7 @@ package jsep
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -179,5 +180,63 @@ func TestLocalCandidates(t *testing.T) {
 	ok(b.SetRemote(a.PendingLocal()))
 	if all := b.RemoteCandidates(); len(all) != 7 || !all[6].End || all[0].Candidate.Address != "1f47.local" {
 		t.Errorf("%+v", all)
+	}
+}
+
+// addIceCandidate, 4.4: "If candidate.usernameFragment is not null, and is not equal to any username fragment present in the corresponding
+// media description of an applied remote description, then reject p with a newly created OperationError"; 4.6: "If both
+// candidate.sdpMid and candidate.sdpMLineIndex are null, then this end-of-candidates indication applies to all media descriptions."
+func TestEndOfAGeneration(t *testing.T) {
+	offer := func() Description {
+		a, err := New(Config{Entropy: entropy(1), Fingerprints: []sdp.Fingerprint{fingerprint(1)}, Bundle: MaxCompat})
+		if err != nil {
+			t.Fatal(err)
+		}
+		add(t, a, "audio", TransceiverInit{})
+		add(t, a, "video", TransceiverInit{})
+		must(t)(a.SetLocal(Description{}))
+		return edit(t, a.PendingLocal(), func(d *sdp.Description) {
+			d.Remove("group")
+			d.Media[1].Set("ice-ufrag", "second")
+		})
+	}()
+	ends := func(s *Session) (at []int) {
+		d, err := sdp.Parse(s.PendingRemote().SDP)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, m := range d.Media {
+			if m.Has("end-of-candidates") {
+				at = append(at, i)
+			}
+		}
+		return at
+	}
+	var ufrag [2]string
+	for i := range ufrag {
+		d, err := sdp.Parse(offer.SDP)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ufrag[i] = attribute(d, i, "ice-ufrag")
+	}
+	for what, c := range map[string]struct {
+		init CandidateInit
+		want []int
+		err  string
+	}{
+		"all":                         {CandidateInit{}, []int{0, 1}, ""},
+		"the first one's":             {CandidateInit{Ufrag: &ufrag[0]}, []int{0}, ""},
+		"the second one's":            {CandidateInit{Ufrag: &ufrag[1]}, []int{1}, ""},
+		"nobody's":                    {CandidateInit{Ufrag: new("bogus")}, nil, OperationError},
+		"the second one's, for first": {CandidateInit{Ufrag: &ufrag[1], SDPMid: new("0")}, nil, OperationError},
+		"of a section":                {CandidateInit{Index: new(uint16(1))}, []int{1}, ""},
+	} {
+		s := session(t, 2)
+		must(t)(s.SetRemote(offer))
+		targets, err := s.AddCandidate(c.init)
+		if name(err) != c.err || !slices.Equal(ends(s), c.want) || err == nil && len(targets) == 0 {
+			t.Errorf("%s: %v, %+v, ends in %v", what, err, targets, ends(s))
+		}
 	}
 }

@@ -33,13 +33,13 @@ func TestInitialOffer(t *testing.T) {
 	}
 	// "The first SDP line MUST be "v=0"", "The second SDP line MUST be an "o=" line", "The <sess-id> MUST be representable by a
 	// 64-bit signed integer, and the value MUST be less than 2^(63)-1", "The third SDP line MUST be a "s=" line", "A "t=" line
-	// MUST be added"
+	// MUST be added"; the address is "non-meaningful", which one is left open: the loopback's, as in browsers' offers
 	lines := strings.Split(offer.SDP, "\r\n")
-	o := regexp.MustCompile(`^o=- (\d+) (\d+) IN IP4 0\.0\.0\.0$`).FindStringSubmatch(lines[1])
+	o := regexp.MustCompile(`^o=- (\d+) (\d+) IN IP4 127\.0\.0\.1$`).FindStringSubmatch(lines[1])
 	if lines[0] != "v=0" || o == nil || lines[2] != "s=-" || lines[3] != "t=0 0" {
 		t.Fatalf("it begins with %q", lines[:4])
 	}
-	if id, err := strconv.ParseInt(o[1], 10, 64); err != nil || id == 1<<63-1 {
+	if id, err := strconv.ParseInt(o[1], 10, 64); err != nil || id >= 1<<62 {
 		t.Errorf("the session is %s", o[1])
 	}
 	d, err := sdp.Parse(offer.SDP)
@@ -119,8 +119,14 @@ func TestInitialOffer(t *testing.T) {
 			}
 		}
 	}
-	// An offer that nobody has set leaves no trace: the next one differs in its version, credentials and tls-ids alone.
+	// Section 5.2.2: the version "MUST increment by one on each call to createOffer if the offer might differ from the output of the
+	// previous call". If it does not the offer is the same one.
 	again, err := s.CreateOffer(OfferOptions{})
+	if err != nil || again != offer {
+		t.Errorf("a second offer is another one: %v", err)
+	}
+	// One that nobody has set leaves no trace: the next one differs in its version, credentials and tls-ids alone.
+	again, err = s.CreateOffer(OfferOptions{ICERestart: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,6 +42,11 @@ func (s *Session) CreateOffer(o OfferOptions) (Description, error) {
 	default:
 		return Description{}, fail(InvalidStateError, "an offer cannot be made in the state %s", s.state)
 	}
+	// RFC 8829 section 5.2.2: the version grows "if the offer might differ from the output of the previous call". If it does not, the
+	// offer before is the last one still, and so may be set.
+	if s.lastOffer != "" && !s.dirty && !o.ICERestart && !s.restarted {
+		return Description{Offer, s.lastOffer}, nil
+	}
 	slots := s.offerSlots(o.ICERestart)
 	d := s.header()
 	d.Add("ice-options", "trickle ice2 renomination")
@@ -58,7 +63,7 @@ func (s *Session) CreateOffer(o OfferOptions) (Description, error) {
 	if s.entropy != nil {
 		return Description{}, s.entropy
 	}
-	s.planned, s.lastOffer, s.dirty = slots, d.String(), false
+	s.planned, s.lastOffer, s.dirty, s.restarted = slots, d.String(), false, o.ICERestart
 	s.created = description{kind: Offer, text: s.lastOffer, parsed: d}
 	return Description{Offer, s.lastOffer}, nil
 }
@@ -213,7 +218,7 @@ func (s *Session) header() *sdp.Description {
 	s.version++
 	d := &sdp.Description{}
 	d.AddLine('v', "0")
-	d.AddLine('o', sdp.Origin{Username: "-", ID: strconv.FormatUint(s.id, 10), Version: s.version, NetType: "IN", AddrType: "IP4", UnicastAddress: "0.0.0.0"}.String())
+	d.AddLine('o', sdp.Origin{Username: "-", ID: strconv.FormatUint(s.id, 10), Version: s.version, NetType: "IN", AddrType: "IP4", UnicastAddress: "127.0.0.1"}.String())
 	d.AddLine('s', "-")
 	d.AddLine('t', "0 0")
 	return d

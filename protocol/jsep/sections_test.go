@@ -248,28 +248,65 @@ func TestDirections(t *testing.T) {
 	}
 }
 
-// A new fingerprint, a new tls-id or changed roles in a later exchange begin a new association of DTLS on the same ICE; the
-// same ones do not (RFC 8842 section 3.1).
+// A new fingerprint, a new tls-id or changed roles in a later exchange begin a new association of DTLS on the same transport; the
+// same ones do not (RFC 8842 section 3.1). RFC 8829 section 5.11: "If a DTLS connection needs to be torn down but the answer does not
+// indicate an ICE restart ... an error MUST be generated."
 func TestNewAssociation(t *testing.T) {
 	for what, c := range map[string]struct {
-		change func(d *sdp.Description)
-		fresh  bool
+		change          func(d *sdp.Description)
+		fresh, restarts bool // restarts: it needs an ICE restart
 	}{
-		"nothing":       {func(*sdp.Description) {}, false},
-		"a fingerprint": {func(d *sdp.Description) { d.Media[0].Set("fingerprint", fingerprint(77).String()) }, true},
-		"a tls-id":      {func(d *sdp.Description) { d.Media[0].Set("tls-id", "0123456789abcdef0123") }, true},
-		"roles":         {func(d *sdp.Description) { d.Media[0].Set("setup", "passive") }, true},
+		"nothing":       {func(*sdp.Description) {}, false, false},
+		"a fingerprint": {func(d *sdp.Description) { d.Media[0].Set("fingerprint", fingerprint(77).String()) }, true, true},
+		"a tls-id":      {func(d *sdp.Description) { d.Media[0].Set("tls-id", "0123456789abcdef0123") }, true, true},
+		"roles":         {func(d *sdp.Description) { d.Media[0].Set("setup", "passive") }, true, false},
 	} {
+		for _, restart := range []bool{false, true} {
+			a, b := session(t, 1), session(t, 2)
+			a.AddData()
+			before, _ := negotiate(t, a, b)
+			_, err := a.CreateOffer(OfferOptions{ICERestart: restart})
+			if err != nil {
+				t.Fatal(err)
+			}
+			must(t)(a.SetLocal(Description{Type: Offer}))
+			must(t)(b.SetRemote(a.PendingLocal()))
+			must(t)(b.SetLocal(Description{}))
+			after, err := a.SetRemote(edit(t, b.CurrentLocal(), c.change))
+			if refused := c.restarts && !restart; refused {
+				if e, ok := err.(*Error); !ok || e.Name != InvalidAccessError || a.SignalingState() != HaveLocalOffer {
+					t.Errorf("%s without a restart: %v", what, err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Fatal(what, err)
+			}
+			x, y := before.Transports[0], after.Transports[0]
+			if y.ID != x.ID || (y.Local == x.Local) == restart || (y.Remote == x.Remote) == restart ||
+				(y.Association == x.Association+1) != c.fresh || !c.fresh && y.Association != x.Association {
+				t.Errorf("%s: %+v after %+v", what, y, x)
+			}
+		}
+	}
+}
+
+// RFC 8842 section 3.1: a new association is made if "One or more fingerprint values are modified"; section 5.5: "the offerer MUST insert in
+// the offer an SDP "tls-id" attribute with a new unique attribute value". A new fingerprint for the tls-id that is in use is neither.
+func TestAnotherFingerprintForTheSameAssociation(t *testing.T) {
+	change := func(d *sdp.Description) { d.Media[0].Set("fingerprint", fingerprint(77).String()) }
+	for _, restart := range []bool{false, true} {
 		a, b := session(t, 1), session(t, 2)
 		a.AddData()
-		before, _ := negotiate(t, a, b)
-		must(t)(a.SetLocal(Description{}))
-		must(t)(b.SetRemote(a.PendingLocal()))
-		must(t)(b.SetLocal(Description{}))
-		after := must(t)(a.SetRemote(edit(t, b.CurrentLocal(), c.change)))
-		x, y := before.Transports[0], after.Transports[0]
-		if y.ID != x.ID || y.Local != x.Local || y.Remote != x.Remote || (y.Association == x.Association+1) != c.fresh || !c.fresh && y.Association != x.Association {
-			t.Errorf("%s: %+v after %+v", what, y, x)
+		negotiate(t, a, b)
+		_, err := a.CreateOffer(OfferOptions{ICERestart: restart})
+		if err != nil {
+			t.Fatal(err)
+		}
+		must(t)(a.SetLocal(Description{Type: Offer}))
+		_, err = b.SetRemote(edit(t, a.PendingLocal(), change))
+		if e, _ := err.(*Error); restart != (err == nil) || !restart && (e == nil || e.Name != InvalidAccessError || b.SignalingState() != Stable) {
+			t.Errorf("restart %t: %v", restart, err)
 		}
 	}
 }
@@ -287,7 +324,10 @@ func TestTLSIDOfAnswers(t *testing.T) {
 			d.Media[0].Set("ice-ufrag", "other")
 			d.Media[0].Set("ice-pwd", strings.Repeat("p", 22))
 		}, false},
-		"a fingerprint": {func(d *sdp.Description) { d.Media[0].Set("fingerprint", fingerprint(77).String()) }, true},
+		"a fingerprint": {func(d *sdp.Description) {
+			d.Media[0].Set("fingerprint", fingerprint(77).String())
+			d.Media[0].Set("tls-id", "0123456789abcdef0123")
+		}, true},
 		"a tls-id":      {func(d *sdp.Description) { d.Media[0].Set("tls-id", "0123456789abcdef0123") }, true},
 		"the same role": {func(d *sdp.Description) { d.Media[0].Set("setup", "passive") }, false},
 		"the other":     {func(d *sdp.Description) { d.Media[0].Set("setup", "active") }, true},

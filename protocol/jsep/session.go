@@ -209,6 +209,7 @@ type Session struct {
 	created                      description // the last one of them, until it is set
 	planned                      []slot      // what the last created description makes of each section
 	dirty                        bool        // something changed since lastOffer and lastAnswer
+	restarted                    bool        // the options of lastOffer wanted an ICE restart
 
 	transceivers  []*Transceiver
 	sections      []section
@@ -234,7 +235,8 @@ func New(cfg Config) (*Session, error) {
 	}
 	cfg.fill()
 	s := &Session{cfg: cfg, state: Stable, replace: map[string]bool{}}
-	s.id = binary.BigEndian.Uint64(s.random(8)) >> 1 // RFC 8829 section 5.2.1: 63 random bits
+	// RFC 8829 section 5.2.1: below 2^63-1, and random. It is below 2^62, as browsers have it and the web's tests want it.
+	s.id = binary.BigEndian.Uint64(s.random(8)) >> 2
 	return s, s.entropy
 }
 
@@ -264,7 +266,7 @@ func (s *Session) newTransport(mid string) *transport {
 func (s *Session) DTLSFailed(id int) {
 	for _, t := range s.transports {
 		if t.ID == id {
-			t.failed = true
+			t.failed, s.dirty = true, true
 		}
 	}
 }

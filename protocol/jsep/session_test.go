@@ -132,6 +132,21 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// webrtc-pc section 4.4.1.5, setRemoteDescription: where an offer meets ours, "let p be the result of setting the local session description
+// indicated by {type: "rollback"}", and "Return the result of reacting to p with a fulfillment step that sets the remote session
+// description". An offer that is refused then does not bring ours back.
+func TestARefusedOfferHasRolledBackOurs(t *testing.T) {
+	for _, text := range []string{"rubbish", "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n"} {
+		s := session(t, 1)
+		s.AddData()
+		must(t)(s.SetLocal(Description{}))
+		c, err := s.SetRemote(Description{Offer, text})
+		if err == nil || !c.RolledBack || c.After != Stable || s.SignalingState() != Stable || s.PendingLocal() != (Description{}) || !s.NegotiationNeeded() {
+			t.Errorf("after %q: %v, %+v, %s", text, err, c, s.SignalingState())
+		}
+	}
+}
+
 // Both offer at once: one rolls its own back, by the offer that it applies, and answers.
 func TestGlare(t *testing.T) {
 	ok := must(t)
