@@ -18,7 +18,8 @@ type Configuration struct {
 	BundlePolicy BundlePolicy `json:"bundlePolicy,omitempty"`
 	// RTCPMuxPolicy is "require", the default. "negotiate" is a NotSupportedError.
 	RTCPMuxPolicy RTCPMuxPolicy `json:"rtcpMuxPolicy,omitempty"`
-	// Certificates are what the connection may prove to be. The first one is used; if there is none, one is made.
+	// Certificates are what the connection may prove to be: descriptions name them all, and the first one is used. If there is none,
+	// one is made.
 	Certificates []*Certificate `json:"-"`
 	// ICECandidatePoolSize is for how many transports candidates are gathered before a description asks for them.
 	ICECandidatePoolSize uint8 `json:"iceCandidatePoolSize,omitempty"`

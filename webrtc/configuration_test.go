@@ -207,13 +207,17 @@ func TestExpiredCertificate(t *testing.T) {
 	is(t, "NewPeerConnection", err, InvalidAccessError)
 }
 
-// The certificate of the configuration is the one in the description.
+// "all "m=" sections MUST use any and all certificates that have been specified" (RFC 8829 section 5.2.1).
 func TestCertificateInDescription(t *testing.T) {
-	c, err := GenerateCertificate(KeygenAlgorithm{})
-	if err != nil {
-		t.Fatal(err)
+	var all []*Certificate
+	for range 2 {
+		c, err := GenerateCertificate(KeygenAlgorithm{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, c)
 	}
-	pc := fresh(t, Configuration{Certificates: []*Certificate{c}})
+	pc := fresh(t, Configuration{Certificates: all})
 	if _, err := pc.CreateDataChannel("x", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -221,8 +225,10 @@ func TestCertificateInDescription(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "a=fingerprint:sha-256 " + strings.ToUpper(c.GetFingerprints()[0].Value); !strings.Contains(offer.SDP, want) {
-		t.Errorf("%q is not in\n%s", want, offer.SDP)
+	for _, c := range all {
+		if want := "a=fingerprint:sha-256 " + strings.ToUpper(c.GetFingerprints()[0].Value); !strings.Contains(offer.SDP, want) {
+			t.Errorf("%q is not in\n%s", want, offer.SDP)
+		}
 	}
 }
 

@@ -67,9 +67,10 @@ type DataChannel struct {
 	negotiated        bool
 	priority          PriorityType
 
-	id    atomic.Int32 // -1: none yet
-	state atomic.Pointer[DataChannelState]
-	gate  *gate
+	id       atomic.Int32 // -1: none yet
+	state    atomic.Pointer[DataChannelState]
+	gate     *gate
+	closedUs atomic.Bool // Close was called
 
 	accepted    atomic.Uint64 // bytes that Send has taken
 	transmitted atomic.Uint64 // of them, bytes that were sent
@@ -246,8 +247,20 @@ func (ch *DataChannel) BufferedAmountLowThreshold() uint64 { return ch.threshold
 func (ch *DataChannel) SetBufferedAmountLowThreshold(n uint64) { ch.threshold.Store(n) }
 
 // OnOpen sets the handler of the event open. As with every event, those that came before the first handler was set are
-// delivered to it; nil removes it.
-func (ch *DataChannel) OnOpen(f func()) { on(&ch.pc.events, &ch.onOpen, bare(f)) }
+// delivered to it; nil removes it. It does not come once Close was called.
+func (ch *DataChannel) OnOpen(f func()) {
+	if f == nil {
+		on(&ch.pc.events, &ch.onOpen, nil)
+		return
+	}
+	on(&ch.pc.events, &ch.onOpen, func(struct{}) {
+		// "announce the data channel as open", 1: "If the associated RTCPeerConnection object's [[IsClosed]] slot is true or
+		// channel.[[ReadyState]] is "closing" or "closed", abort these steps": what the peer has done since comes afterwards.
+		if !ch.closedUs.Load() {
+			f()
+		}
+	})
+}
 
 // OnBufferedAmountLow sets the handler of bufferedamountlow: BufferedAmount has fallen to the threshold or below.
 func (ch *DataChannel) OnBufferedAmountLow(f func()) { on(&ch.pc.events, &ch.onLow, bare(f)) }
@@ -278,6 +291,7 @@ func (ch *DataChannel) Close() error {
 		if !ch.beginClosing() {
 			return
 		}
+		ch.closedUs.Store(true)
 		ch.discard()
 		if !ch.opened { // nobody knows of it yet
 			ch.pc.channelClosed(ch, nil)

@@ -497,3 +497,35 @@ func TestHandlerThenReceive(t *testing.T) {
 		}
 	})
 }
+
+// "announce the data channel as open", 1: "If ... channel.[[ReadyState]] is "closing" or "closed", abort these steps": after the event
+// datachannel, whose handler closes the channel, there is no open. What the peer does comes after it.
+func TestCloseInTheEventDataChannel(t *testing.T) {
+	for _, closes := range []string{"here", "there"} {
+		inWorld(t, func(w *world) {
+			a, b := w.pair(Configuration{})
+			x, err := a.CreateDataChannel("x", nil)
+			w.check(err)
+			var events []string
+			note := func(s string) func() { return func() { events = append(events, s) } }
+			closed := make(chan struct{})
+			b.OnDataChannel(func(ch *DataChannel) {
+				ch.OnOpen(note("open"))
+				ch.OnClosing(note("closing"))
+				ch.OnClose(func() { note("close")(); close(closed) })
+				if closes == "here" {
+					w.check(ch.Close())
+				} else {
+					w.check(x.Close())
+					time.Sleep(time.Second)
+				}
+			})
+			w.negotiate(a, b)
+			await(w, closed, "close")
+			want := map[string][]string{"here": {"close"}, "there": {"open", "closing", "close"}}[closes]
+			if !slices.Equal(events, want) {
+				t.Errorf("closed %s: the events were %q, not %q", closes, events, want)
+			}
+		})
+	}
+}

@@ -24,6 +24,9 @@ type dispatcher struct {
 	idle    sync.Cond // running has become false
 	queue   []func()
 	head    int
+	since   int // how many were queued since the last operation ended: see mark
+	awaited int // operations whose callers want to be called where they end: see hold
+	ended   bool
 	kept    int // events that wait for their first handler or for a gate
 	dropped bool
 	running bool
@@ -47,18 +50,19 @@ func (d *dispatcher) push(f func()) {
 		return
 	}
 	d.queue = append(d.queue, f)
-	if !d.running {
-		d.running = true
-		go d.run()
-	}
+	d.since++
+	d.start()
 }
 
 // run is the goroutine. Its name is how inCallback knows it.
 func (d *dispatcher) run() {
 	for {
 		d.mu.Lock()
-		if d.head == len(d.queue) {
-			d.queue, d.head, d.running = nil, 0, false
+		if d.head == len(d.queue) || d.held() {
+			if d.head == len(d.queue) {
+				d.queue, d.head = nil, 0
+			}
+			d.running = false
 			d.idle.Broadcast()
 			d.mu.Unlock()
 			return
@@ -136,6 +140,47 @@ func on[T any](d *dispatcher, h *hook[T], f func(T)) {
 	d.insert(kept...)
 }
 
+// mark says that an operation ends here: after the events that it has caused, and before those that follow.
+func (d *dispatcher) mark() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.since, d.ended = 0, d.awaited > 0
+	d.start() // up to here
+}
+
+// hold has the events that follow an operation's end wait until settle is called.
+func (d *dispatcher) hold() {
+	d.mu.Lock()
+	d.awaited++
+	d.mu.Unlock()
+}
+
+// held reports whether the next call follows an operation whose caller has not been called yet. The caller holds the lock.
+func (d *dispatcher) held() bool { return d.ended && d.head >= len(d.queue)-d.since }
+
+// settle queues a call where the operation that hold has waited for has ended.
+func (d *dispatcher) settle(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.awaited--
+	d.ended = d.ended && d.awaited > 0
+	if d.closed {
+		return
+	}
+	at := max(d.head, len(d.queue)-d.since)
+	d.since = len(d.queue) - at
+	d.queue = slices.Insert(d.queue, at, f)
+	d.start()
+}
+
+// start has the queue's calls made, as far as they may be. The caller holds the lock.
+func (d *dispatcher) start() {
+	if !d.running && d.head < len(d.queue) && !d.held() {
+		d.running = true
+		go d.run()
+	}
+}
+
 // first queues a call before all others.
 func (d *dispatcher) first(f func()) {
 	d.mu.Lock()
@@ -148,10 +193,7 @@ func (d *dispatcher) insert(fs ...func()) {
 		return
 	}
 	d.queue, d.head = slices.Concat(fs, d.queue[d.head:]), 0
-	if !d.running {
-		d.running = true
-		go d.run()
-	}
+	d.start()
 }
 
 // emit queues an event of an object for the handler of h. If introduces is not nil, the event introduces the object of
@@ -160,7 +202,7 @@ func emit[T any](d *dispatcher, g *gate, h *hook[T], v T, introduces *gate) {
 	e := emitted[T]{v, introduces}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if (g == nil || g.open) && !d.running && !d.closed && !h.set {
+	if (g == nil || g.open) && d.head == len(d.queue) && !d.running && !d.closed && !h.set {
 		h.keep(d, e) // nothing is before it in the queue
 		return
 	}

@@ -51,6 +51,7 @@ func (pc *PeerConnection) apply(now mono.Time, c *jsep.Changes) {
 		pc.signaling(c.Before, SignalingState(c.After))
 	}
 	tracks()
+	pc.settle() // what follows are tasks of their own; the flag is updated once the chain of operations is empty
 	if c.After == jsep.Stable {
 		pc.updateNegotiation()
 	}

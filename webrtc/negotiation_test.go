@@ -91,28 +91,56 @@ func TestOfferAnswer(t *testing.T) {
 	})
 }
 
-// The end of an operation has its place behind the events that it has caused ("resolve p" is the last step of its task).
+// The end of an operation has its place behind the events that it has caused ("resolve p" is the last step of its task) and before those
+// of later tasks: gathering, and negotiationneeded, for which the operations chain must be empty (section 4.4.1.2, 4.7.3).
 func TestAfter(t *testing.T) {
 	inWorld(t, func(w *world) {
-		a := w.connection(w.a, Configuration{})
+		a, b := w.pair(Configuration{})
 		var events []string
-		a.OnSignalingStateChange(func(s SignalingState) { events = append(events, string(s)) })
-		a.OnNegotiationNeeded(func() { events = append(events, "negotiationneeded") })
+		note := func(s string) { events = append(events, s) }
+		seen := func(want ...string) {
+			t.Helper()
+			synctest.Wait()
+			if !slices.Equal(events, want) {
+				t.Errorf("the order was %q, not %q", events, want)
+			}
+			events = nil
+		}
+		resolved := func(err error) { note(fmt.Sprint("resolved ", err)) }
+		a.OnSignalingStateChange(func(s SignalingState) { note(string(s)) })
+		a.OnNegotiationNeeded(func() { note("negotiationneeded") })
+		a.OnICEGatheringStateChange(func(s ICEGatheringState) { note(string(s)) })
+		a.OnTrack(func(*RemoteTrack, *RTPReceiver) { note("track") })
 		_, err := a.CreateDataChannel("x", nil)
 		w.check(err)
-		a.After(func() { events = append(events, "created") })
-		synctest.Wait()
-		w.check(a.SetLocalDescription(nil))
-		a.After(func() { events = append(events, "resolved") })
-		w.check(a.SetLocalDescription(&SessionDescription{Type: SDPTypeRollback}))
-		a.After(func() { events = append(events, "rolled back") })
-		synctest.Wait()
-		want := []string{"negotiationneeded", "created", "have-local-offer", "resolved", "stable", "negotiationneeded", "rolled back"}
-		if !slices.Equal(events, want) {
-			t.Errorf("the order was %q, not %q", events, want)
-		}
-		w.check(a.Close())
-		a.After(func() { t.Error("it was called after Close") })
+		seen("negotiationneeded")
+		a.After(func() error { return a.SetLocalDescription(nil) }, resolved)
+		seen("have-local-offer", "resolved <nil>", "gathering", "complete")
+		a.After(func() error { return a.SetLocalDescription(&SessionDescription{Type: SDPTypeRollback}) }, resolved)
+		seen("stable", "resolved <nil>", "negotiationneeded", "new")
+		a.After(func() error { return a.SetLocalDescription(&SessionDescription{Type: SDPTypeRollback}) }, resolved)
+		seen("resolved webrtc: InvalidStateError: a description of type rollback cannot be set in the state stable")
+		w.add(b, "audio", nil)
+		w.check(b.SetLocalDescription(nil))
+		a.After(func() error { return a.SetRemoteDescription(*b.LocalDescription()) }, resolved)
+		seen("have-remote-offer", "track", "resolved <nil>")
+		a.After(func() error { _, err := a.CreateAnswer(); return err }, func(error) { note("created") })
+		seen("created")
+		a.After(func() error { return a.SetLocalDescription(nil) }, resolved)
+		seen("stable", "resolved <nil>", "negotiationneeded", "gathering", "complete")
+		// Several at a time, and from within a handler.
+		a.OnSignalingStateChange(func(s SignalingState) {
+			note(string(s))
+			if s == SignalingStateHaveLocalOffer {
+				a.After(func() error { return a.SetLocalDescription(&SessionDescription{Type: SDPTypeRollback}) }, func(error) { note("second") })
+			}
+		})
+		a.After(func() error { return a.SetLocalDescription(nil) }, func(error) { note("first") })
+		seen("have-local-offer", "first", "stable", "second", "negotiationneeded")
+		// An operation that the connection's end meets never settles.
+		a.OnSignalingStateChange(nil)
+		a.After(a.Close, func(error) { t.Error("it was called after Close") })
+		a.After(func() error { return a.SetLocalDescription(nil) }, func(error) { t.Error("it was called after Close") })
 		synctest.Wait()
 	})
 }

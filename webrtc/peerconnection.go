@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,6 +81,7 @@ type PeerConnection struct {
 	dropped    bool             // something in the outbox was for a channel that is closed
 	relays     bool             // there may be candidates at TURN servers
 	needed     bool             // [[NegotiationNeeded]]
+	settled    bool             // the operation has ended, as far as After is concerned
 	shut       bool             // Close was called
 	released   bool             // sockets were given up
 	over       bool             // and all else
@@ -152,8 +154,14 @@ func (pc *PeerConnection) makeEngines(v *validated) error {
 	if data.LocalInit, err = sctp.NewInit(data); err != nil {
 		return err
 	}
+	// RFC 8829 section 5.2.1: "all "m=" sections MUST use any and all certificates that have been specified". The one in use is the
+	// last, as libwebrtc keeps only that.
+	var fingerprints []sdp.Fingerprint
+	for _, c := range slices.Backward(v.Certificates) {
+		fingerprints = append(fingerprints, c.fingerprint())
+	}
 	pc.session, err = jsep.New(jsep.Config{
-		Entropy: rand.Reader, Fingerprints: []sdp.Fingerprint{certificate.fingerprint()}, Bundle: v.BundlePolicy.jsep(), Lite: cfg.Lite,
+		Entropy: rand.Reader, Fingerprints: fingerprints, Bundle: v.BundlePolicy.jsep(), Lite: cfg.Lite,
 		Audio: audioCodecs, Video: videoCodecs, MaxMessageSize: maxReceived, SCTPInit: base64.StdEncoding.EncodeToString(data.LocalInit),
 	})
 	if err != nil {
@@ -198,11 +206,22 @@ func (pc *PeerConnection) read(f func(now mono.Time)) {
 	}
 }
 
-// try is call for what may fail.
+// try is call for an operation, which may fail. It ends where f says that it has (settle), or else when f returns.
 func (pc *PeerConnection) try(f func(now mono.Time) error) error {
 	err := error(errClosed)
-	pc.call(func(now mono.Time) { err = f(now) })
+	pc.call(func(now mono.Time) {
+		pc.settled = false
+		if err = f(now); !pc.settled {
+			pc.settle()
+		}
+	})
 	return err
+}
+
+// settle is where an operation ends among the events: "resolve p".
+func (pc *PeerConnection) settle() {
+	pc.events.mark()
+	pc.settled = true
 }
 
 // CreateOffer writes an offer (createOffer). It changes nothing; nil is no options.
@@ -460,10 +479,15 @@ func (pc *PeerConnection) finish() {
 // Done is closed when the connection was closed and nothing of it runs any more.
 func (pc *PeerConnection) Done() <-chan struct{} { return pc.gone }
 
-// After calls f in its turn among the handlers: once the events of every call that has returned so far were delivered. With
-// it, a binding to a language with promises settles them in the specification's order. As no event comes after Close, f is
-// not called then.
-func (pc *PeerConnection) After(f func()) { pc.events.do(f) }
+// After runs a call of the connection's, op, and has f called with what it returned, in its turn among the handlers: behind
+// the events that the call has caused, and before those that follow its end, such as negotiationneeded and the candidates that
+// SetLocalDescription lets gather. With it, a binding to a language with promises settles them in the specification's order. After
+// returns when op has. As no event comes after Close, f is not called then.
+func (pc *PeerConnection) After(op func() error, f func(error)) {
+	pc.events.hold()
+	err := op()
+	pc.events.settle(func() { f(err) })
+}
 
 // OnNegotiationNeeded sets the handler of negotiationneeded: an offer is to be made. As with every event, those that came
 // before the first handler was set are delivered to it; nil removes it.

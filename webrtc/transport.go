@@ -188,7 +188,9 @@ func (t *ICETransport) update(change func(*iceState)) {
 
 // candidate makes the W3C's candidate of one that ICE knows.
 func (t *ICETransport) candidate(c *ice.Candidate, local bool) *ICECandidate {
-	s := c.SDP()
+	bare := *c
+	bare.Ufrag = "" // which UsernameFragment has
+	s := bare.SDP()
 	w := &ICECandidate{Candidate: "candidate:" + s.String(), SDPMid: new(t.told.MID)}
 	if local {
 		w.UsernameFragment = new(t.told.Local.Ufrag)

@@ -110,8 +110,8 @@ func (x *Transport) settleMedia(now mono.Time, path bool, rtt time.Duration) {
 // handleMedia takes a packet of RTP or RTCP that came along a path that a check has made known.
 func (x *Transport) handleMedia(now mono.Time, d *pkt.Datagram) {
 	s := x.secure
-	if x.session == nil || x.closing || s == nil || s.protection == nil {
-		if x.session == nil || x.closing || !x.holdEarly(now, d) {
+	if x.session == nil || x.closing || x.err != nil || s == nil || s.protection == nil {
+		if x.session == nil || x.closing || x.err != nil || !x.holdEarly(now, d) { // not on the strength of an association before the failed one
 			x.peer.dropped.Media++
 		}
 		return

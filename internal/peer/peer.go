@@ -129,7 +129,7 @@ func (p *Peer) applyData(now mono.Time, data *jsep.Data) error {
 			was = nil
 		}
 	}
-	if data == nil || was != nil && (was.LocalPort != data.LocalPort || was.RemotePort != data.RemotePort) {
+	if data == nil || was != nil && (was.LocalPort != data.LocalPort || was.RemotePort != data.RemotePort || p.anew(was, data)) {
 		// "The existing SCTP association is closed, and the new SCTP association is established, if one or both endpoints
 		// signal a new SCTP port" (RFC 8841 section 9.3).
 		p.dissociate(now)
@@ -163,7 +163,7 @@ func (p *Peer) applyData(now mono.Time, data *jsep.Data) error {
 	if cfg.LocalInit != nil && data.RemoteInit != "" {
 		cfg.RemoteInit, _ = base64.StdEncoding.DecodeString(data.RemoteInit)
 	}
-	s := x.secure
+	s := x.newest()
 	err := s.Associate(now, cfg)
 	if errors.Is(err, sctp.ErrInit) {
 		cfg.LocalInit, cfg.RemoteInit = nil, nil // with a handshake then
@@ -176,11 +176,16 @@ func (p *Peer) applyData(now mono.Time, data *jsep.Data) error {
 	return nil
 }
 
-// dissociate ends the association.
+// anew reports whether the peer's INIT chunk is another one: it is another endpoint of SCTP, to which our offer was handed over, and takes
+// our chunk for the association's beginning.
+func (p *Peer) anew(was, data *jsep.Data) bool {
+	return p.cfg.SCTP.LocalInit != nil && data.RemoteInit != "" && data.RemoteInit != was.RemoteInit
+}
+
+// dissociate ends the association. Whoever asks sees another [Peer.Association]; there are no events of the former one any more.
 func (p *Peer) dissociate(now mono.Time) {
 	for _, x := range p.transports {
 		if s := x.carrier(); s != nil {
-			x.parting = s.association
 			s.Dissociate(now)
 		}
 	}

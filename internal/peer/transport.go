@@ -10,7 +10,6 @@ import (
 	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
-	"github.com/parley-rtc/parley/protocol/sctp"
 	"github.com/parley-rtc/parley/protocol/sdp"
 )
 
@@ -36,9 +35,8 @@ type Transport struct {
 	told  jsep.Transport // what Apply said last
 
 	secure, next, former *Secure
-	number               int               // of jsep's Association that the newest serves; 0: there was no answer yet
-	formerUntil          mono.Time         // when former ends
-	parting              *sctp.Association // another data section took its place; its last events are to be told
+	number               int       // of jsep's Association that the newest serves; 0: there was no answer yet
+	formerUntil          mono.Time // when former ends
 
 	heard    pkt.Path // where DTLS came from last
 	hasHeard bool
@@ -456,12 +454,6 @@ func (x *Transport) nextEvent() (Event, bool) {
 		if e, ok := x.session.NextEvent(); ok {
 			return Event{Kind: OfRTP, Transport: x.id, RTP: e}, true
 		}
-	}
-	if x.parting != nil {
-		if e, ok := x.parting.NextEvent(); ok {
-			return Event{Kind: OfSCTP, Transport: x.id, SCTP: e}, true
-		}
-		x.parting = nil
 	}
 	if s := x.carrier(); s != nil {
 		if e, ok := s.association.NextEvent(); ok {
