@@ -90,7 +90,7 @@ func run(t *testing.T, s *scenario) *result {
 		}
 		r.values = append(r.values, values)
 	}
-	if !s.further {
+	if !s.further && len(traces) > 0 {
 		r.plot = plot(s, drawn, traces)
 	}
 	return r

@@ -18,6 +18,7 @@ const (
 	layerStep          = 4   // each encoding of a simulcast set has so much less than the one above it
 	layerLeast         = 4   // and is of no use with less than its most divided by this
 	beyondSent         = 1.5 // what is sent anyhow may grow by this much
+	beyondHeard        = 1.1 // and audio, which seldom does: the rest is lost to video
 	// allocateEvery is how often what is sent is looked at for the allocation, without news from the peer.
 	allocateEvery = 200 * time.Millisecond
 	// dataActive is how long data count as waiting, and video as being sent, after the last of it.
@@ -246,7 +247,7 @@ func (e *encoding) layer(c *section, i int) cc.Layer {
 	} else if e.flows() {
 		// It gets what it takes: what it does not is video's, and few encoders of sound follow a target.
 		least = min(max(e.flow.input, minAudio), maxAudio)
-		most = min(max(e.flow.input*beyondSent, 2*minAudio), maxAudio)
+		most = min(max(e.flow.input*beyondHeard, 2*minAudio), maxAudio)
 	} else {
 		most = least
 	}

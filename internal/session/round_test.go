@@ -74,6 +74,7 @@ func TestRetransmissionsAreReported(t *testing.T) {
 		}
 		return false
 	}
+	w.a.Sender("v").SetEncoding(began, 0, EncodingParameters{Active: true, MaxBitrate: 60_000}) // nothing to probe for, by retransmissions
 	w.every(20*time.Millisecond, 1000, func(now mono.Time, i int) { w.a.send(now, "v", 0, packet(i)) })
 	w.pass(20 * time.Second)
 	both, senders, silent := 0, 0, false

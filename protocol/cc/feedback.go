@@ -67,6 +67,7 @@ func (c *Controller) finish(now mono.Time) {
 	}
 	observed := c.countLosses()
 	u, arrives := c.path.usage(now, c.trend.state, c.acked.rate())
+	arrives = arrives.times(1 / (1 - c.losses.own())) // what was sent for that: losses of the path's own take no room
 	switch {
 	case u == overusing && c.aimd.mayDecrease(c.path.told, arrives):
 		c.stats.Overuse++

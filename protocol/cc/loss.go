@@ -150,6 +150,9 @@ func (l *losses) update(byDelay, arrives Rate) {
 	l.limit = best
 }
 
+// own is the share of what is sent that the path loses whatever the rate, as far as that is proven.
+func (l *losses) own() float64 { return min(l.proven, l.average()) }
+
 // prove finds out whether a loss stays when less is sent.
 func (l *losses) prove(now Rate, average float64) {
 	if l.count > l.until {
