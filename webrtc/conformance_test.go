@@ -144,6 +144,7 @@ var interfaces = []iface{
 		{method, "getParameters", "GetParameters", "TestParameters TestSetParameters TestSimulcastEnvelope", ""},
 		{method, "replaceTrack", "ReplaceTrack", "TestReplaceTrack", ""},
 		{throws, "TypeError: another kind", "ReplaceTrack", "TestReplaceTrack", ""},
+		{throws, "InvalidModificationError: a codec beyond the negotiated envelope", "ReplaceTrack", "TestPeerTakesAnotherCodec", ""},
 		{throws, "InvalidStateError: stopped, closed", "ReplaceTrack", "TestDirection TestClosedMedia", ""},
 		{method, "setStreams", "SetStreams", "TestDirection", ""},
 		{throws, "InvalidStateError: closed", "SetStreams", "TestClosedMedia", ""},

@@ -62,6 +62,10 @@ func (e *Error) Error() string { return fmt.Sprintf("webrtc: %s: %s", e.Name, e.
 // [DataChannel.SendContext], or for [DataChannel.OnBufferedAmountLow].
 var ErrBufferFull = &Error{Name: OperationError, Message: "the send buffer is full"}
 
+// ErrCodec is what [SampleTrack.WriteSample] and [RTPTrack.WriteRTP] return when everybody to whom the track goes has agreed to other
+// codecs than its own: [RTPSender.GetParameters] says to which.
+var ErrCodec = &Error{Name: OperationError, Message: "no peer takes the track's codec"}
+
 func fail(name ErrorName, format string, args ...any) error {
 	return &Error{Name: name, Message: fmt.Sprintf(format, args...)}
 }

@@ -55,6 +55,12 @@ func (s *mediaSection) codec(pt rtp.PayloadType) *jsep.Codec {
 	return nil
 }
 
+// sends reports whether what is written in a codec may go out.
+func (s *mediaSection) sends(c RTPCodec) bool {
+	j := c.jsep()
+	return slices.ContainsFunc(s.Send, func(n jsep.Codec) bool { return n.Matches(&j) })
+}
+
 // transceiverOf returns the object of a transceiver of the descriptions.
 func (pc *PeerConnection) transceiverOf(j *jsep.Transceiver) *RTPTransceiver {
 	for _, t := range pc.transceivers() {
@@ -232,6 +238,7 @@ func (pc *PeerConnection) applyMedia(now mono.Time, list []jsep.Media) {
 			t.sender.transport.Store(nil)
 			t.receiver.transport.Store(nil)
 		}
+		t.sender.judge()
 	}
 }
 

@@ -107,7 +107,8 @@ func (t *SampleTrack) SetScalabilityMode(mode string) error {
 }
 
 // WriteSample sends a frame to every sender of the track, cut into packets. It never waits: what a sender cannot take is
-// dropped and counted. Data that is not of the codec is a TypeError, and a track that has ended an InvalidStateError.
+// dropped and counted. Data that is not of the codec is a TypeError, a track that has ended an InvalidStateError, and ErrCodec says
+// that nobody takes what it is written in.
 func (t *SampleTrack) WriteSample(s Sample) error {
 	ok, err := t.mayWrite()
 	if err != nil {
@@ -171,9 +172,11 @@ func (t *SampleTrack) WriteSample(s Sample) error {
 			}
 			d.Structure, d.HasActiveTargets = nil, false
 		}
-		t.write(&l, t.payload, values)
+		if err = t.write(&l, t.payload, values); err != nil {
+			break
+		}
 	}
-	return nil
+	return err
 }
 
 // extensionRoom is what a short value takes in a header, with what is to align it.

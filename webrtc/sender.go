@@ -19,6 +19,7 @@ type RTPSender struct {
 	transport  atomic.Pointer[DTLSTransport]
 	rids       atomic.Pointer[[]string] // of the encodings
 	maxPayload atomic.Int32             // 0: not known
+	untaken    atomic.Bool              // the peer takes other codecs than the track's
 	refused    atomic.Uint64            // packets that the outbox had no room for
 
 	targetBitrate   handler[int]
@@ -104,15 +105,32 @@ func (s *RTPSender) setTrack(t Track) {
 	}
 	if t == nil {
 		s.track.Store(nil)
+		s.judge()
 		return
 	}
 	s.track.Store(&t)
+	s.judge()
 	t.source().attach(s)
 	s.tellBitrates()
 }
 
+// judge finds out whether the peer takes what the track is written in, as far as descriptions say by now.
+func (s *RTPSender) judge() {
+	t, m := s.Track(), s.transceiver.section
+	untaken := t != nil && m != nil && m.Sends && !m.sends(t.Codec())
+	if was := s.untaken.Swap(untaken); was || !untaken || s.pc.network.cfg.Logger == nil {
+		return
+	}
+	var taken []string
+	for _, c := range m.Send {
+		taken = append(taken, c.Name)
+	}
+	s.pc.network.cfg.Logger.Warn("a track is not sent: the peer does not take its codec", "mid", m.MID, "codec", t.Codec().MimeType, "taken", taken)
+}
+
 // ReplaceTrack sends another track from now on, or none if it is nil, without a negotiation (replaceTrack). One of another
-// kind is a TypeError; a sender that is stopped gives an InvalidStateError.
+// kind is a TypeError; one of a codec that is not negotiated, while something is sent, an InvalidModificationError; a sender that is
+// stopped gives an InvalidStateError.
 func (s *RTPSender) ReplaceTrack(t Track) error {
 	if t != nil && t.Kind() != s.transceiver.kind {
 		return fail(TypeError, "a track of %s cannot take the place of %s", t.Kind(), s.transceiver.kind)
@@ -120,6 +138,11 @@ func (s *RTPSender) ReplaceTrack(t Track) error {
 	return s.pc.try(func(mono.Time) error {
 		if s.transceiver.state.Load().stopping {
 			return errStopped
+		}
+		// "If sending is true, and withTrack is not null, determine if withTrack can be sent immediately by the sender without violating
+		// the sender's already-negotiated envelope, and if it cannot, then reject p with a newly created InvalidModificationError"
+		if m := s.transceiver.section; t != nil && m != nil && m.Sends && !m.sends(t.Codec()) {
+			return fail(InvalidModificationError, "the peer has not agreed to %s", t.Codec().MimeType)
 		}
 		s.setTrack(t)
 		return nil

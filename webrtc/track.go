@@ -138,17 +138,26 @@ func (f *feed) OnKeyFrameRequest(call func()) { f.keyFrameRequest.set(bare(call)
 // several connections each calls. The call is made in the turn of that connection's handlers.
 func (f *feed) OnTargetBitrate(call func(bps int)) { f.targetBitrate.set(call) }
 
-// write hands one packet to every sender of the track.
-func (f *feed) write(l *mediaLetter, payload []byte, values []extensionValue) {
+// write hands one packet to every sender of the track whose peer may take it. If there are senders and no such one, it is ErrCodec.
+func (f *feed) write(l *mediaLetter, payload []byte, values []extensionValue) error {
 	f.src.mu.Lock()
 	defer f.src.mu.Unlock()
 	l.feed = f
+	taken := len(f.src.senders) == 0
 	for _, s := range f.src.senders {
+		if s.untaken.Load() {
+			continue
+		}
+		taken = true
 		if i, ok := s.encodingOf(f); ok {
 			l.sender, l.encoding = s, i
 			s.pc.media.Load().out.put(s.pc, l, payload, values)
 		}
 	}
+	if !taken {
+		return ErrCodec
+	}
+	return nil
 }
 
 // mayWrite is what a write asks first: ok is false, without an error, if nothing is to be sent.
@@ -216,7 +225,7 @@ func (t *RTPTrack) SetHeaderExtensions(list []RTPHeaderExtensionParameters) {
 
 // WriteRTP sends a packet, which is copied, to every sender of the track. SSRC, payload type and sequence number are the
 // sender's; of the timestamp the differences count. It never waits: what a sender cannot take is dropped and counted. A track
-// that has ended is an InvalidStateError.
+// that has ended is an InvalidStateError, and ErrCodec says that nobody takes what it is written in.
 func (t *RTPTrack) WriteRTP(p *rtp.Packet) error {
 	ok, err := t.mayWrite()
 	if !ok {
@@ -235,6 +244,5 @@ func (t *RTPTrack) WriteRTP(p *rtp.Packet) error {
 	if p.Marker && t.Kind() == "video" {
 		t.src.frames.Add(1)
 	}
-	t.write(&l, p.Payload, values)
-	return nil
+	return t.write(&l, p.Payload, values)
 }
