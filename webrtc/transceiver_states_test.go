@@ -57,7 +57,7 @@ func (d *diary) note(format string, args ...any) {
 func (d *diary) wants(entries ...string) {
 	d.w.Helper()
 	done := make(chan struct{})
-	d.pc.After(func() {
+	d.pc.events.do(func() {
 		if !slices.Equal(d.entries, entries) {
 			d.w.Errorf("events\n%q, want\n%q", d.entries, entries)
 		}
