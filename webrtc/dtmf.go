@@ -46,7 +46,7 @@ type DTMFSender struct {
 	bytes         [4]byte
 }
 
-// toneInterval is how often a tone is told of (RFC 4733 section 2.5.1.2).
+// toneInterval is how often a tone is told of (RFC 4733 section 2.5.1.2), and when the first one begins.
 const toneInterval = 20 * time.Millisecond
 
 // CanInsertDTMF returns whether tones can be sent: the connection is up, a track is sent, and the peer takes telephone-event.
@@ -104,7 +104,7 @@ func (d *DTMFSender) InsertDTMF(tones string, duration, gap time.Duration) error
 		if upper == "" || d.next != 0 {
 			return nil
 		}
-		d.next = now
+		d.next = now.Add(toneInterval) // "queue a task": until then the buffer has all of them
 		if m := d.sender.pc.media.Load(); !slices.Contains(m.playing, d) {
 			m.playing = append(m.playing, d)
 		}

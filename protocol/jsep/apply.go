@@ -2,6 +2,7 @@ package jsep
 
 import (
 	"cmp"
+	"encoding/hex"
 	"slices"
 	"strings"
 
@@ -446,7 +447,9 @@ func (s *Session) receive(sec *section, i int, m *sdp.Media, offer, rejected boo
 		if err != nil {
 			return syntax(err)
 		}
-		msids = all
+		if msids = all; len(msids) == 0 {
+			msids = s.unnamed(m)
+		}
 	}
 	s.track(t, direction, msids, c)
 	return nil
@@ -464,6 +467,28 @@ func (s *Session) track(t *Transceiver, direction sdp.Direction, msids []sdp.MSI
 		c.Tracks = append(c.Tracks, TrackChange{Transceiver: t})
 	}
 	t.fired = direction
+}
+
+// unnamed is which streams the track of a section is in that has no a=msid: those of its sources (draft-ietf-mmusic-msid-05 section
+// 4), else "a random msid-id value is generated for a "default" MediaStream for the session, if not already present" (RFC 8829
+// section 5.8.2).
+func (s *Session) unnamed(m *sdp.Media) (msids []sdp.MSID) {
+	sources, _ := m.SSRCs()
+	for _, x := range sources {
+		if x.Name != "msid" {
+			continue
+		}
+		if msid, err := sdp.ParseMSID(x.Value); err == nil {
+			msids = append(msids, msid)
+		}
+	}
+	if msids == nil {
+		if s.defaultStream == "" {
+			s.defaultStream = hex.EncodeToString(s.random(16))
+		}
+		msids = []sdp.MSID{{Stream: s.defaultStream}}
+	}
+	return msids
 }
 
 // streamsOf are the ids of the streams, each once.

@@ -223,7 +223,8 @@ type Session struct {
 	version       uint64
 	trickle       *bool
 	cname         string
-	entropy       error // the first failure of the reader
+	defaultStream string // of remote tracks whose sections do not name any
+	entropy       error  // the first failure of the reader
 }
 
 var errClosed = &Error{Name: InvalidStateError, Reason: "the connection is closed"}
