@@ -233,10 +233,12 @@ func (pc *PeerConnection) applyMedia(now mono.Time, list []jsep.Media) {
 	}
 	for _, t := range pc.transceivers() {
 		if t.section != nil && all.sections[t.section.MID] != t.section {
-			t.section = nil // rolled back
+			t.section = nil
 			t.receiver.section.Store(nil)
-			t.sender.transport.Store(nil)
-			t.receiver.transport.Store(nil)
+			if !t.state.Load().stopping { // but rolled back
+				t.sender.transport.Store(nil)
+				t.receiver.transport.Store(nil)
+			}
 		}
 		t.sender.judge()
 	}
@@ -308,7 +310,8 @@ func (pc *PeerConnection) received(m *media) {
 			continue
 		}
 		receiver := s.transceiver.receiver
-		receiver.hear(r.Arrival, &r.Packet, s.level, s.mixer)
+		captured, _ := r.Stream.Captured(r.Packet.Timestamp)
+		receiver.hear(r.Arrival, &r.Packet, s.level, s.mixer, captured)
 		track := receiver.layer(r.Stream.RID())
 		track.ssrc.Store(uint32(r.Stream.SSRC()))
 		track.payloadType = r.Packet.PayloadType

@@ -59,7 +59,7 @@ func (out *mediaOutbox) put(pc *PeerConnection, l *mediaLetter, payload []byte, 
 	defer out.mu.Unlock()
 	b := &out.next
 	if len(b.bytes)+len(payload) > maxMediaBox {
-		l.sender.refused.Add(1)
+		l.sender.refused[l.encoding].Add(1)
 		return
 	}
 	for _, v := range values {

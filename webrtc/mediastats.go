@@ -41,50 +41,67 @@ type RTPStreamStats struct {
 }
 
 // InboundRTPStreamStats is RTCInboundRtpStreamStats: a stream that comes. Times are in seconds. What is of frames, of the jitter
-// buffer and of concealment counts for a track that is read by [RemoteTrack.ReadSample]; frames are decoded when they
-// are handed out by it.
+// buffer, of samples and of concealment counts for a track that is read by [RemoteTrack.ReadSample]; frames are decoded when they
+// are handed out by it. In JSON members are left out that are of the other kind.
 type InboundRTPStreamStats struct {
 	RTPStreamStats
-	PacketsReceived              uint64   `json:"packetsReceived"`
-	PacketsLost                  int64    `json:"packetsLost"`
-	Jitter                       float64  `json:"jitter"`
-	TrackIdentifier              string   `json:"trackIdentifier"`
-	MID                          string   `json:"mid"`
-	RID                          string   `json:"rid,omitempty"` // of simulcast; not in webrtc-stats
-	RemoteID                     string   `json:"remoteId,omitempty"`
-	BytesReceived                uint64   `json:"bytesReceived"`
-	HeaderBytesReceived          uint64   `json:"headerBytesReceived"`
-	LastPacketReceivedTimestamp  float64  `json:"lastPacketReceivedTimestamp,omitempty"`
-	RetransmittedPacketsReceived uint64   `json:"retransmittedPacketsReceived"`
-	RetransmittedBytesReceived   uint64   `json:"retransmittedBytesReceived"`
-	RTXSSRC                      uint32   `json:"rtxSsrc,omitempty"`
-	NACKCount                    uint64   `json:"nackCount"`
-	PLICount                     uint64   `json:"pliCount"`
-	FIRCount                     uint64   `json:"firCount"`
-	AudioLevel                   *float64 `json:"audioLevel,omitempty"`
+	PacketsReceived              uint64  `json:"packetsReceived"`
+	PacketsReceivedWithECT1      uint64  `json:"packetsReceivedWithEct1"`
+	PacketsReceivedWithCE        uint64  `json:"packetsReceivedWithCe"`
+	PacketsLost                  int64   `json:"packetsLost"`
+	Jitter                       float64 `json:"jitter"`
+	TrackIdentifier              string  `json:"trackIdentifier"`
+	MID                          string  `json:"mid"`
+	RID                          string  `json:"rid,omitempty"` // of simulcast; not in webrtc-stats
+	RemoteID                     string  `json:"remoteId,omitempty"`
+	BytesReceived                uint64  `json:"bytesReceived"`
+	HeaderBytesReceived          uint64  `json:"headerBytesReceived"`
+	LastPacketReceivedTimestamp  float64 `json:"lastPacketReceivedTimestamp,omitempty"`
+	RetransmittedPacketsReceived uint64  `json:"retransmittedPacketsReceived"`
+	RetransmittedBytesReceived   uint64  `json:"retransmittedBytesReceived"`
+	RTXSSRC                      uint32  `json:"rtxSsrc,omitempty"`
+	FECPacketsReceived           uint64  `json:"fecPacketsReceived"`
+	FECPacketsDiscarded          uint64  `json:"fecPacketsDiscarded"`
+	PacketsRepaired              uint64  `json:"packetsRepaired"`   // by what came again or by FEC; not in webrtc-stats any more
+	PacketsDuplicated            uint64  `json:"packetsDuplicated"` // not in webrtc-stats any more
+	NACKCount                    uint64  `json:"nackCount"`
+	PLICount                     uint64  `json:"pliCount" of:"video"`
+	FIRCount                     uint64  `json:"firCount" of:"video"`
 
-	PacketsDiscarded                   uint64  `json:"packetsDiscarded"`
-	JitterBufferDelay                  float64 `json:"jitterBufferDelay"`
-	JitterBufferTargetDelay            float64 `json:"jitterBufferTargetDelay"`
-	JitterBufferMinimumDelay           float64 `json:"jitterBufferMinimumDelay"`
-	JitterBufferEmittedCount           uint64  `json:"jitterBufferEmittedCount"`
-	FramesReceived                     uint64  `json:"framesReceived"`
-	FramesDecoded                      uint64  `json:"framesDecoded"`
-	KeyFramesDecoded                   uint64  `json:"keyFramesDecoded"`
-	FramesDropped                      uint64  `json:"framesDropped"`
-	FramesAssembledFromMultiplePackets uint64  `json:"framesAssembledFromMultiplePackets"`
-	TotalAssemblyTime                  float64 `json:"totalAssemblyTime"`
-	TotalInterFrameDelay               float64 `json:"totalInterFrameDelay"`
-	TotalSquaredInterFrameDelay        float64 `json:"totalSquaredInterFrameDelay"`
-	FreezeCount                        uint64  `json:"freezeCount"`
-	TotalFreezesDuration               float64 `json:"totalFreezesDuration"`
-	PauseCount                         uint64  `json:"pauseCount"`
-	TotalPausesDuration                float64 `json:"totalPausesDuration"`
-	ConcealedSamples                   uint64  `json:"concealedSamples"`
-	ConcealmentEvents                  uint64  `json:"concealmentEvents"`
+	PacketsDiscarded         uint64  `json:"packetsDiscarded"`
+	JitterBufferDelay        float64 `json:"jitterBufferDelay"`
+	JitterBufferTargetDelay  float64 `json:"jitterBufferTargetDelay"`
+	JitterBufferMinimumDelay float64 `json:"jitterBufferMinimumDelay"`
+	JitterBufferEmittedCount uint64  `json:"jitterBufferEmittedCount"`
+	TotalProcessingDelay     float64 `json:"totalProcessingDelay"`
+	// EstimatedPlayoutTimestamp is what of the sender's clock is being played now, in milliseconds since 1900 (NTP).
+	EstimatedPlayoutTimestamp float64 `json:"estimatedPlayoutTimestamp,omitempty"`
+
+	AudioLevel           *float64 `json:"audioLevel,omitempty" of:"audio"` // of the last packet, if the peer tells
+	TotalAudioEnergy     float64  `json:"totalAudioEnergy" of:"audio"`     // of what the peer tells
+	TotalSamplesReceived uint64   `json:"totalSamplesReceived" of:"audio"`
+	TotalSamplesDuration float64  `json:"totalSamplesDuration" of:"audio"`
+	ConcealedSamples     uint64   `json:"concealedSamples" of:"audio"`
+	ConcealmentEvents    uint64   `json:"concealmentEvents" of:"audio"`
+
+	FramesReceived                     uint64  `json:"framesReceived" of:"video"`
+	FramesDecoded                      uint64  `json:"framesDecoded" of:"video"`
+	KeyFramesDecoded                   uint64  `json:"keyFramesDecoded" of:"video"`
+	FramesDropped                      uint64  `json:"framesDropped" of:"video"`
+	FramesAssembledFromMultiplePackets uint64  `json:"framesAssembledFromMultiplePackets" of:"video"`
+	TotalAssemblyTime                  float64 `json:"totalAssemblyTime" of:"video"`
+	TotalInterFrameDelay               float64 `json:"totalInterFrameDelay" of:"video"`
+	TotalSquaredInterFrameDelay        float64 `json:"totalSquaredInterFrameDelay" of:"video"`
+	FreezeCount                        uint64  `json:"freezeCount" of:"video"`
+	TotalFreezesDuration               float64 `json:"totalFreezesDuration" of:"video"`
+	PauseCount                         uint64  `json:"pauseCount" of:"video"`
+	TotalPausesDuration                float64 `json:"totalPausesDuration" of:"video"`
 
 	receiver *RTPReceiver
 }
+
+// MarshalJSON writes the members of the stream's kind.
+func (s InboundRTPStreamStats) MarshalJSON() ([]byte, error) { return membersOf(s.Kind, s) }
 
 // OutboundRTPStreamStats is RTCOutboundRtpStreamStats: a stream that we send. Times are in seconds.
 type OutboundRTPStreamStats struct {
@@ -101,19 +118,22 @@ type OutboundRTPStreamStats struct {
 	RetransmittedBytesSent   uint64  `json:"retransmittedBytesSent"`
 	RTXSSRC                  uint32  `json:"rtxSsrc,omitempty"`
 	TargetBitrate            float64 `json:"targetBitrate"` // bits a second
-	FramesSent               uint64  `json:"framesSent"`
-	FramesEncoded            uint64  `json:"framesEncoded"` // by the program: as many as were sent
-	KeyFramesEncoded         uint64  `json:"keyFramesEncoded"`
+	FramesSent               uint64  `json:"framesSent" of:"video"`
+	FramesEncoded            uint64  `json:"framesEncoded" of:"video"` // by the program: as many as were sent
+	KeyFramesEncoded         uint64  `json:"keyFramesEncoded" of:"video"`
 	TotalPacketSendDelay     float64 `json:"totalPacketSendDelay"`
 	NACKCount                uint64  `json:"nackCount"`
-	PLICount                 uint64  `json:"pliCount"`
-	FIRCount                 uint64  `json:"firCount"`
+	PLICount                 uint64  `json:"pliCount" of:"video"`
+	FIRCount                 uint64  `json:"firCount" of:"video"`
 	PacketsDropped           uint64  `json:"packetsDropped"` // before they were sent, because too much waited; not in webrtc-stats
 	Active                   bool    `json:"active"`
-	ScalabilityMode          string  `json:"scalabilityMode,omitempty"`
+	ScalabilityMode          string  `json:"scalabilityMode,omitempty" of:"video"`
 
 	sender *RTPSender
 }
+
+// MarshalJSON writes the members of the stream's kind.
+func (s OutboundRTPStreamStats) MarshalJSON() ([]byte, error) { return membersOf(s.Kind, s) }
 
 // RemoteInboundRTPStreamStats is RTCRemoteInboundRtpStreamStats: what the peer reports of a stream that we send. Times are in
 // seconds.
@@ -136,16 +156,28 @@ type RemoteOutboundRTPStreamStats struct {
 	LocalID         string  `json:"localId"`
 	RemoteTimestamp float64 `json:"remoteTimestamp"` // milliseconds since 1970, by the peer's clock
 	ReportsSent     uint64  `json:"reportsSent"`
+	// The round trip is measured by extended reports (RFC 3611), with peers that have them.
+	RoundTripTime             float64 `json:"roundTripTime,omitempty"`
+	TotalRoundTripTime        float64 `json:"totalRoundTripTime"`
+	RoundTripTimeMeasurements uint64  `json:"roundTripTimeMeasurements"`
 }
 
-// MediaSourceStats is RTCAudioSourceStats or RTCVideoSourceStats: a track of ours that is sent.
+// MediaSourceStats is RTCAudioSourceStats or RTCVideoSourceStats: a track of ours that is sent. In JSON members are left out that
+// are of the other kind.
 type MediaSourceStats struct {
 	StatsBase
-	TrackIdentifier      string  `json:"trackIdentifier"`
-	Kind                 string  `json:"kind"`
-	Frames               uint64  `json:"frames,omitempty"`               // video: that were written
-	TotalSamplesDuration float64 `json:"totalSamplesDuration,omitempty"` // audio: of what was written, in seconds
+	TrackIdentifier string `json:"trackIdentifier"`
+	Kind            string `json:"kind"`
+
+	AudioLevel           *float64 `json:"audioLevel,omitempty" of:"audio"` // of the last sample that had one
+	TotalAudioEnergy     float64  `json:"totalAudioEnergy" of:"audio"`     // of samples with a level
+	TotalSamplesDuration float64  `json:"totalSamplesDuration" of:"audio"` // of what was written, in seconds
+
+	Frames uint64 `json:"frames" of:"video"` // that were written
 }
+
+// MarshalJSON writes the members of the source's kind.
+func (s MediaSourceStats) MarshalJSON() ([]byte, error) { return membersOf(s.Kind, s) }
 
 // GetStats returns the report of the sender (getStats): the streams that it sends, and whatever they refer to.
 func (s *RTPSender) GetStats() StatsReport {
@@ -236,8 +268,8 @@ func (r *reporter) outbound(m *mediaSection, transport string, o *session.Outbou
 		TotalPacketSendDelay: o.TotalPacketSendDelay.Seconds(), NACKCount: o.NACKCount, PLICount: o.PLICount, FIRCount: o.FIRCount, Active: o.Active,
 		PacketsDropped: o.PacketsDropped,
 	}
-	if o.Encoding == 0 { // which encoding they were for is not told apart
-		x.PacketsDropped += s.refused.Load()
+	if o.Encoding < len(s.refused) {
+		x.PacketsDropped += s.refused[o.Encoding].Load()
 	}
 	if repairs(m.Send) {
 		x.RTXSSRC = uint32(o.RTXSSRC)
@@ -273,7 +305,8 @@ func (r *reporter) inbound(m *mediaSection, transport string, i *session.Inbound
 		PacketsReceived: i.PacketsReceived, PacketsLost: i.PacketsLost, Jitter: i.Jitter.Seconds(), TrackIdentifier: track.id, MID: i.MID, RID: i.RID,
 		BytesReceived: i.BytesReceived, HeaderBytesReceived: i.HeaderBytesReceived, LastPacketReceivedTimestamp: r.at(i.LastPacketReceived),
 		RetransmittedPacketsReceived: i.RetransmittedPacketsReceived, RetransmittedBytesReceived: i.RetransmittedBytesReceived, RTXSSRC: uint32(i.RTXSSRC),
-		NACKCount: i.NACKCount, PLICount: i.PLICount, FIRCount: i.FIRCount,
+		NACKCount: i.NACKCount, PLICount: i.PLICount, FIRCount: i.FIRCount, PacketsReceivedWithECT1: i.PacketsECT1, PacketsReceivedWithCE: i.PacketsCE,
+		FECPacketsReceived: i.FECPacketsReceived, FECPacketsDiscarded: i.FECPacketsDiscarded, PacketsRepaired: i.PacketsRepaired, PacketsDuplicated: i.PacketsDuplicated,
 	}
 	for _, h := range receiver.sources {
 		if h.id == ssrc && !h.contributing && h.leveled {
@@ -285,9 +318,14 @@ func (r *reporter) inbound(m *mediaSection, transport string, i *session.Inbound
 		x.PacketsDiscarded = track.dropped.Load()
 		if p := track.playout.Load(); p != nil {
 			p.mu.Lock()
-			j := p.statistics
+			j, played := p.statistics, p.played
 			p.mu.Unlock()
 			x.PacketsDiscarded += j.PacketsDiscarded
+			x.TotalProcessingDelay = j.JitterBufferDelay // what is decoded is what comes out of it
+			if played.captured != 0 {
+				x.EstimatedPlayoutTimestamp = float64(played.captured)/(1<<32)*1000 + 1000*r.now.Sub(played.at).Seconds()
+			}
+			x.TotalSamplesReceived, x.TotalSamplesDuration, x.TotalAudioEnergy = played.samples, played.duration.Seconds(), played.energy
 			x.JitterBufferDelay, x.JitterBufferTargetDelay, x.JitterBufferMinimumDelay = j.JitterBufferDelay, j.JitterBufferTargetDelay, j.JitterBufferMinimumDelay
 			x.JitterBufferEmittedCount = j.JitterBufferEmittedCount
 			x.ConcealedSamples, x.ConcealmentEvents = j.ConcealedSamples, j.ConcealmentEvents
@@ -303,6 +341,7 @@ func (r *reporter) inbound(m *mediaSection, transport string, i *session.Inbound
 		remote := &RemoteOutboundRTPStreamStats{
 			RTPStreamStats: r.stream("RO", StatsTypeRemoteOutboundRTP, ssrc, m, transport, x.CodecID), PacketsSent: p.PacketsSent, BytesSent: p.BytesSent,
 			LocalID: x.ID, RemoteTimestamp: milliseconds(p.RemoteTimestamp.Time()), ReportsSent: p.Reports,
+			RoundTripTime: p.RoundTripTime.Seconds(), TotalRoundTripTime: p.TotalRoundTripTime.Seconds(), RoundTripTimeMeasurements: p.RoundTripTimeMeasurements,
 		}
 		x.RemoteID = remote.ID
 		r.add(remote)
@@ -341,7 +380,10 @@ func (r *reporter) source(t Track) string {
 	if x.Kind == "video" {
 		x.Frames = s.frames.Load()
 	} else {
-		x.TotalSamplesDuration = time.Duration(s.written.Load()).Seconds()
+		x.TotalSamplesDuration, x.TotalAudioEnergy = time.Duration(s.written.Load()).Seconds(), time.Duration(s.energy.Load()).Seconds()
+		if level := s.level.Load(); level != 0 {
+			x.AudioLevel = new(linear(uint8(level - 1)))
+		}
 	}
 	r.add(x)
 	return id

@@ -26,6 +26,16 @@ type playout struct {
 
 	mu         sync.Mutex
 	statistics jitter.Statistics
+	played     played
+}
+
+// played is what ReadSample has handed out.
+type played struct {
+	samples  uint64 // of audio, in units of its clock
+	duration time.Duration
+	energy   float64
+	captured rtp.NTP // of the last one that has it; 0: none
+	at       mono.Time
 }
 
 // A lipSync keeps the tracks of one sender's clock together.
@@ -66,10 +76,12 @@ func (t *RemoteTrack) ReadSample(ctx context.Context) (Sample, error) {
 			if p.buffer.KeyFrameWanted(now) {
 				t.RequestKeyFrame()
 			}
-			p.keep()
 			if ok {
-				return p.sample(&f), nil
+				s := p.sample(&f)
+				p.keep(now, &f, &s)
+				return s, nil
 			}
+			p.keep(now, nil, nil)
 			next = p.buffer.NextTimeout()
 		}
 		if ended && (next == mono.Never || p.buffer == nil) {
@@ -188,12 +200,24 @@ func (p *playout) leave() {
 	}
 }
 
-// keep has the statistics read by others.
-func (p *playout) keep() {
-	s := p.buffer.Statistics()
+// keep has the statistics read by others, with what is handed out now.
+func (p *playout) keep(now mono.Time, f *jitter.Frame, s *Sample) {
 	p.mu.Lock()
-	p.statistics = s
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	p.statistics = p.buffer.Statistics()
+	if f == nil {
+		return
+	}
+	if f.Captured != 0 {
+		p.played.captured, p.played.at = f.Captured, now
+	}
+	if f.Duration > 0 {
+		p.played.samples += uint64(f.Duration)
+		p.played.duration += s.Duration
+		if s.AudioLevel != nil {
+			p.played.energy += energy(s.AudioLevel.Level, s.Duration)
+		}
+	}
 }
 
 func (p *playout) sample(f *jitter.Frame) Sample {

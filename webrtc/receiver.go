@@ -134,6 +134,11 @@ type RTPContributingSource struct {
 	Source       uint32    // the CSRC, or the SSRC
 	AudioLevel   *float64  // linear, 1 is 0 dBov; nil if the peer does not tell
 	RTPTimestamp uint32
+	// CaptureTimestamp is when that was recorded, by the clock of who recorded it; zero if the peer does not tell.
+	// SenderCaptureTimeOffset is what has to be added to get a time of the sender's clock; nil if the peer does not tell. Both
+	// are of webrtc-extensions.
+	CaptureTimestamp        time.Time
+	SenderCaptureTimeOffset *time.Duration
 }
 
 // An RTPSynchronizationSource is RTCRtpSynchronizationSource: a source that came.
@@ -156,11 +161,12 @@ type heardSource struct {
 	leveled      bool
 	timestamp    uint32
 	at           mono.Time
+	captured     rtp.AbsCaptureTime // zero: not known
 }
 
 // hear remembers the sources of a packet; level and mixer are the ids of the header extensions that tell how loud they are.
-func (r *RTPReceiver) hear(at mono.Time, p *rtp.Packet, level, mixer uint8) {
-	h := heardSource{id: uint32(p.SSRC), timestamp: p.Timestamp, at: at}
+func (r *RTPReceiver) hear(at mono.Time, p *rtp.Packet, level, mixer uint8, captured rtp.AbsCaptureTime) {
+	h := heardSource{id: uint32(p.SSRC), timestamp: p.Timestamp, at: at, captured: captured}
 	if v, ok := p.Extensions.Get(level); level != 0 && ok {
 		h.level, h.leveled = rtp.ParseAudioLevel(v)
 	}
@@ -174,7 +180,7 @@ func (r *RTPReceiver) hear(at mono.Time, p *rtp.Packet, level, mixer uint8) {
 		levels, _ = p.Extensions.Get(mixer)
 	}
 	for i := range n {
-		c := heardSource{id: uint32(p.CSRC.At(i)), contributing: true, timestamp: p.Timestamp, at: at}
+		c := heardSource{id: uint32(p.CSRC.At(i)), contributing: true, timestamp: p.Timestamp, at: at, captured: captured}
 		if v, ok := rtp.MixerAudioLevel(levels, i); ok {
 			c.level, c.leveled = rtp.AudioLevel{Level: v}, true
 		}
@@ -211,6 +217,12 @@ func (r *RTPReceiver) heard(contributing bool) (list []RTPSynchronizationSource)
 				continue
 			}
 			s := RTPSynchronizationSource{RTPContributingSource: RTPContributingSource{Timestamp: wall.Add(h.at.Sub(now)), Source: h.id, RTPTimestamp: h.timestamp}}
+			if h.captured.Captured != 0 {
+				s.CaptureTimestamp = h.captured.Captured.Time()
+			}
+			if h.captured.HasOffset {
+				s.SenderCaptureTimeOffset = new(h.captured.Offset)
+			}
 			if h.leveled {
 				s.AudioLevel = new(linear(h.level.Level))
 				s.VoiceActivityFlag = new(h.level.Voice)
@@ -228,6 +240,9 @@ func linear(level uint8) float64 {
 	}
 	return math.Pow(10, -float64(level)/20)
 }
+
+// energy is what webrtc-stats adds up of audio: "duration * Math.pow(energy/maxEnergy, 2)", in seconds.
+func energy(level uint8, d time.Duration) float64 { return linear(level) * linear(level) * d.Seconds() }
 
 // GetContributingSources returns the CSRCs of the last 10 seconds (getContributingSources), the newest first.
 func (r *RTPReceiver) GetContributingSources() (list []RTPContributingSource) {

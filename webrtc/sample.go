@@ -161,6 +161,10 @@ func (t *SampleTrack) WriteSample(s Sample) error {
 		t.src.frames.Add(1)
 	} else if !video {
 		t.src.written.Add(int64(s.Duration))
+		if s.AudioLevel != nil {
+			t.src.level.Store(int32(s.AudioLevel.Level) + 1)
+			t.src.energy.Add(int64(energy(s.AudioLevel.Level, s.Duration) * float64(time.Second)))
+		}
 	}
 	for first, more := true, true; more; first = false {
 		t.payload, more = t.packetizer.Append(t.payload[:0])

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/parley-rtc/parley/internal/session"
+	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/rtp"
 )
@@ -17,10 +18,10 @@ type RTPSender struct {
 
 	track      atomic.Pointer[Track]
 	transport  atomic.Pointer[DTLSTransport]
-	rids       atomic.Pointer[[]string] // of the encodings
-	maxPayload atomic.Int32             // 0: not known
-	untaken    atomic.Bool              // the peer takes other codecs than the track's
-	refused    atomic.Uint64            // packets that the outbox had no room for
+	rids       atomic.Pointer[[]string]         // of the encodings
+	maxPayload atomic.Int32                     // 0: not known
+	untaken    atomic.Bool                      // the peer takes other codecs than the track's
+	refused    [jsep.MaxEncodings]atomic.Uint64 // packets of each encoding that the outbox had no room for
 
 	targetBitrate   handler[int]
 	keyFrameRequest handler[struct{}]

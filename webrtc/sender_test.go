@@ -383,13 +383,13 @@ func TestAudioLevel(t *testing.T) {
 	p.CSRC.Add(8)
 	p.Extensions.Reset(rtp.OneByte)
 	p.Extensions.Add(3, []byte{10, 127})
-	r.hear(1, &p, 0, 3)
+	r.hear(1, &p, 0, 3, rtp.AbsCaptureTime{})
 	if n := len(r.sources); n != 3 || r.sources[1].id != 7 || r.sources[1].level.Level != 10 || r.sources[2].level.Level != 127 || r.sources[0].leveled {
 		t.Errorf("%+v", r.sources)
 	}
 	for i := range 2 * maxHeard { // bounded
 		p.SSRC = rtp.SSRC(i)
-		r.hear(2, &p, 0, 0)
+		r.hear(2, &p, 0, 0, rtp.AbsCaptureTime{})
 	}
 	if len(r.sources) != maxHeard {
 		t.Errorf("%d sources are remembered", len(r.sources))
@@ -540,7 +540,7 @@ func TestToneChanges(t *testing.T) {
 			w.check(d.InsertDTMF("abc", 0, 0))
 			time.Sleep(10 * time.Second)
 			done := make(chan struct{})
-			b.After(func() { close(done) })
+			b.events.do(func() { close(done) })
 			<-done
 			a.Close()
 			if s := strings.Join(got, " "); s != c.want {

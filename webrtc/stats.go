@@ -2,7 +2,10 @@ package webrtc
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -208,6 +211,39 @@ func (x *DTLSTransport) observe() *observation {
 
 func (r *reporter) base(id string, kind StatsType) StatsBase {
 	return StatsBase{id, kind, milliseconds(r.wall)}
+}
+
+// membersOf writes a dictionary in JSON, without the members that are of another kind than this one.
+func membersOf(kind string, s any) ([]byte, error) {
+	b := []byte{'{'}
+	var write func(v reflect.Value) error
+	write = func(v reflect.Value) error {
+		for i := range v.NumField() {
+			f, x := v.Type().Field(i), v.Field(i)
+			name, option, _ := strings.Cut(f.Tag.Get("json"), ",")
+			of := f.Tag.Get("of")
+			switch {
+			case f.Anonymous:
+				if err := write(x); err != nil {
+					return err
+				}
+				continue
+			case name == "" || of != "" && of != kind || option == "omitempty" && x.IsZero():
+				continue
+			}
+			value, err := json.Marshal(x.Interface())
+			if err != nil {
+				return err
+			}
+			if len(b) > 1 {
+				b = append(b, ',')
+			}
+			b = append(append(strconv.AppendQuote(b, name), ':'), value...)
+		}
+		return nil
+	}
+	err := write(reflect.ValueOf(s))
+	return append(b, '}'), err
 }
 
 func milliseconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1000 }

@@ -49,6 +49,8 @@ type source struct {
 	ended     atomic.Bool
 	frames    atomic.Uint64 // of video that were written
 	written   atomic.Int64  // of audio, in nanoseconds
+	energy    atomic.Int64  // of that: times the square of its level
+	level     atomic.Int32  // of the last audio, in -dBov and one more; 0: not known
 
 	mu      sync.Mutex
 	senders []*RTPSender

@@ -144,7 +144,7 @@ func (t *RTPTransceiver) Stop() error {
 		if t.stopMedia() {
 			t.tellEnd()
 		}
-		t.refresh()
+		t.refresh() // before the media, which ask whether it is stopped
 		t.pc.reapplyMedia(now)
 		t.pc.updateNegotiation()
 		return nil

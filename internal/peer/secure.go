@@ -35,7 +35,7 @@ type Secure struct {
 	certificates [][]byte // what the peer has proved to own
 	promised     []dtls.Fingerprint
 	connected    bool
-	closing      bool // the association has a last word, and then DTLS
+	closing      bool // media and the association have a last word, and then DTLS
 
 	protection  *protection // of RTP; nil until there is some
 	association *sctp.Association
@@ -318,9 +318,11 @@ func (s *Secure) Close(now mono.Time) {
 	if s.ended || s.closing {
 		return
 	}
-	if s.connected && s.carries() {
+	if s.connected { // AppendTransmit closes it behind the last words of media and data
 		s.closing = true
-		s.association.Abort("")
+		if s.carries() {
+			s.association.Abort("")
+		}
 		return
 	}
 	s.conn.Close(now)

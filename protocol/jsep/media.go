@@ -94,17 +94,18 @@ func declared(m *sdp.Media) []Source {
 	return list
 }
 
-// Media returns the sections of audio and video that are in force, in their order.
+// Media returns the sections of audio and video that are in force, in their order. One that the program is stopping is not: its
+// streams say BYE (webrtc-pc section 5.4, "stop sending and receiving").
 func (s *Session) Media() []Media {
 	var list []Media
 	for i, sec := range s.sections {
 		t := sec.transceiver
-		if t == nil || t.index != i || sec.rejected || sec.transport == nil || t.send == nil && t.receive == nil {
+		if t == nil || t.index != i || sec.rejected || sec.transport == nil || t.stopping || t.send == nil && t.receive == nil {
 			continue
 		}
 		m := Media{
 			MID: t.mid, Kind: t.kind, Transport: sec.transport.ID, Transceiver: t,
-			Sends: t.current.Sends() && !t.stopping, Receives: (t.current.Receives() || t.receptive) && !t.stopping,
+			Sends: t.current.Sends(), Receives: t.current.Receives() || t.receptive,
 			Send: t.send, Receive: t.receive,
 			SendExtensions: inDirection(t.extensions, true), ReceiveExtensions: inDirection(t.extensions, false),
 			Mixed: t.mixed, ReducedSize: t.reducedSize, ReceiverRTT: t.receiverRTT,
