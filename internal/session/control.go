@@ -208,7 +208,7 @@ func (s *Session) handleNACK(now mono.Time, n rtcp.NACK) {
 		return // without retransmission streams a packet cannot be sent again: SRTP has used its number (package srtp)
 	}
 	// Feedback of congestion knows sooner than reports do that a queue has made the way long.
-	between := max(s.RTT()/2, s.congestion.Stats().RTT*3/4)
+	between := max(s.RTT()/2, s.congestion.Stats().Trip*3/4)
 	for seq := range n.Lost() {
 		if i, number := e.history.find(seq); i != nil && now.Sub(i.sent) >= between {
 			s.repeat(now, e, number)

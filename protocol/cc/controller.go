@@ -45,6 +45,7 @@ type Stats struct {
 	Arrives      Rate          // what arrives by feedback; 0: not known yet
 	RTT          time.Duration // the latest, smoothed: between a packet and its feedback, or from reports; 0: not known yet
 	LeastRTT     time.Duration
+	Trip         time.Duration // the latest without the wait for feedback, as far as that can be told: what a question and its answer take
 	Queue        time.Duration // by how much packets are later than the fastest of late
 	Loss         float64       // share of packets of late, 0 to 1
 	Queued       int           // bytes in the pacer
@@ -438,7 +439,7 @@ func (c *Controller) Target() Rate { return c.target }
 func (c *Controller) Stats() Stats {
 	s := c.stats
 	s.Target, s.Arrives = c.target, c.acked.rate()
-	s.RTT, s.LeastRTT, s.Queue = c.path.rtt, c.path.leastRTT.value(), c.path.queue
+	s.RTT, s.LeastRTT, s.Trip, s.Queue = c.path.rtt, c.path.leastRTT.value(), c.path.trips.shortest(), c.path.queue
 	s.Loss = c.losses.average()
 	s.Queued, s.QueuedFor = c.pacer.bytes, c.pacer.age(c.pacer.updated)
 	s.Limited, s.Dropped = c.limited.on, c.pacer.dropped

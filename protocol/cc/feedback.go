@@ -61,8 +61,14 @@ func (c *Controller) finish(now mono.Time) {
 		c.take(&c.results[i])
 	}
 	if n := len(c.results); n > 0 {
-		c.path.told = c.epoch.Add(c.results[n-1].sent)
+		last := &c.results[n-1]
+		c.path.told = c.epoch.Add(last.sent)
 		c.path.roundTrip(now, now.Sub(c.path.told))
+		waited := time.Duration(0) // not known
+		if c.clock.source == sourceStreams {
+			waited = c.clock.time - last.arrived
+		}
+		c.path.trips.add(now.Sub(c.path.told) - waited)
 		c.path.measure(now, c.results, c.acked.rate())
 	}
 	observed := c.countLosses()

@@ -24,6 +24,7 @@ const (
 // path is what is known of the delays of a path, and of its queue. A slope says that a queue grows, this how long it is.
 type path struct {
 	rtt      time.Duration // between a packet and its feedback, smoothed
+	trips    trips         // without the wait for feedback
 	leastRTT least
 	leastWay least         // there, between two clocks that are set differently
 	told     mono.Time     // when the last packet that feedback told of was sent
@@ -51,6 +52,26 @@ func (p *path) roundTrip(now mono.Time, d time.Duration) {
 	}
 	p.rtt += (d - p.rtt) / 8
 	p.leastRTT.add(now, d)
+}
+
+// trips are the round trips of the newest packets that the last few feedbacks told of. Where feedback does not tell how long it has waited
+// since the packet arrived, the shortest of them is nearest to the truth.
+type trips struct {
+	last [3]time.Duration
+	n    int
+}
+
+func (t *trips) add(d time.Duration) {
+	t.last[t.n%len(t.last)] = d
+	t.n++
+}
+
+func (t *trips) shortest() time.Duration {
+	d := t.last[0]
+	for _, other := range t.last[1:min(max(t.n, 1), len(t.last))] {
+		d = min(d, other)
+	}
+	return d
 }
 
 // measure takes the packets that one feedback told of, in the order of arrival. Sent and arrived are counted from anywhere.
