@@ -6,23 +6,18 @@ import (
 	"html"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
 	"regexp"
 	"testing"
 	"time"
+
+	"github.com/parley-rtc/parley/internal/need"
 )
 
 // The tests in src/tests are TypeScript, of the parts of SDK and app that need no other side: bundled as dist is, run in
 // Chromium, in virtual time, and told by the page's title.
 func TestTypeScript(t *testing.T) {
-	chromium, err := exec.LookPath("chromium")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("needs Chromium; on Debian: apt-get install chromium")
-		}
-		t.Skip("needs Chromium; on Debian: apt-get install chromium")
-	}
+	need.Program(t, "chromium", "chromium")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	script, err := exec.CommandContext(ctx, "go", "tool", "esbuild", "src/tests/main.ts", "--bundle", "--format=esm", "--target=es2022").Output()
@@ -40,7 +35,7 @@ func TestTypeScript(t *testing.T) {
 	server := httptest.NewServer(mux)
 	defer server.Close()
 
-	browser := exec.CommandContext(ctx, chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+	browser := exec.CommandContext(ctx, "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
 		"--disable-background-networking", "--virtual-time-budget=30000", "--user-data-dir="+t.TempDir(), "--dump-dom", server.URL)
 	page, err := browser.Output()
 	if err != nil {

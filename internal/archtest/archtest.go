@@ -36,7 +36,7 @@ var levels = map[string]int{
 	"protocol/stun": 1, "protocol/sdp": 1, "protocol/rtp": 1, "protocol/rtcp": 1,
 	"protocol/mono": 0, "protocol/pkt": 0, "internal/wire": 0, "internal/seqnum": 0, "internal/timerq": 0,
 
-	"internal/archtest": testKit, "internal/simnet": testKit, "internal/laws": testKit, "internal/e2e": testKit, "internal/ffmpeg": testKit,
+	"internal/archtest": testKit, "internal/simnet": testKit, "internal/laws": testKit, "internal/e2e": testKit, "internal/ffmpeg": testKit, "internal/need": testKit,
 }
 
 // within names the arrows that are allowed between rooms of one level.

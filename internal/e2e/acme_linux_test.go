@@ -15,7 +15,7 @@ import (
 // silent when one is to be renewed, and comes back. A call that goes on sees nothing of it.
 func TestACME(t *testing.T) {
 	t.Parallel() // mostly waiting
-	need(t, needChromium, needCertutil, needNamespaces, needPebble)
+	needs(t, needChromium, needCertutil, needNamespaces, needPebble)
 	const name, passphrase = "call.example", "correct horse battery staple"
 	h := newLAN(t, "203.0.113.7")[0]
 	ca := newPebble(t, h, acmeLifetime)
@@ -73,7 +73,7 @@ func TestACME(t *testing.T) {
 
 // A bare address gets a certificate too (RFC 8738).
 func TestACMEForAnAddress(t *testing.T) {
-	need(t, needNamespaces, needPebble)
+	needs(t, needNamespaces, needPebble)
 	h := newLAN(t, "203.0.113.7")[0]
 	ca := newPebble(t, h, 6*24*time.Hour)
 	ca.start()

@@ -38,7 +38,7 @@ const (
 // the given lifetime. It does not run yet.
 func newPebble(t *testing.T, h *host, lifetime time.Duration) *pebble {
 	t.Helper()
-	need(t, needPebble)
+	needs(t, needPebble)
 	p := &pebble{h: h, directory: "https://" + pebbleAPI + "/dir", dir: t.TempDir()}
 
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

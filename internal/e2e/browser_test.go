@@ -99,7 +99,7 @@ var shared struct {
 
 func sharedChromium(t *testing.T) *chromium {
 	t.Helper()
-	need(t, needChromium)
+	needs(t, needChromium)
 	shared.Do(func() {
 		home, err := os.MkdirTemp("", "parley-e2e-home")
 		if err != nil {

@@ -10,11 +10,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/parley-rtc/parley/internal/need"
 )
 
 // A new user: a clone, empty caches, the README's command, two tabs, a call.
 func TestColdStart(t *testing.T) {
-	need(t, needLong, needChromium)
+	need.Long(t)
+	needs(t, needChromium)
 	dir := t.TempDir()
 	clone := filepath.Join(dir, "parley")
 	if out, err := exec.Command("git", "clone", "--quiet", moduleRoot(), clone).CombinedOutput(); err != nil {

@@ -43,7 +43,7 @@ func TestReasonBeforeTheQuestion(t *testing.T) {
 
 // Nor does a computer without camera and microphone keep anybody out.
 func TestNoDevices(t *testing.T) {
-	need(t, needChromium)
+	needs(t, needChromium)
 	s := serve(t)
 	ada := sharedChromium(t).person(t, "Ada", personOptions{})
 	bob := launch(t, browserOptions{noDevices: true}).person(t, "Bob", personOptions{})
@@ -59,7 +59,7 @@ func TestNoDevices(t *testing.T) {
 
 // A page that came over plain http from elsewhere may not use the camera, and says what to do.
 func TestInsecurePage(t *testing.T) {
-	need(t, needChromium)
+	needs(t, needChromium)
 	s := serve(t)
 	// A proxy without https before the server.
 	front := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {

@@ -18,7 +18,7 @@ import (
 // Two machines of a local network: one runs `parley serve` and nothing else, the other has taken the authority from
 // /trust. No certificate is excused, so what the browser shows is what people get.
 func TestLocalNetwork(t *testing.T) {
-	need(t, needChromium, needCertutil, needNamespaces)
+	needs(t, needChromium, needCertutil, needNamespaces)
 	lan := newLAN(t, "192.168.77.10", "192.168.77.11")
 	home, phone := lan[0], lan[1]
 	proc := start(t, home.command(parley(t), "serve", "--state-dir", filepath.Join(t.TempDir(), "state")))

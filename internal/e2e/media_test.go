@@ -48,30 +48,16 @@ func (s *server) partner(t *testing.T, room string, prepare func(*partner)) {
 		t.Fatal(err)
 	}
 	prepare(p)
-	meet := func(peer string) {
-		n := signaling.Negotiate(p.pc, r, peer)
-		go func() {
-			<-n.Done()
+	go signaling.Meet(context.Background(), r, func(ctx context.Context, page signaling.Peer) (*webrtc.PeerConnection, error) {
+		context.AfterFunc(ctx, func() {
 			select {
 			case <-p.stop:
 			default:
-				t.Errorf("the negotiation has ended: %v", n.Err())
+				t.Errorf("it is over with %s: %v", page.Name, context.Cause(ctx))
 			}
-		}()
-	}
-	for _, peer := range r.Peers() {
-		meet(peer.ID)
-	}
-	go func() {
-		for event, err := range r.Events(context.Background()) {
-			if err != nil {
-				return
-			}
-			if j, ok := event.(*signaling.Joined); ok {
-				meet(j.Peer.ID)
-			}
-		}
-	}()
+		})
+		return p.pc, nil
+	})
 }
 
 // autopsy says what there is to know after a failure.
@@ -186,7 +172,7 @@ func (p *tab) seesColour(colour string) {
 // inEachCodec runs a test for each codec of video, with a page that is open and not yet in a room. Only H.264 may be missing
 // in a Chromium that was built without it. The half is "Sender" or "Receiver".
 func inEachCodec(t *testing.T, half string, test func(t *testing.T, s *server, ada *tab, codec webrtc.RTPCodec)) {
-	need(t, needChromium)
+	needs(t, needChromium)
 	ffmpeg.Need(t)
 	s := serve(t)
 	for _, codec := range []webrtc.RTPCodec{webrtc.VP8, webrtc.VP9, webrtc.H264, webrtc.AV1} {
@@ -282,7 +268,7 @@ func (p *partner) context() context.Context {
 
 // Three layers of one camera, each known by its RID.
 func TestPageSendsSimulcast(t *testing.T) {
-	need(t, needChromium)
+	needs(t, needChromium)
 	s := serve(t)
 	ada := sharedChromium(t).person(t, "Ada", personOptions{})
 	ada.open(s.url + "/healthz")
@@ -337,7 +323,7 @@ func TestPageSendsSimulcast(t *testing.T) {
 
 // Chromium sends simulcast and takes none: offered three encodings, it answers for one, and sees that.
 func TestGoOffersSimulcast(t *testing.T) {
-	need(t, needChromium)
+	needs(t, needChromium)
 	ffmpeg.Need(t)
 	s := serve(t)
 	ada := sharedChromium(t).person(t, "Ada", personOptions{})
@@ -362,7 +348,7 @@ func TestGoOffersSimulcast(t *testing.T) {
 
 // Another track takes the place of one that is sent, with nothing negotiated: the page sees the other colour.
 func TestReplaceTrack(t *testing.T) {
-	need(t, needChromium)
+	needs(t, needChromium)
 	ffmpeg.Need(t)
 	s := serve(t)
 	ada := sharedChromium(t).person(t, "Ada", personOptions{})
@@ -386,7 +372,7 @@ func TestReplaceTrack(t *testing.T) {
 
 // Ten tracks come and go, and ten more take over the sections of those that were stopped.
 func TestTenTracks(t *testing.T) {
-	need(t, needChromium)
+	needs(t, needChromium)
 	ffmpeg.Need(t)
 	s := serve(t)
 	ada := sharedChromium(t).person(t, "Ada", personOptions{})
@@ -423,7 +409,7 @@ func TestTenTracks(t *testing.T) {
 
 // How loud it is, is said beside the sound, both ways.
 func TestAudioLevels(t *testing.T) {
-	need(t, needChromium)
+	needs(t, needChromium)
 	ffmpeg.Need(t)
 	s := serve(t)
 	ada := sharedChromium(t).person(t, "Ada", personOptions{})
@@ -460,7 +446,7 @@ func TestAudioLevels(t *testing.T) {
 
 // The page dials, and Go hears which keys.
 func TestPageDials(t *testing.T) {
-	need(t, needChromium)
+	needs(t, needChromium)
 	s := serve(t)
 	ada := sharedChromium(t).person(t, "Ada", personOptions{})
 	ada.open(s.url + "/healthz")

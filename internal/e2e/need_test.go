@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+
+	"github.com/parley-rtc/parley/internal/need"
 )
 
 // A requirement is something that a test needs from the machine and that Go does not bring.
@@ -43,25 +45,15 @@ var (
 		get:  "in web: npm ci",
 		have: func() bool { _, err := os.Stat(axePath()); return err == nil },
 	}
-	needLong = requirement{
-		name: "time",
-		get:  "set PARLEY_LONG=1",
-		have: func() bool { return os.Getenv("PARLEY_LONG") != "" },
-	}
 )
 
-// need skips the test on a machine that lacks something, and says what to install. Under CI, where everything is
-// installed, a test that is skipped has failed: nobody reads the skips of a green run.
-func need(t *testing.T, what ...requirement) {
+// needs skips the test on a machine that lacks something, and says what to install.
+func needs(t *testing.T, what ...requirement) {
 	t.Helper()
 	for _, r := range what {
-		if r.have() {
-			continue
+		if !r.have() {
+			need.Missing(t, r.name, r.get)
 		}
-		if os.Getenv("CI") == "true" && r.name != needLong.name {
-			t.Fatalf("needs %s; %s (under CI a skipped test is a failure)", r.name, r.get)
-		}
-		t.Skipf("skipped: needs %s; %s", r.name, r.get)
 	}
 }
 

@@ -25,7 +25,7 @@ type host struct {
 // not touched. The hosts have a default route, as real ones do, that leads nowhere.
 func newLAN(t *testing.T, addrs ...string) []*host {
 	t.Helper()
-	need(t, needNamespaces)
+	needs(t, needNamespaces)
 	sw := namespace(t, "sw")
 	ip(t, sw, "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0", "link set br0 up")
 	var hosts []*host

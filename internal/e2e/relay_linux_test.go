@@ -57,7 +57,7 @@ const frames = "e2e.calls().then((calls) => calls.reduce((n, call) => n + call.f
 // Two people through the relay, over everything that it speaks: on the local network, where one has taken the authority
 // from /trust, and the relay over TLS is offered by the server's name because of that.
 func TestRelay(t *testing.T) {
-	need(t, needChromium, needCertutil, needNamespaces)
+	needs(t, needChromium, needCertutil, needNamespaces)
 	const name = "kitchen-server.local"
 	lan := newLAN(t, "192.168.78.10", "192.168.78.11")
 	house := newHousehold(t, lan[0], lan[1], "--name", name)
@@ -91,7 +91,7 @@ func TestRelay(t *testing.T) {
 
 // Who clicked the browser's warning away has a call, and no relay over TLS is offered: the browser would refuse it.
 func TestRelayUntrusted(t *testing.T) {
-	need(t, needChromium, needNamespaces)
+	needs(t, needChromium, needNamespaces)
 	lan := newLAN(t, "192.168.78.10", "192.168.78.11")
 	home, phone := lan[0], lan[1]
 	const base = "https://192.168.78.10:8443"
@@ -136,7 +136,7 @@ func (p *tab) goesInHidden() {
 
 // Who wants to hide her address from a server without a relay is told so, before anybody learns it.
 func TestNoRelay(t *testing.T) {
-	need(t, needChromium)
+	needs(t, needChromium)
 	s := serve(t, "--turn", "off", "--turns", "off")
 	ada := sharedChromium(t).person(t, "Ada", personOptions{})
 	ada.open(s.url)
@@ -153,7 +153,7 @@ func TestNoRelay(t *testing.T) {
 // The relay dies with the server and comes back with it: two who hide their addresses in the lobby see each other again
 // within 5 s, with nothing done. The server comes back while the browsers have not noticed yet, and long after.
 func TestServerKilledInARelayedCall(t *testing.T) {
-	need(t, needChromium, needNamespaces)
+	needs(t, needChromium, needNamespaces)
 	home := newLAN(t, "192.168.78.10")[0] // udp goes by an address of a local network
 	state := filepath.Join(t.TempDir(), "state")
 	var proc *process

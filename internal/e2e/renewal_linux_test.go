@@ -73,7 +73,7 @@ func serveRenewal(address string) error {
 // goes on over the relay when the old ones have ended, and when the network changes then, another path is found with the
 // new ones.
 func TestCredentialsAreRenewed(t *testing.T) {
-	need(t, needChromium, needNamespaces)
+	needs(t, needChromium, needNamespaces)
 	home := newLAN(t, "192.168.78.10")[0]
 	self, err := os.Executable()
 	if err != nil {

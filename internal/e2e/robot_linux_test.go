@@ -10,7 +10,7 @@ import (
 // A page and a Go program that both have nothing but the relay, over everything that it speaks. In a relayed call the
 // server stands still for three seconds, and nothing of what was said is lost.
 func TestRobotOverRelay(t *testing.T) {
-	need(t, needChromium, needCertutil, needNamespaces)
+	needs(t, needChromium, needCertutil, needNamespaces)
 	const name = "kitchen-server.local"
 	lan := newLAN(t, "192.168.78.10", "192.168.78.11")
 	house := newHousehold(t, lan[0], lan[1], "--name", name)

@@ -90,36 +90,14 @@ func runRobot(o robotOptions) error {
 	if err != nil {
 		return err
 	}
-	defer room.Close()
-	peers := map[string]*signaling.Negotiation{}
-	greet := func(peer string) error {
-		if peers[peer] != nil {
-			return nil
-		}
-		n, err := newRobotPeer(room, peer, o)
-		peers[peer] = n
-		return err
-	}
-	for _, p := range room.Peers() {
-		if err := greet(p.ID); err != nil {
-			return err
-		}
-	}
 	fmt.Println("in the room")
-	for event, err := range room.Events(ctx) {
-		if err != nil {
-			return err
-		}
-		if j, ok := event.(*signaling.Joined); ok {
-			if err := greet(j.Peer.ID); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return signaling.Meet(ctx, room, func(ctx context.Context, peer signaling.Peer) (*webrtc.PeerConnection, error) {
+		context.AfterFunc(ctx, func() { fmt.Printf("it is over with %s: %v\n", peer.Name, context.Cause(ctx)) })
+		return newRobotPeer(room, o)
+	})
 }
 
-func newRobotPeer(room *signaling.Room, peer string, o robotOptions) (*signaling.Negotiation, error) {
+func newRobotPeer(room *signaling.Room, o robotOptions) (*webrtc.PeerConnection, error) {
 	cfg := room.Configuration()
 	if o.Only != "" {
 		cfg.ICETransportPolicy = webrtc.ICETransportPolicyRelay
@@ -153,17 +131,17 @@ func newRobotPeer(room *signaling.Room, peer string, o robotOptions) (*signaling
 	id := uint16(0)
 	// The channel that every peer of the app has.
 	if _, err := pc.CreateDataChannel("parley", &webrtc.DataChannelInit{Negotiated: true, ID: &id}); err != nil {
-		return nil, err
+		return pc, err
 	}
 	film := new(watched)
 	if o.Clips != "" {
 		pc.OnTrack(func(track *webrtc.RemoteTrack, _ *webrtc.RTPReceiver) { go film.watch(track) })
 		if err := playFile(pc, o.Clips); err != nil {
-			return nil, err
+			return pc, err
 		}
 		if o.FlexFEC {
 			if err := preferFlexFEC(pc); err != nil {
-				return nil, err
+				return pc, err
 			}
 		}
 	}
@@ -174,7 +152,7 @@ func newRobotPeer(room *signaling.Room, peer string, o robotOptions) (*signaling
 			}
 		}()
 	})
-	return signaling.Negotiate(pc, room, peer), nil
+	return pc, nil
 }
 
 func serveChannel(pc *webrtc.PeerConnection, film *watched, ch *webrtc.DataChannel) error {

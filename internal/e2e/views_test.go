@@ -51,7 +51,7 @@ func views(t *testing.T, visit func(view string, p *tab)) {
 // TestViews visits every view. axe-core finds nothing serious in them, light and wide, dark and narrow; nothing is wider
 // than the screen; and pictures of them are made, for people to look at. PARLEY_SCREENSHOTS names the folder for these.
 func TestViews(t *testing.T) {
-	need(t, needChromium)
+	needs(t, needChromium)
 	dir := os.Getenv("PARLEY_SCREENSHOTS")
 	if dir == "" {
 		dir = t.ArtifactDir()
@@ -91,7 +91,7 @@ func TestViews(t *testing.T) {
 	})
 	t.Logf("screenshots are in %s", dir)
 	t.Run("accessibility", func(t *testing.T) {
-		need(t, needAxe)
+		needs(t, needAxe)
 		for _, v := range violations {
 			t.Error(v)
 		}

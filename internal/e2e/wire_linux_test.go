@@ -24,7 +24,7 @@ func (w *wire) lose(which func(nth int) bool) { w.loses.Store(&which) }
 // newWire makes two hosts and the wire between them, which loses nothing at first and takes no time.
 func newWire(t *testing.T, a, b string) (*wire, *host, *host) {
 	t.Helper()
-	need(t, needNamespaces)
+	needs(t, needNamespaces)
 	w := new(wire)
 	var hosts [2]*host
 	var ends [2]*os.File

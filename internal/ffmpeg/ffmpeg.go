@@ -2,23 +2,17 @@
 package ffmpeg
 
 import (
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/parley-rtc/parley/internal/need"
 )
 
 // Need skips a test where ffmpeg is not installed; under CI it fails.
 func Need(t testing.TB) {
 	t.Helper()
-	for _, name := range []string{"ffmpeg", "ffprobe"} {
-		if _, err := exec.LookPath(name); err != nil {
-			if os.Getenv("CI") != "" {
-				t.Fatal("ffmpeg is not installed: apt-get install ffmpeg")
-			}
-			t.Skip("needs ffmpeg: apt-get install ffmpeg")
-		}
-	}
+	need.Program(t, "ffmpeg", "ffmpeg", "ffprobe")
 }
 
 // Run runs ffmpeg, which overwrites its files, and returns what it wrote to its standard output.

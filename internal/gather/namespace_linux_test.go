@@ -6,6 +6,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/parley-rtc/parley/internal/need"
 )
 
 // InNamespace runs a test again in a network namespace of its own, which is where it returns true. Where there can be none
@@ -16,19 +18,16 @@ func InNamespace(t *testing.T) bool {
 	if os.Getenv(variable) != "" {
 		return true
 	}
-	without := t.Skip
-	if os.Getenv("CI") != "" {
-		without = t.Fatal
-	}
-	if _, err := exec.LookPath("ip"); err != nil || os.Getuid() != 0 {
-		without("needs root, for a network namespace, and the program ip; on Debian: apt-get install iproute2")
+	need.Program(t, "iproute2", "ip")
+	if os.Getuid() != 0 {
+		need.Missing(t, "a network namespace of its own", "run as root")
 	}
 	again := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=60s")
 	again.Env = append(os.Environ(), variable+"=1")
 	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	out, err := again.CombinedOutput()
 	if err != nil && (strings.Contains(err.Error(), "operation not permitted") || strings.Contains(string(out), "Unknown device type")) {
-		without("needs leave to make a network namespace, and a kernel with veth")
+		need.Missing(t, "leave to make a network namespace, and a kernel with veth", "run it on a machine of its own")
 	}
 	if err != nil || !strings.Contains(string(out), "PASS") {
 		t.Fatalf("%v\n%s", err, out)

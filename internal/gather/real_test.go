@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/parley-rtc/parley/internal/gather"
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/internal/simnet/simloop"
 	"github.com/parley-rtc/parley/protocol/ice"
 	"github.com/parley-rtc/parley/protocol/mono"
@@ -133,14 +134,7 @@ func TestParleysRelay(t *testing.T) {
 
 // coturn, the server that is met with most.
 func TestCoturn(t *testing.T) {
-	path, err := exec.LookPath("turnserver")
-	if err != nil {
-		const need = "needs coturn; on Debian: apt-get install coturn"
-		if os.Getenv("CI") != "" {
-			t.Fatal(need)
-		}
-		t.Skip(need)
-	}
+	need.Program(t, "coturn", "turnserver")
 	certificate, roots, err := simloop.Certificate("127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
@@ -159,7 +153,7 @@ func TestCoturn(t *testing.T) {
 		}
 	}
 	plain, secure := freePort(t), freePort(t)
-	server := exec.Command(path, "-n", "--no-cli", "--allow-loopback-peers", "--no-rfc5780", "--lt-cred-mech",
+	server := exec.Command("turnserver", "-n", "--no-cli", "--allow-loopback-peers", "--no-rfc5780", "--lt-cred-mech",
 		"--user", "alice:wonderland", "--realm", "test", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1",
 		"--listening-port", fmt.Sprint(plain), "--tls-listening-port", fmt.Sprint(secure), "--cert", cert, "--pkey", pkey,
 		"--log-file", "stdout", "--simple-log", "--pidfile", filepath.Join(dir, "pid"), "--db", filepath.Join(dir, "db"))

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/protocol/pkt"
 	"golang.org/x/sys/unix"
 )
@@ -15,16 +16,7 @@ import (
 // in a network namespace of the test's own.
 func TestFullSystemDropsAndRecovers(t *testing.T) {
 	gso := probeSystem().GSO
-	// The thread is in another namespace from now on: it is not unlocked, so that it ends with this goroutine.
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Skip("a network namespace of its own needs root: ", err)
-	}
-	ip := func(args ...string) {
-		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-			t.Skipf("ip %v: %v: %s", args, err, out)
-		}
-	}
+	ip := needNamespace(t)
 	ip("link", "add", "near", "type", "veth", "peer", "name", "far")
 	ip("addr", "add", "192.0.2.1/24", "dev", "near")
 	ip("link", "set", "near", "up")
@@ -55,5 +47,22 @@ func TestFullSystemDropsAndRecovers(t *testing.T) {
 			t.Errorf("%+v: with room again: counters %+v", f, *e.count)
 		}
 		ip("neigh", "del", "192.0.2.2", "dev", "near")
+	}
+}
+
+// needNamespace puts the test's thread into a network namespace of its own, in which ip runs. It is not unlocked, so that it ends with
+// the test's goroutine.
+func needNamespace(t *testing.T) (ip func(args ...string)) {
+	t.Helper()
+	need.Program(t, "iproute2", "ip")
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		need.Missing(t, "a network namespace of its own", "run as root: "+err.Error())
+	}
+	return func(args ...string) {
+		t.Helper()
+		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %v: %v: %s", args, err, out)
+		}
 	}
 }

@@ -5,12 +5,11 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"os/exec"
-	"runtime"
 	"slices"
 	"testing"
 	"unsafe"
 
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/protocol/pkt"
 	"golang.org/x/sys/unix"
 )
@@ -52,7 +51,7 @@ func TestMarkingsTravelBothWays(t *testing.T) {
 
 func TestGroupingSavesSystemCalls(t *testing.T) {
 	if !probeSystem().GRO {
-		t.Skip("no GSO and GRO here")
+		need.Cannot(t, "GSO and GRO")
 	}
 	a, b, c := gro.open(t, Config{Local: loopback4}), gro.open(t, Config{Local: loopback4}), gro.open(t, Config{Local: loopback4})
 	var ts []pkt.Transmit
@@ -137,7 +136,7 @@ func TestPiecesArriveAsTheyWere(t *testing.T) {
 
 func TestGSOFailureIsResentSingly(t *testing.T) {
 	if !probeSystem().GSO {
-		t.Skip("no GSO here")
+		need.Cannot(t, "GSO")
 	}
 	a, b, c := gso.open(t, Config{Local: loopback4}), gso.open(t, Config{Local: loopback4}), gso.open(t, Config{Local: loopback4})
 	many := make([]byte, 200*4)
@@ -227,7 +226,7 @@ func TestKernelDropsAreCounted(t *testing.T) {
 
 func TestShardsShareAPort(t *testing.T) {
 	if !probeSystem().ReusePort {
-		t.Skip("no SO_REUSEPORT here")
+		need.Cannot(t, "SO_REUSEPORT")
 	}
 	for _, f := range batchedForms() {
 		t.Run(f.name, func(t *testing.T) {
@@ -376,18 +375,14 @@ func FuzzControl(f *testing.F) {
 // failure of GSO.
 func TestForgedICMPLeavesGSO(t *testing.T) {
 	f := Probe()
-	// The thread is in another namespace from now on, whose routes alone believe the message: it is not unlocked, so that it ends
-	// with this goroutine.
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Skip("a network namespace of its own needs root: ", err)
+	if !f.GSO {
+		need.Cannot(t, "GSO")
 	}
-	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
-		t.Skipf("ip link set lo up: %v: %s", err, out)
-	}
+	ip := needNamespace(t) // whose routes alone believe the message
+	ip("link", "set", "lo", "up")
 	raw, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)
-	if err != nil || !f.GSO {
-		t.Skip("needs GSO, and root for a raw socket: ", err)
+	if err != nil {
+		t.Fatal(err)
 	}
 	defer unix.Close(raw)
 	open := func() *socketEndpoint {

@@ -3,10 +3,10 @@ package sctp
 import (
 	"fmt"
 	"math"
-	"os"
 	"testing"
 	"time"
 
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/internal/simnet"
 	"github.com/parley-rtc/parley/protocol/mono"
 )
@@ -80,8 +80,8 @@ func TestGoodputWithLoss(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%v, %v", c.loss, c.rtt), func(t *testing.T) {
 			t.Parallel()
-			if c.loss < 0.001 && os.Getenv("PARLEY_LONG") == "" {
-				t.Skip("long: PARLEY_LONG=1 runs it")
+			if c.loss < 0.001 {
+				need.Long(t)
 			}
 			got := goodput(t, simnet.Path{Delay: c.rtt / 2, Rate: 100e6, Queue: 4 << 20, Loss: c.loss}, 10*time.Second, c.over)
 			packets := 1.054 * math.Pow(c.rtt.Seconds()/c.loss, 0.75) // the average window

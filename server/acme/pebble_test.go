@@ -19,6 +19,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/parley-rtc/parley/internal/need"
 )
 
 // pebble is an authority for tests, Let's Encrypt's own, with the DNS server that it asks (which knows every name as
@@ -35,14 +37,7 @@ type pebble struct {
 // newPebble prepares an authority that certifies for life and asks at the given ports. It does not run yet.
 func newPebble(t *testing.T, life time.Duration, httpPort, tlsPort int) *pebble {
 	t.Helper()
-	for _, program := range []string{"pebble", "pebble-challtestsrv"} {
-		if _, err := exec.LookPath(program); err != nil {
-			if os.Getenv("CI") != "" {
-				t.Fatalf("needs %s; on Debian: apt-get install pebble", program)
-			}
-			t.Skipf("needs %s; on Debian: apt-get install pebble", program)
-		}
-	}
+	need.Program(t, "pebble", "pebble", "pebble-challtestsrv")
 	dir := t.TempDir()
 	// An address of loopback that is this authority's alone: a port that was free a moment ago may be taken by another test.
 	var own [3]byte

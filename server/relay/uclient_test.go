@@ -11,7 +11,6 @@ import (
 	"math/big"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -19,21 +18,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/protocol/turn"
 	"github.com/parley-rtc/parley/server/relay"
 )
 
 // An independent client, coturn's turnutils_uclient with turnutils_peer as what it sends to: everything comes back.
 func TestCoturnsClientLosesNothing(t *testing.T) {
-	for _, program := range []string{"turnutils_uclient", "turnutils_peer"} {
-		if _, err := exec.LookPath(program); err != nil {
-			const need = "needs coturn's client; on Debian: apt-get install coturn"
-			if os.Getenv("CI") != "" {
-				t.Fatal(need)
-			}
-			t.Skip(need)
-		}
-	}
+	need.Program(t, "coturn", "turnutils_uclient", "turnutils_peer")
 	four, six := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")
 	r := start(t, func(cfg *relay.Config) {
 		cfg.Turn.Allow = []netip.Prefix{netip.PrefixFrom(four, 8), netip.PrefixFrom(six, 128)}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/parley-rtc/parley/internal/ffmpeg"
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/media/annexb"
 	"github.com/parley-rtc/parley/media/ivf"
 	"github.com/parley-rtc/parley/media/ogg"
@@ -222,13 +223,7 @@ func (s *sample) fromFFmpeg(t *testing.T, file string, want [][]byte) {
 // gst runs a pipeline of Debian's GStreamer.
 func gst(t *testing.T, pipeline string) {
 	t.Helper()
-	if _, err := exec.LookPath("gst-launch-1.0"); err != nil {
-		const what = "apt-get install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
-		if os.Getenv("CI") != "" {
-			t.Fatal("GStreamer is not installed: " + what)
-		}
-		t.Skip("needs GStreamer: " + what)
-	}
+	need.Program(t, "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad", "gst-launch-1.0")
 	cmd := exec.CommandContext(t.Context(), "gst-launch-1.0", append([]string{"-q"}, strings.Fields(pipeline)...)...)
 	cmd.Env = append(os.Environ(), "GST_REGISTRY_FORK=no")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -1,0 +1,46 @@
+// Package need is how tests say what they need from the machine beside Go. There are three kinds of needs:
+//
+//   - what can be had ([Program], [Missing]): a test without it skips and says how to get it. Under CI, where everything is
+//     installed, it fails instead: nobody reads the skips of a green run.
+//   - what nobody can install, because a kernel has it or not ([Cannot]): a test without it skips everywhere.
+//   - time ([Long]): a test that takes it runs where PARLEY_LONG is set.
+package need
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// Program needs programs of one Debian package.
+func Program(t testing.TB, pkg string, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if _, err := exec.LookPath(name); err != nil {
+			Missing(t, name, "on Debian: apt-get install "+pkg)
+		}
+	}
+}
+
+// Missing ends a test that lacks something. Get says how a person gets it.
+func Missing(t testing.TB, what, get string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("needs %s; %s (under CI a skipped test is a failure)", what, get)
+	}
+	t.Skipf("needs %s; %s", what, get)
+}
+
+// Cannot skips a test of something that this machine's kernel cannot do.
+func Cannot(t testing.TB, what string) {
+	t.Helper()
+	t.Skipf("this machine has no %s, and it cannot be installed", what)
+}
+
+// Long skips a test that takes minutes, unless it is asked for.
+func Long(t testing.TB) {
+	t.Helper()
+	if os.Getenv("PARLEY_LONG") == "" {
+		t.Skip("needs time; set PARLEY_LONG=1")
+	}
+}
