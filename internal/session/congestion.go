@@ -18,6 +18,8 @@ const (
 	layerStep          = 4   // each encoding of a simulcast set has so much less than the one above it
 	layerLeast         = 4   // and is of no use with less than its most divided by this
 	beyondSent         = 1.5 // what is sent anyhow may grow by this much
+	usualShare         = 0.9 // of what is on the wire is payload, until it is known
+	wireLeast          = 500 // bytes between two looks that it is known from
 	beyondHeard        = 1.1 // and audio, which seldom does: the rest is lost to video
 	// allocateEvery is how often what is sent is looked at for the allocation, without news from the peer.
 	allocateEvery = 200 * time.Millisecond
@@ -83,7 +85,7 @@ func (s *Session) startCongestion(now mono.Time) {
 
 // place gives an encoding a number that the pacer knows its packets by.
 func (s *Session) place(e *encoding) {
-	e.flow = flow{slot: len(s.slots), share: 0.9}
+	e.flow = flow{slot: len(s.slots), share: usualShare}
 	for i, o := range s.slots {
 		if o == nil {
 			e.flow.slot = i
@@ -310,9 +312,13 @@ func (s *Session) look(now mono.Time) {
 		}
 		f := &e.flow
 		f.input += (float64(f.queued)*8/took - f.input) / 8
-		if f.wire > 500 {
-			f.share += (min(max(float64(f.useful)/float64(f.wire), 0.2), 1) - f.share) / 8
+		share := f.share
+		if f.target == 0 {
+			share = usualShare // while it is off, what is sent again says nothing
+		} else if f.wire > wireLeast {
+			share = min(max(float64(f.useful)/float64(f.wire), 0.2), 1)
 		}
+		f.share += (share - f.share) / 8
 		f.queued, f.wire, f.useful = 0, 0, 0
 		e.stats.Quality.judge(e, passed)
 	}

@@ -402,7 +402,7 @@ func (c *Controller) HandleReport(now mono.Time, lost, expected int, rtt time.Du
 		c.losses.report(c.reportSince, now, c.reportBytes, expected-lost, lost)
 		arrives := rateOf(c.reportBytes, took).times(1 - float64(lost)/float64(expected))
 		c.aimd.update(now, normal, arrives, c.path.rtt)
-		c.losses.update(c.byDelay(), arrives)
+		c.losses.update(c.byDelay(), c.fills(arrives))
 		c.reportBytes, c.reportSince = 0, now
 	}
 	c.decide(now)

@@ -84,10 +84,18 @@ func (c *Controller) finish(now mono.Time) {
 	c.aimd.update(now, u, arrives, c.path.rtt)
 	c.aimd.rate = min(max(c.aimd.rate, c.min), c.max)
 	if observed {
-		c.losses.update(c.byDelay(), arrives)
+		c.losses.update(c.byDelay(), c.fills(arrives))
 	}
 	c.lookFurther(now, u)
 	c.decide(now)
+}
+
+// fills is what arrives where that may be all that the path bears; 0: the application has no more to send.
+func (c *Controller) fills(arrives Rate) Rate {
+	if c.limited.on {
+		return 0
+	}
+	return arrives
 }
 
 // lookFurther probes where nothing is known of what the path bears.

@@ -104,7 +104,7 @@ func (l *losses) each(f func(o *observation, weight float64)) {
 	}
 }
 
-// update takes the rate by delay and what arrives, after an observation is complete.
+// update takes the rate by delay and what arrives, 0 if that says nothing, after an observation is complete.
 func (l *losses) update(byDelay, arrives Rate) {
 	now := byDelay
 	if l.limit > 0 {
