@@ -36,6 +36,7 @@ type Transport struct {
 
 	secure, next, former *Secure
 	number               int       // of jsep's Association that the newest serves; 0: there was no answer yet
+	apart                bool      // the newest came with an ICE restart: paths from before are not its
 	formerUntil          mono.Time // when former ends
 
 	heard    pkt.Path // where DTLS came from last
@@ -81,9 +82,10 @@ func credentialsOf(c jsep.Credentials) ice.Credentials {
 
 // apply compares what is told with what was told before.
 func (x *Transport) apply(now mono.Time, t *jsep.Transport) error {
+	restarted := x.told.Remote != (jsep.Credentials{}) && t.Remote != x.told.Remote
 	err := x.applyICE(now, t)
 	if err == nil {
-		err = x.applyDTLS(now, t)
+		err = x.applyDTLS(now, t, restarted)
 	}
 	x.settle(now)
 	return err
@@ -121,7 +123,7 @@ func (x *Transport) applyICE(now mono.Time, t *jsep.Transport) error {
 	return nil
 }
 
-func (x *Transport) applyDTLS(now mono.Time, t *jsep.Transport) error {
+func (x *Transport) applyDTLS(now mono.Time, t *jsep.Transport, restarted bool) error {
 	if !t.Answered || t.Association == x.number || x.closing {
 		return nil
 	}
@@ -137,6 +139,7 @@ func (x *Transport) applyDTLS(now mono.Time, t *jsep.Transport) error {
 			return err
 		}
 	}
+	x.apart = x.number != 0 && restarted
 	x.number = t.Association
 	switch {
 	case x.secure == nil || x.secure == s:
@@ -257,6 +260,10 @@ func (x *Transport) handleDTLS(now mono.Time, d *pkt.Datagram) {
 	for _, s := range x.secures() {
 		switch {
 		case s == nil:
+		case s == last && x.apart && x.agent.Former(d.Path):
+			// "at least one of the endpoints MUST allocate a completely new set of ICE candidates that were not recently used for any
+			// other DTLS association" (RFC 8842 section 5.5): what comes along the former ones is of a former association.
+			x.peer.dropped.Late++
 		case s == last:
 			s.HandlePayload(now, d.Payload)
 		case isPlain(d.Payload): // of a handshake, which the older ones have had
@@ -412,9 +419,10 @@ func (x *Transport) appendTransmit(now mono.Time, b *pkt.Batch) (more bool) {
 // is none, the flights of the handshake back to where the peer's came from, a path with the peer's check.
 func (x *Transport) appendSecure(now mono.Time, b *pkt.Batch) (more bool) {
 	path, ok := x.agent.Path()
+	newest := x.newest()
 	for _, s := range x.secures() {
 		switch {
-		case s == nil:
+		case s == nil, s == newest && x.apart && !x.agent.Current():
 		case ok:
 			more = s.AppendTransmit(now, path, b)
 		case x.hasHeard && !x.selected && s.Role() == dtls.Server:

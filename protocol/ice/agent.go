@@ -450,6 +450,14 @@ func (a *Agent) Knows(path pkt.Path) bool {
 	return slices.Contains(a.known, k)
 }
 
+// Current reports whether the selected path was found with the credentials in force, and is not left from before a restart.
+func (a *Agent) Current() bool { return a.selected != nil && a.selected.gen == a.gen }
+
+// Former reports whether a path is left from before a restart: nothing was checked along it with the credentials in force.
+func (a *Agent) Former(path pkt.Path) bool {
+	return !slices.ContainsFunc(a.gen.pairs, func(p *pair) bool { return p.path.Socket == path.Socket && p.path.Remote == path.Remote })
+}
+
 // HasConsent reports whether the peer agrees to receive along a path: then no other agent on the same socket may claim the
 // address. A driver that shares a socket drops a foreign check from such an address.
 func (a *Agent) HasConsent(now mono.Time, path pkt.Path) bool {
