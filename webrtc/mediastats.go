@@ -62,6 +62,8 @@ type InboundRTPStreamStats struct {
 	RTXSSRC                      uint32  `json:"rtxSsrc,omitempty"`
 	FECPacketsReceived           uint64  `json:"fecPacketsReceived"`
 	FECPacketsDiscarded          uint64  `json:"fecPacketsDiscarded"`
+	FECBytesReceived             uint64  `json:"fecBytesReceived"`
+	FECSSRC                      uint32  `json:"fecSsrc,omitempty"`
 	PacketsRepaired              uint64  `json:"packetsRepaired"`   // by what came again or by FEC; not in webrtc-stats any more
 	PacketsDuplicated            uint64  `json:"packetsDuplicated"` // not in webrtc-stats any more
 	NACKCount                    uint64  `json:"nackCount"`
@@ -83,6 +85,11 @@ type InboundRTPStreamStats struct {
 	TotalSamplesDuration float64  `json:"totalSamplesDuration" of:"audio"`
 	ConcealedSamples     uint64   `json:"concealedSamples" of:"audio"`
 	ConcealmentEvents    uint64   `json:"concealmentEvents" of:"audio"`
+
+	// Of the pictures that come, read or not: their size is that of the last key frame, if its header says it.
+	FrameWidth      int     `json:"frameWidth,omitempty" of:"video"`
+	FrameHeight     int     `json:"frameHeight,omitempty" of:"video"`
+	FramesPerSecond float64 `json:"framesPerSecond" of:"video"`
 
 	FramesReceived                     uint64  `json:"framesReceived" of:"video"`
 	FramesDecoded                      uint64  `json:"framesDecoded" of:"video"`
@@ -118,8 +125,13 @@ type OutboundRTPStreamStats struct {
 	RetransmittedBytesSent   uint64  `json:"retransmittedBytesSent"`
 	RTXSSRC                  uint32  `json:"rtxSsrc,omitempty"`
 	TargetBitrate            float64 `json:"targetBitrate"` // bits a second
+	TotalEncodedBytesTarget  uint64  `json:"totalEncodedBytesTarget" of:"video"`
+	FrameWidth               int     `json:"frameWidth,omitempty" of:"video"` // of the last key frame, if its header says it
+	FrameHeight              int     `json:"frameHeight,omitempty" of:"video"`
+	FramesPerSecond          float64 `json:"framesPerSecond" of:"video"`
 	FramesSent               uint64  `json:"framesSent" of:"video"`
-	FramesEncoded            uint64  `json:"framesEncoded" of:"video"` // by the program: as many as were sent
+	HugeFramesSent           uint64  `json:"hugeFramesSent" of:"video"`
+	FramesEncoded            uint64  `json:"framesEncoded" of:"video"` // by the program: that were taken to be sent
 	KeyFramesEncoded         uint64  `json:"keyFramesEncoded" of:"video"`
 	TotalPacketSendDelay     float64 `json:"totalPacketSendDelay"`
 	NACKCount                uint64  `json:"nackCount"`
@@ -128,6 +140,10 @@ type OutboundRTPStreamStats struct {
 	PacketsDropped           uint64  `json:"packetsDropped"` // before they were sent, because too much waited; not in webrtc-stats
 	Active                   bool    `json:"active"`
 	ScalabilityMode          string  `json:"scalabilityMode,omitempty" of:"video"`
+	// QualityLimitationReason is "none" or "bandwidth": of the processor only the program knows. QualityLimitationDurations has the
+	// seconds of each reason.
+	QualityLimitationReason    string             `json:"qualityLimitationReason,omitempty" of:"video"`
+	QualityLimitationDurations map[string]float64 `json:"qualityLimitationDurations,omitempty" of:"video"`
 
 	sender *RTPSender
 }
@@ -140,6 +156,7 @@ func (s OutboundRTPStreamStats) MarshalJSON() ([]byte, error) { return membersOf
 type RemoteInboundRTPStreamStats struct {
 	RTPStreamStats
 	LocalID                   string  `json:"localId"`
+	PacketsReceived           uint64  `json:"packetsReceived"`
 	PacketsLost               int64   `json:"packetsLost"`
 	Jitter                    float64 `json:"jitter"`
 	RoundTripTime             float64 `json:"roundTripTime,omitempty"`
@@ -174,6 +191,10 @@ type MediaSourceStats struct {
 	TotalSamplesDuration float64  `json:"totalSamplesDuration" of:"audio"` // of what was written, in seconds
 
 	Frames uint64 `json:"frames" of:"video"` // that were written
+	// Of the largest of the encodings that are sent.
+	Width           int     `json:"width,omitempty" of:"video"`
+	Height          int     `json:"height,omitempty" of:"video"`
+	FramesPerSecond float64 `json:"framesPerSecond" of:"video"`
 }
 
 // MarshalJSON writes the members of the source's kind.
@@ -193,6 +214,24 @@ func (r *RTPReceiver) GetStats() StatsReport {
 		i, ok := x.(*InboundRTPStreamStats)
 		return ok && i.receiver == r
 	})
+}
+
+// GetTrackStats returns the report of a track (getStats with a selector), ours or the peer's: that of the one sender or receiver
+// that has it. If there is none, or if there are several, it is an InvalidAccessError.
+func (pc *PeerConnection) GetTrackStats(track interface{ ID() string }) (StatsReport, error) {
+	var found []func() StatsReport
+	for _, t := range pc.transceivers() {
+		if x := t.sender.Track(); x != nil && track != nil && x.ID() == track.ID() {
+			found = append(found, t.sender.GetStats)
+		}
+		if track != nil && t.receiver.track.ID() == track.ID() {
+			found = append(found, t.receiver.GetStats)
+		}
+	}
+	if len(found) != 1 {
+		return nil, fail(InvalidAccessError, "%d senders and receivers have the track", len(found))
+	}
+	return found[0](), nil
 }
 
 // selected is the "stats selection algorithm": what root says, and all that is referred to from there, directly or not.
@@ -276,18 +315,27 @@ func (r *reporter) outbound(m *mediaSection, transport string, o *session.Outbou
 	}
 	if o.Encoding < len(s.timelines) && m.Kind == "video" {
 		l := &s.timelines[o.Encoding]
-		x.FramesSent, x.FramesEncoded, x.KeyFramesEncoded = l.frames, l.frames, l.keyFrames
+		x.FramesEncoded, x.KeyFramesEncoded = l.frames, l.keyFrames
+	}
+	if m.Kind == "video" {
+		x.FramesSent, x.HugeFramesSent, x.TotalEncodedBytesTarget = o.FramesSent, o.HugeFramesSent, o.TotalEncodedBytesTarget
+		x.FrameWidth, x.FrameHeight, x.FramesPerSecond = o.FrameWidth, o.FrameHeight, float64(o.FramesPerSecond.At(r.now))
+		x.QualityLimitationReason = "none"
+		if o.Quality.Bandwidth {
+			x.QualityLimitationReason = "bandwidth"
+		}
+		x.QualityLimitationDurations = map[string]float64{"none": o.Quality.None.Seconds(), "bandwidth": o.Quality.InBandwidth.Seconds(), "cpu": 0, "other": 0}
 	}
 	if o.Encoding < len(s.encodings) {
 		x.ScalabilityMode = s.encodings[o.Encoding].ScalabilityMode
 	}
 	if t := s.Track(); t != nil {
-		x.MediaSourceID = r.source(t)
+		x.MediaSourceID = r.source(t, x)
 	}
 	if p := &o.Remote; p.Reports > 0 {
 		remote := &RemoteInboundRTPStreamStats{
 			RTPStreamStats: r.stream("RI", StatsTypeRemoteInboundRTP, ssrc, m, transport, codec), LocalID: x.ID,
-			PacketsLost: p.PacketsLost, Jitter: p.Jitter.Seconds(), RoundTripTime: p.RoundTripTime.Seconds(),
+			PacketsReceived: p.PacketsReceived, PacketsLost: p.PacketsLost, Jitter: p.Jitter.Seconds(), RoundTripTime: p.RoundTripTime.Seconds(),
 			TotalRoundTripTime: p.TotalRoundTripTime.Seconds(), FractionLost: p.FractionLost, RoundTripTimeMeasurements: p.RoundTripTimeMeasurements,
 		}
 		remote.Timestamp = r.at(p.At) // "the time at which the report was received"
@@ -306,7 +354,11 @@ func (r *reporter) inbound(m *mediaSection, transport string, i *session.Inbound
 		BytesReceived: i.BytesReceived, HeaderBytesReceived: i.HeaderBytesReceived, LastPacketReceivedTimestamp: r.at(i.LastPacketReceived),
 		RetransmittedPacketsReceived: i.RetransmittedPacketsReceived, RetransmittedBytesReceived: i.RetransmittedBytesReceived, RTXSSRC: uint32(i.RTXSSRC),
 		NACKCount: i.NACKCount, PLICount: i.PLICount, FIRCount: i.FIRCount, PacketsReceivedWithECT1: i.PacketsECT1, PacketsReceivedWithCE: i.PacketsCE,
-		FECPacketsReceived: i.FECPacketsReceived, FECPacketsDiscarded: i.FECPacketsDiscarded, PacketsRepaired: i.PacketsRepaired, PacketsDuplicated: i.PacketsDuplicated,
+		FECPacketsReceived: i.FECPacketsReceived, FECPacketsDiscarded: i.FECPacketsDiscarded,
+		FECBytesReceived: i.FECBytesReceived, FECSSRC: uint32(i.FECSSRC), PacketsRepaired: i.PacketsRepaired, PacketsDuplicated: i.PacketsDuplicated,
+	}
+	if m.Kind == "video" {
+		x.FrameWidth, x.FrameHeight, x.FramesPerSecond = i.FrameWidth, i.FrameHeight, float64(i.FramesPerSecond.At(r.now))
 	}
 	for _, h := range receiver.sources {
 		if h.id == ssrc && !h.contributing && h.leveled {
@@ -372,19 +424,25 @@ func (r *reporter) codec(m *mediaSection, transport string, codecs []jsep.Codec,
 	return ""
 }
 
-// source reports a track that is sent, and returns its id.
-func (r *reporter) source(t Track) string {
+// source reports a track that is sent, by this stream among others, and returns its id.
+func (r *reporter) source(t Track, o *OutboundRTPStreamStats) string {
 	s := t.source()
 	id := "S" + s.id
-	x := &MediaSourceStats{StatsBase: r.base(id, StatsTypeMediaSource), TrackIdentifier: s.id, Kind: t.Kind()}
-	if x.Kind == "video" {
-		x.Frames = s.frames.Load()
-	} else {
-		x.TotalSamplesDuration, x.TotalAudioEnergy = time.Duration(s.written.Load()).Seconds(), time.Duration(s.energy.Load()).Seconds()
-		if level := s.level.Load(); level != 0 {
-			x.AudioLevel = new(linear(uint8(level - 1)))
-		}
+	x, known := r.StatsReport[id].(*MediaSourceStats)
+	if !known {
+		x = &MediaSourceStats{StatsBase: r.base(id, StatsTypeMediaSource), TrackIdentifier: s.id, Kind: t.Kind()}
+		r.add(x)
 	}
-	r.add(x)
+	if x.Kind == "video" {
+		x.Frames, x.FramesPerSecond = s.frames.Load(), max(x.FramesPerSecond, o.FramesPerSecond)
+		if o.FrameWidth > x.Width {
+			x.Width, x.Height = o.FrameWidth, o.FrameHeight
+		}
+		return id
+	}
+	x.TotalSamplesDuration, x.TotalAudioEnergy = time.Duration(s.written.Load()).Seconds(), time.Duration(s.energy.Load()).Seconds()
+	if level := s.level.Load(); level != 0 {
+		x.AudioLevel = new(linear(uint8(level - 1)))
+	}
 	return id
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/parley-rtc/parley/protocol/rtp"
 )
 
 // streams counts the dictionaries of RTP in a report, by their types.
@@ -80,19 +82,19 @@ func TestMandatoryStats(t *testing.T) {
 		StatsTypeInboundRTP: {
 			"":      "ssrc kind transportId codecId packetsReceived packetsLost jitter trackIdentifier mid remoteId nackCount bytesReceived packetsDiscarded",
 			"audio": "totalAudioEnergy totalSamplesDuration totalSamplesReceived audioLevel concealedSamples -framesDecoded -framesReceived -freezeCount -pliCount",
-			"video": "framesDropped framesDecoded framesReceived keyFramesDecoded -audioLevel -totalAudioEnergy -concealedSamples",
+			"video": "framesDropped framesDecoded framesReceived keyFramesDecoded framesPerSecond frameWidth frameHeight -audioLevel -totalAudioEnergy -concealedSamples",
 		},
 		StatsTypeOutboundRTP: {
 			"":      "ssrc kind transportId codecId packetsSent bytesSent remoteId mediaSourceId nackCount active",
 			"audio": "-framesSent -framesEncoded -firCount",
-			"video": "framesEncoded framesSent keyFramesEncoded",
+			"video": "framesEncoded framesSent keyFramesEncoded hugeFramesSent framesPerSecond frameWidth frameHeight qualityLimitationReason qualityLimitationDurations totalEncodedBytesTarget",
 		},
-		StatsTypeRemoteInboundRTP:  {"": "ssrc kind transportId codecId packetsLost jitter localId roundTripTime fractionLost"},
+		StatsTypeRemoteInboundRTP:  {"": "ssrc kind transportId codecId packetsReceived packetsLost jitter localId roundTripTime fractionLost"},
 		StatsTypeRemoteOutboundRTP: {"": "ssrc kind transportId codecId packetsSent bytesSent localId remoteTimestamp reportsSent"},
 		StatsTypeMediaSource: {
 			"":      "trackIdentifier kind",
 			"audio": "totalAudioEnergy totalSamplesDuration audioLevel -frames",
-			"video": "frames -audioLevel -totalSamplesDuration",
+			"video": "width height framesPerSecond frames -audioLevel -totalSamplesDuration",
 		},
 		StatsTypeCodec:           {"": "payloadType mimeType clockRate transportId"},
 		StatsTypeTransport:       {"": "bytesSent bytesReceived selectedCandidatePairId localCertificateId remoteCertificateId dtlsState"},
@@ -175,6 +177,22 @@ func TestMandatoryStats(t *testing.T) {
 		if *source.AudioLevel != linear(20) || source.TotalAudioEnergy < 13*energy || source.TotalAudioEnergy > 15.1*energy {
 			t.Errorf("written: %+v", source)
 		}
+		// Pictures of VP8 say how large they are: 64 by 64, 30 a second.
+		picture := func(what string, width, height int, rate float64) {
+			t.Helper()
+			if width != 64 || height != 64 || rate < 28 || rate > 32 {
+				t.Errorf("%s: %d by %d, %v a second", what, width, height, rate)
+			}
+		}
+		seenIn := of(t, r, func(i *InboundRTPStreamStats) bool { return i.Kind == "video" })
+		seenOut := of(t, r, func(o *OutboundRTPStreamStats) bool { return o.Kind == "video" })
+		film := of(t, r, func(m *MediaSourceStats) bool { return m.Kind == "video" })
+		picture("what comes", seenIn.FrameWidth, seenIn.FrameHeight, seenIn.FramesPerSecond)
+		picture("what is sent", seenOut.FrameWidth, seenOut.FrameHeight, seenOut.FramesPerSecond)
+		picture("the source", film.Width, film.Height, film.FramesPerSecond)
+		if d := seenOut.QualityLimitationDurations; seenOut.FramesSent > seenOut.FramesEncoded || seenOut.FramesSent < seenOut.FramesEncoded-5 || d["none"]+d["bandwidth"] < 13 || len(d) != 4 {
+			t.Errorf("%d frames of %d, %v", seenOut.FramesSent, seenOut.FramesEncoded, d)
+		}
 		// The same things have the same ids later.
 		for id := range a.GetStats() {
 			if r[id] == nil {
@@ -209,4 +227,76 @@ func TestByeMutes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// "If selectorArg is a MediaStreamTrack, let selector be an RTCRtpSender or RTCRtpReceiver on connection which track attribute matches
+// selectorArg. If no such sender or receiver exists, or if more than one sender or receiver fit this criteria, return a promise rejected
+// with a newly created InvalidAccessError" (webrtc-pc section 8.2).
+func TestTrackStats(t *testing.T) {
+	inWorld(t, func(w *world) {
+		track := w.sampleTrack(Opus)
+		a, b, _, remote := w.sends(track, nil)
+		w.playAudio(track)
+		time.Sleep(time.Second)
+		r, err := a.GetTrackStats(track)
+		w.check(err)
+		of(t, r, func(*OutboundRTPStreamStats) bool { return true })
+		r, err = b.GetTrackStats(remote)
+		w.check(err)
+		of(t, r, func(*InboundRTPStreamStats) bool { return true })
+		for _, other := range []interface{ ID() string }{remote, w.sampleTrack(Opus), nil} {
+			_, err = a.GetTrackStats(other)
+			w.wantError(InvalidAccessError, err)
+		}
+		_, err = a.AddTransceiverTrack(track, nil)
+		w.check(err)
+		_, err = a.GetTrackStats(track)
+		w.wantError(InvalidAccessError, err)
+	})
+}
+
+// getSynchronizationSources (webrtc-pc section 5.3): what came in the last 10 seconds, of audio and of video, with the times at which
+// it was recorded.
+func TestSources(t *testing.T) {
+	inWorld(t, func(w *world) {
+		audio, video := w.sampleTrack(Opus), w.sampleTrack(VP8)
+		a, b, _, remote := w.sends(audio, nil)
+		_, err := a.AddTrack(video)
+		w.check(err)
+		w.exchange(a, b)
+		film := b.GetReceivers()[1]
+		r := remote.Receiver()
+		if len(r.GetSynchronizationSources())+len(r.GetContributingSources()) != 0 {
+			t.Error("sources before anything has come")
+		}
+		began := time.Now()
+		for i := range 10 {
+			w.check(audio.WriteSample(Sample{Data: opus(byte(i)), AudioLevel: &rtp.AudioLevel{Level: 20, Voice: true}, Captured: time.Now().Add(-time.Second)}))
+			w.check(video.WriteSample(Sample{Data: vp8(1000, i == 0, byte(i)), Duration: 20 * time.Millisecond}))
+			time.Sleep(20 * time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		list := r.GetSynchronizationSources()
+		if len(list) != 1 {
+			t.Fatalf("%d sources", len(list))
+		}
+		s := list[0]
+		if s.Timestamp.Before(began) || time.Since(s.Timestamp) < time.Second || s.Source == 0 || *s.AudioLevel != linear(20) || !*s.VoiceActivityFlag || s.RTPTimestamp == 0 {
+			t.Errorf("%+v", s)
+		}
+		if d := s.Timestamp.Sub(s.CaptureTimestamp); d < time.Second || d > 1100*time.Millisecond {
+			t.Errorf("recorded %v before it came", d)
+		}
+		if list := film.GetSynchronizationSources(); len(list) != 1 || list[0].AudioLevel != nil || list[0].Source == s.Source {
+			t.Errorf("of video: %+v", list)
+		}
+		time.Sleep(8500 * time.Millisecond)
+		if len(r.GetSynchronizationSources()) != 1 {
+			t.Error("forgotten too early")
+		}
+		time.Sleep(time.Second)
+		if len(r.GetSynchronizationSources())+len(film.GetSynchronizationSources()) != 0 {
+			t.Error("older than 10 seconds")
+		}
+	})
 }

@@ -142,6 +142,8 @@ type CertificateStats struct {
 	Fingerprint          string `json:"fingerprint"`
 	FingerprintAlgorithm string `json:"fingerprintAlgorithm"`
 	Base64Certificate    string `json:"base64Certificate"` // DER
+	// IssuerCertificateID is the certificate that the peer has sent as the issuer of this one; "" if there is none.
+	IssuerCertificateID string `json:"issuerCertificateId,omitempty"`
 }
 
 // GetStats returns a report of the connection (getStats). That of a closed one is what there was when it was closed: "also
@@ -279,10 +281,8 @@ func (r *reporter) transport(x *DTLSTransport, o *observation) {
 	if s.ConnectionState.SRTPProfile != 0 {
 		t.SRTPCipher = strings.TrimPrefix(s.ConnectionState.SRTPProfile.String(), "SRTP_")
 	}
-	t.LocalCertificateID = r.certificate(r.pc.config.Load().Certificates[0].dtls.Chain[0])
-	if len(s.Certificates) > 0 {
-		t.RemoteCertificateID = r.certificate(s.Certificates[0])
-	}
+	t.LocalCertificateID = r.certificate(r.pc.config.Load().Certificates[0].dtls.Chain)
+	t.RemoteCertificateID = r.certificate(s.Certificates)
 	for _, c := range o.local {
 		r.candidate(x, id, &c, true)
 	}
@@ -350,13 +350,17 @@ func (r *reporter) candidate(x *DTLSTransport, transport string, c *ice.Candidat
 	r.add(s)
 }
 
-func (r *reporter) certificate(der []byte) string {
-	f, err := dtls.FingerprintOf("sha-256", der)
+// certificate reports a chain, and returns the id of the first one.
+func (r *reporter) certificate(chain [][]byte) string {
+	if len(chain) == 0 {
+		return ""
+	}
+	f, err := dtls.FingerprintOf("sha-256", chain[0])
 	if err != nil {
 		return ""
 	}
 	value := strings.ToUpper(f.Value)
 	id := "CF" + value
-	r.add(&CertificateStats{r.base(id, StatsTypeCertificate), value, "sha-256", base64.StdEncoding.EncodeToString(der)})
+	r.add(&CertificateStats{r.base(id, StatsTypeCertificate), value, "sha-256", base64.StdEncoding.EncodeToString(chain[0]), r.certificate(chain[1:])})
 	return id
 }
