@@ -208,9 +208,16 @@ func (s *Session) handleNACK(now mono.Time, n rtcp.NACK) {
 		return // without retransmission streams a packet cannot be sent again: SRTP has used its number (package srtp)
 	}
 	// Feedback of congestion knows sooner than reports do that a queue has made the way long.
-	between := max(s.RTT()/2, s.congestion.Stats().Trip*3/4)
+	path, known := s.path(e), s.congestion.Stats()
+	between := max(s.RTT()/2, known.Trip*3/4)
+	echoes := farAndLossy(path.RTT, path.Loss) && known.Queue < echoQueue
 	for seq := range n.Lost() {
-		if i, number := e.history.find(seq); i != nil && now.Sub(i.sent) >= between {
+		i, number := e.history.find(seq)
+		if i == nil {
+			continue
+		}
+		if passed := now.Sub(i.sent); passed >= between || echoes && !i.echoed && passed >= echoAfter/2 {
+			i.echoed = passed < between
 			s.repeat(now, e, number)
 		}
 	}

@@ -34,6 +34,7 @@ type item struct {
 	marker       bool
 	keyFrame     bool
 	again        bool // it waits to be sent once more
+	echoed       bool // it was sent twice for two requests in a row
 	queued       mono.Time
 	sent         mono.Time // last
 }

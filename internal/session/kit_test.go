@@ -51,6 +51,8 @@ type end struct {
 	events []Event
 	out    [][]byte // what left last
 	lose   func(b []byte) bool
+
+	onPacket func(now mono.Time, r *Received)
 }
 
 type got struct {
@@ -83,6 +85,9 @@ func newEnd(t testing.TB, seed uint64, cfg Config, media ...jsep.Media) *end {
 
 func (e *end) take(now mono.Time) {
 	for r, ok := e.NextPacket(); ok; r, ok = e.NextPacket() {
+		if e.onPacket != nil {
+			e.onPacket(now, r)
+		}
 		level, _ := r.Packet.Extensions.Get(4)
 		e.got = append(e.got, got{r.Stream.MID(), r.Stream.RID(), r.Stream.SSRC(), r.Packet.PayloadType, r.Sequence, now, string(r.Packet.Payload), string(level), r.Repaired})
 	}

@@ -17,6 +17,17 @@ const (
 	maxTook      = 600 * time.Millisecond // a queue that is longer is none to wait for
 )
 
+// On a long way that loses much, requests and answers are lost too, and another try costs another round trip. So there a request is said
+// twice, and answered twice, unless a queue makes the way long.
+const (
+	farAway   = 40 * time.Millisecond
+	lossy     = 0.01
+	echoAfter = 15 * time.Millisecond // so that one burst does not take both
+	echoQueue = 30 * time.Millisecond
+)
+
+func farAndLossy(rtt time.Duration, loss float64) bool { return rtt >= farAway && loss >= lossy }
+
 // losses are the packets of a stream that are missing, in their order.
 type losses struct {
 	list []loss
@@ -30,6 +41,7 @@ type loss struct {
 	since  mono.Time
 	next   mono.Time // when to ask
 	first  mono.Time // when it was asked for first
+	echo   mono.Time // when the last request is to be said again; 0: it is not
 	asked  uint8
 }
 
@@ -95,6 +107,7 @@ func (s *Session) dueLosses(now mono.Time, x *Stream, dst []uint16) (_ []uint16,
 	l := &x.losses
 	next = mono.Never
 	wait := max(s.RTT(), l.took, minRoundTrip)
+	echoes := farAndLossy(wait, x.report.loss)
 	kept := l.list[:0]
 	lost := false
 	for _, m := range l.list {
@@ -108,9 +121,17 @@ func (s *Session) dueLosses(now mono.Time, x *Stream, dst []uint16) (_ []uint16,
 				m.first = now
 			}
 			// A little longer than the way there and back, and longer each time: what is lost twice is lost to a full queue.
-			m.next = now.Add(wait + wait/4*time.Duration(min(m.asked, 4)))
+			m.next, m.echo = now.Add(wait+wait/4*time.Duration(min(m.asked, 4))), 0
+			if echoes {
+				m.echo = now.Add(echoAfter)
+			}
+		} else if m.echo != 0 && m.echo <= now && len(dst) < cap(dst) {
+			dst, m.echo = append(dst, uint16(m.number)), 0
 		}
 		next = mono.Min(next, m.next)
+		if m.echo != 0 {
+			next = mono.Min(next, m.echo)
+		}
 		kept = append(kept, m)
 	}
 	l.list = kept

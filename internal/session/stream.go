@@ -101,7 +101,8 @@ type reception struct {
 	transit                     int64   // of the last packet, in units of the clock
 	jitter                      float64 // in these too
 	hasTransit                  bool
-	fresh                       bool // something came since the last report
+	loss                        float64 // share of packets, averaged over reports
+	fresh                       bool    // something came since the last report
 
 	sender   rtcp.SenderReport // the last one; SSRC 0: none
 	senderAt mono.Time
@@ -133,6 +134,7 @@ func (x *Stream) block() rtcp.ReportBlock {
 	if e, l := expected-r.expectedBefore, (expected-r.expectedBefore)-(x.count-r.countBefore); e > 0 && l > 0 {
 		fraction = uint8(min(l<<8/e, 255))
 	}
+	r.loss += (float64(fraction)/256 - r.loss) / 4
 	r.expectedBefore, r.countBefore, r.fresh = expected, x.count, false
 	b := rtcp.ReportBlock{
 		SSRC: x.ssrc, FractionLost: fraction, Lost: int32(min(max(lost, -1<<23), 1<<23-1)), HighestSequence: uint32(highest), Jitter: uint32(r.jitter),
