@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"testing"
 
@@ -79,7 +78,7 @@ func launch(t *testing.T, o browserOptions) *chromium {
 		o.home = t.TempDir()
 	}
 	if o.camera == "" {
-		o.camera = everyday.film(t, filepath.Join(t.TempDir(), "camera.y4m"))
+		o.camera = filmOfEveryday(t)
 	}
 	b, stop, err := startChromium(o)
 	if err != nil {
@@ -106,7 +105,7 @@ func sharedChromium(t *testing.T) *chromium {
 			shared.err = err
 			return
 		}
-		b, stop, err := startChromium(browserOptions{home: home, camera: everyday.film(t, filepath.Join(home, "camera.y4m"))})
+		b, stop, err := startChromium(browserOptions{home: home, camera: filmOfEveryday(t), names: "MAP proxy.test 127.0.0.1"})
 		shared.b, shared.err = b, err
 		shared.stop = func() {
 			if stop != nil {

@@ -38,10 +38,49 @@ func TestCall(t *testing.T) {
 	}
 }
 
-// A page that is loaded again is the same person on a new connection: the others do not keep the old tile.
-func TestReload(t *testing.T) {
+// What may happen to two who are in a call, one after the other.
+func TestTwoInACall(t *testing.T) {
 	s := serve(t)
-	_, ada, bob := duo(t, s.url)
+	link, ada, bob := duo(t, s.url)
+	for _, event := range []struct {
+		what  string
+		takes func(s *server, link string, ada, bob *tab)
+	}{
+		{"turning off microphone and camera", turningOff},
+		{"a second tab", secondTab},
+		{"loading the page again", reloading},
+		{"the server is killed", serverKilled},
+		{"nobody else has heard of it", noThirdParty},
+	} {
+		ok := t.Run(event.what, func(t *testing.T) {
+			ada.t, bob.t = t, t
+			event.takes(s, link, ada, bob)
+		})
+		ada.t, bob.t = t, t
+		if !ok {
+			return
+		}
+	}
+}
+
+// A second tab of the same browser would howl: it joins with its sound off and says why.
+func secondTab(_ *server, link string, ada, bob *tab) {
+	again := ada.another("Ada again")
+	again.joins(link)
+	again.reads("banner-second-tab", "because two side by side would howl")
+	again.until("sees the others", others+".length === 2")
+	for _, p := range []*tab{ada, bob} {
+		p.until("sees the second tab", others+".length === 2")
+	}
+	again.until("has its sound off", `[...document.querySelectorAll('audio, video')].every((e) => e.muted || e.paused || !e.srcObject?.getAudioTracks().length)`)
+	again.until("is silent", `e2e.connections.flatMap((pc) => pc.getSenders()).every((s) => s.track?.kind !== 'audio' || !s.track.enabled)`)
+	again.click("leave")
+	ada.meets("Bob")
+	bob.meets("Ada")
+}
+
+// A page that is loaded again is the same person on a new connection: the others do not keep the old tile.
+func reloading(_ *server, _ string, ada, bob *tab) {
 	bob.reload()
 	bob.returns()
 	meet(ada, bob)
@@ -50,10 +89,7 @@ func TestReload(t *testing.T) {
 }
 
 // The server is killed and started again while two talk: they do not notice, and find it again by themselves.
-func TestServerKilledInACall(t *testing.T) {
-	s := serve(t)
-	link, ada, bob := duo(t, s.url)
-
+func serverKilled(s *server, link string, ada, bob *tab) {
 	// A call that depends on the server stands still each time; a machine that has too much to do, not three times.
 	const most = 500 // milliseconds
 	for try := 1; ; try++ {
@@ -62,15 +98,17 @@ func TestServerKilledInACall(t *testing.T) {
 			break
 		}
 		if try == 3 {
-			t.Fatalf("no frame for %.0f ms while the server was gone and came back; at most %d may pass", gap, most)
+			ada.t.Fatalf("no frame for %.0f ms while the server was gone and came back; at most %d may pass", gap, most)
 		}
 	}
 
 	ada.says("still here")
 	bob.hears("still here")
-	cy := sharedChromium(t).person(t, "Cy", personOptions{})
+	cy := sharedChromium(ada.t).person(ada.t, "Cy", personOptions{})
 	cy.joins(link)
 	meet(ada, bob, cy)
+	cy.click("leave")
+	ada.meets("Bob")
 }
 
 // killInACall kills the server, starts it again when all have noticed, and returns when all have it back. The result is
@@ -95,10 +133,7 @@ func killInACall(s *server, people ...*tab) (gap float64) {
 }
 
 // What one turns off, the others lose at once, and get again.
-func TestMuteAndCameraOff(t *testing.T) {
-	s := serve(t)
-	_, ada, bob := duo(t, s.url)
-
+func turningOff(_ *server, _ string, ada, bob *tab) {
 	ada.click(muteButton)
 	bob.until("hears silence", "e2e.silent(2000)")
 	ada.click(muteButton)

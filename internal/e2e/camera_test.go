@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
+	"sync"
 	"testing"
 )
 
@@ -29,24 +31,12 @@ func (s scene) film(t *testing.T, path string) string {
 	defer f.Close()
 	w := bufio.NewWriter(f)
 	fmt.Fprintf(w, "YUV4MPEG2 W%d H%d F%d:1 Ip A1:1 C420jpeg\n", s.width, s.height, sceneRate)
+	size := s.width * s.height
+	frame := make([]byte, size+size/2)
 	for i := range sceneFrames {
 		fmt.Fprintf(w, "FRAME\n")
-		at := float64(i) / sceneFrames
-		var planes [3][]byte
-		for y := range s.height {
-			for x := range s.width {
-				luma, strength := s.at((float64(x)+0.5)/float64(s.width), (float64(y)+0.5)/float64(s.height), at)
-				planes[0] = append(planes[0], byte(luma))
-				if x%2 == 0 && y%2 == 0 {
-					sin, cos := math.Sincos(2 * math.Pi * s.hue)
-					planes[1] = append(planes[1], byte(128+strength*cos))
-					planes[2] = append(planes[2], byte(128+strength*sin))
-				}
-			}
-		}
-		for _, p := range planes {
-			w.Write(p)
-		}
+		s.paint(frame[:size], frame[size:size+size/4], frame[size+size/4:], float64(i)/sceneFrames)
+		w.Write(frame)
 	}
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
@@ -54,20 +44,58 @@ func (s scene) film(t *testing.T, path string) string {
 	return path
 }
 
-// at is the light and the strength of the hue at a point, all in 0 to 1, at a time of the loop.
-func (s scene) at(x, y, time float64) (luma, strength float64) {
-	const aspect = 16.0 / 9
-	sx, sy := 0.5+0.34*math.Cos(2*math.Pi*time), 0.34+0.1*math.Sin(2*math.Pi*time)
-	sun := math.Hypot((x-sx)*aspect, y-sy)
-	far := 0.6 + 0.07*math.Sin(5*x+1) + 0.03*math.Sin(13*x)
-	near := 0.78 + 0.08*math.Sin(4*x+4) + 0.02*math.Sin(17*x+2)
-	switch {
-	case y > near:
-		return 60 + 25*(1-y), 22
-	case y > far:
-		return 105 + 20*(1-y), 30
-	case sun < 0.14:
-		return 240, 4
+// paint makes the picture at a time of the loop, 0 to 1. There are a million of points in a film, which the race detector need not
+// watch.
+//
+//go:norace
+func (s scene) paint(luma, cb, cr []byte, time float64) {
+	sin, cos := math.Sincos(2 * math.Pi * s.hue)
+	sunY, sunX := math.Sincos(2 * math.Pi * time)
+	sunX, sunY = 0.5+0.34*sunX, 0.34+0.1*sunY
+	for column := range s.width {
+		x := (float64(column) + 0.5) / float64(s.width)
+		far := 0.6 + 0.07*math.Sin(5*x+1) + 0.03*math.Sin(13*x)
+		near := 0.78 + 0.08*math.Sin(4*x+4) + 0.02*math.Sin(17*x+2)
+		for row := range s.height {
+			y := (float64(row) + 0.5) / float64(s.height)
+			var light, strength float64 // of the hue
+			switch {
+			case y > near:
+				light, strength = 60+25*(1-y), 22
+			case y > far:
+				light, strength = 105+20*(1-y), 30
+			default:
+				const aspect = 16.0 / 9
+				sun := math.Hypot((x-sunX)*aspect, y-sunY)
+				light, strength = 205-50*y+35*math.Exp(-6*sun), 26-14*math.Exp(-5*sun)
+				if sun < 0.14 {
+					light, strength = 240, 4
+				}
+			}
+			luma[row*s.width+column] = byte(light)
+			if row%2 == 0 && column%2 == 0 {
+				at := row/2*(s.width/2) + column/2
+				cb[at], cr[at] = byte(128+strength*cos), byte(128+strength*sin)
+			}
+		}
 	}
-	return 205 - 50*y + 35*math.Exp(-6*sun), 26 - 14*math.Exp(-5*sun)
+}
+
+// everydayFilm is the film of everyday, made once for all browsers of a run. TestMain removes it.
+var everydayFilm struct {
+	sync.Once
+	dir string
+}
+
+func filmOfEveryday(t *testing.T) string {
+	t.Helper()
+	everydayFilm.Do(func() {
+		dir, err := os.MkdirTemp("", "parley-e2e-camera")
+		if err != nil {
+			t.Fatal(err)
+		}
+		everydayFilm.dir = dir
+		everyday.film(t, filepath.Join(dir, "camera.y4m"))
+	})
+	return filepath.Join(everydayFilm.dir, "camera.y4m")
 }

@@ -67,27 +67,12 @@ func TestInsecurePage(t *testing.T) {
 	}})
 	t.Cleanup(front.Close)
 	_, port, _ := net.SplitHostPort(front.Listener.Addr().String())
-	p := launch(t, browserOptions{names: "MAP proxy.test 127.0.0.1"}).person(t, "Ada", personOptions{})
+	p := sharedChromium(t).person(t, "Ada", personOptions{}) // which finds proxy.test here
 	p.open("http://proxy.test:" + port + "/r/kitchen")
 	if eval[bool](p, "isSecureContext") {
 		t.Fatal("the page is secure: the test shows nothing")
 	}
 	p.reads("advice-video", "https://proxy.test")
-}
-
-// A second tab of the same browser would howl: it joins with its sound off and says why.
-func TestSecondTab(t *testing.T) {
-	s := serve(t)
-	link, ada, bob := duo(t, s.url)
-	again := ada.another("Ada again")
-	again.joins(link)
-	again.reads("banner-second-tab", "because two side by side would howl")
-	again.until("sees the others", others+".length === 2")
-	for _, p := range []*tab{ada, bob} {
-		p.until("sees the second tab", others+".length === 2")
-	}
-	again.until("has its sound off", `[...document.querySelectorAll('audio, video')].every((e) => e.muted || e.paused || !e.srcObject?.getAudioTracks().length)`)
-	again.until("is silent", `e2e.connections.flatMap((pc) => pc.getSenders()).every((s) => s.track?.kind !== 'audio' || !s.track.enabled)`)
 }
 
 // From the start page into a call and out again with the keyboard alone, and one always sees where the focus is.

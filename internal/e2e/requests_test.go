@@ -9,13 +9,8 @@ import (
 )
 
 // Nobody but the server hears of a call: not by a request of any page, and not as a server that ICE would ask.
-func TestNoThirdParty(t *testing.T) {
-	s := serve(t)
-	_, ada, bob := duo(t, s.url)
-	ada.says("between us")
-	bob.hears("between us")
-	bob.reload()
-	bob.returns()
+func noThirdParty(s *server, _ string, ada, bob *tab) {
+	t := ada.t
 	visitor := sharedChromium(t).person(t, "Cy", personOptions{})
 	visitor.open(s.url + "/trust")
 
