@@ -128,17 +128,14 @@ func (n *Network) NewPeerConnection(cfg Configuration) (*PeerConnection, error) 
 		}
 		return nil, err
 	}
-	err = pc.makeEngines(&v)
-	if err == nil {
-		err = pc.loop.Do(func(now mono.Time) {
-			pc.lease = pc.loop.Attach((*tenant)(pc))
-			pc.fillPool(now, int(v.ICECandidatePoolSize))
-		})
-	}
-	if err != nil {
+	if err := pc.makeEngines(&v); err != nil {
 		n.leave(pc)
 		return nil, exception(err)
 	}
+	pc.loop.Post(func(now mono.Time) { // before every call, and it runs for as long as the network counts us in
+		pc.lease = pc.loop.Attach((*tenant)(pc))
+		pc.fillPool(now, int(v.ICECandidatePoolSize))
+	})
 	return pc, nil
 }
 

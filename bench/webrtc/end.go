@@ -230,45 +230,37 @@ func (e *end) weigh(q request) (a reply, err error) {
 	return a, nil
 }
 
-// setUp makes connections within the process, four at a time, and closes them.
+// setUp makes connections within the process, four at a time, and closes them, for so long.
 func (e *end) setUp(q request) (a reply, err error) {
 	makeOne, err := implementations[e.who](q.Shared)
 	if err != nil {
 		return a, err
 	}
-	run := func(n int) error {
+	run := func(period time.Duration) (n int, err error) {
 		var wg sync.WaitGroup
-		errs := make(chan error, n)
-		next := make(chan int, n)
-		for i := range n {
-			next <- i
-		}
-		close(next)
-		for range 4 {
+		counts, errs := [4]int{}, [4]error{}
+		until := time.Now().Add(period)
+		for i := range counts {
 			wg.Go(func() {
-				for range next {
-					if err := connect(makeOne); err != nil {
-						errs <- err
-					}
+				for ; time.Now().Before(until) && errs[i] == nil; counts[i]++ {
+					errs[i] = connect(makeOne)
 				}
 			})
 		}
 		wg.Wait()
-		select {
-		case err := <-errs:
-			return err
-		default:
-			return nil
+		for _, c := range counts {
+			n += c
 		}
+		return n, errors.Join(errs[:]...)
 	}
-	if err := run(20); err != nil { // warms up
+	if _, err := run(q.Period / 8); err != nil { // warms up
 		return a, err
 	}
 	before := cpu()
-	if err := run(q.Count); err != nil {
+	if a.Count, err = run(q.Period); err != nil {
 		return a, err
 	}
-	a.CPU, a.Count = cpu()-before, q.Count
+	a.CPU = cpu() - before
 	return a, nil
 }
 

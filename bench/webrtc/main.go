@@ -50,7 +50,7 @@ func main() {
 	child := flag.String("child", "", "be one end: Parley or Pion")
 	asJSON := flag.Bool("json", false, "print the figures as JSON")
 	only := flag.String("only", "", "measure only what matches")
-	seconds := flag.Float64("seconds", 4, "how long one transfer takes")
+	seconds := flag.Float64("seconds", 4, "how long one transfer takes, or setting up")
 	rounds := flag.Int("rounds", 3, "how often the sides take turns; the median counts")
 	connections := flag.Int("connections", 1000, "how many idle connections")
 	flag.Parse()

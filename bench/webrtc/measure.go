@@ -73,7 +73,7 @@ func (m *measurement) setUp(who string) error {
 			return err
 		}
 		var r reply
-		err = p.ask(request{Do: "set up", Count: 200, Shared: shared}, &r)
+		err = p.ask(request{Do: "set up", Period: m.period, Shared: shared}, &r)
 		p.end()
 		if err != nil {
 			return err
