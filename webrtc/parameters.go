@@ -207,11 +207,19 @@ func checkEncodings(kind string, list []RTPEncodingParameters, codecs []jsep.Cod
 	return nil
 }
 
-// choosable reports whether an encoding may name a codec: one of media that is among these. Without parameters it is the format
-// whatever its parameters are.
+// choosable reports whether an encoding may name a codec: one of media that is among these.
 func choosable(kind string, c *RTPCodec, codecs []jsep.Codec) bool {
+	return c.kind() == kind && slices.ContainsFunc(codecs, func(o jsep.Codec) bool { return o.Media() && c.chooses(&o) })
+}
+
+// chooses is the "codec dictionary match" with ignoreLevels: what each direction may have of its own does not count, as levels and
+// for AV1 the profile (AV1 RTP section 7.2.3).
+func (c *RTPCodec) chooses(o *jsep.Codec) bool {
 	j := c.jsep()
-	return c.kind() == kind && slices.ContainsFunc(codecs, func(o jsep.Codec) bool { return o.Media() && o.Matches(&j) })
+	if c.is("AV1") {
+		j.FMTP = o.FMTP
+	}
+	return o.Matches(&j)
 }
 
 // scalable reports whether a mode of scalability can be had: with the codec of the encoding, else with one of these.

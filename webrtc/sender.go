@@ -348,10 +348,8 @@ func (s *RTPSender) payloadType(m *mediaSection, encoding int, src *source) (rtp
 	}
 	l.section, l.source, l.ok = m, src, false
 	j := src.codec.jsep()
-	if only := s.encodings[encoding].Codec; only != nil {
-		if o := only.jsep(); !o.Matches(&j) {
-			return 0, false
-		}
+	if only := s.encodings[encoding].Codec; only != nil && !only.chooses(&j) {
+		return 0, false
 	}
 	for i := range m.Send {
 		if m.Send[i].Matches(&j) {

@@ -170,6 +170,7 @@ type section struct {
 	jsep.Media
 	in, out       *formats
 	inIDs, outIDs extensions
+	form          rtp.Form // of headers to a peer that takes one only
 	sender        *Sender
 	streams       []*Stream // that are media, in the order in which they came
 	repairers     []*Stream // that repair them: FlexFEC, or media with ULPFEC in RED
@@ -181,4 +182,8 @@ func (c *section) set(m *jsep.Media) {
 	c.Media = *m
 	c.in, c.out = formatsOf(m.Receive), formatsOf(m.Send)
 	c.inIDs, c.outIDs = extensionsOf(m.ReceiveExtensions), extensionsOf(m.SendExtensions)
+	c.form = rtp.OneByte
+	if slices.ContainsFunc(m.SendExtensions, func(e sdp.ExtMap) bool { return e.ID > 14 }) {
+		c.form = rtp.TwoByte
+	}
 }

@@ -399,10 +399,11 @@ func (s *Session) setExtensions(now mono.Time, e *encoding, repairs, confirmed b
 	}
 }
 
-// formOf chooses the form of a header: one byte where all fits, else two where the peer takes both (RFC 8285 section 4.1.2).
+// formOf chooses the form of a header: one byte where all fits, else two where the peer takes both. To one that takes one form only
+// all are alike (RFC 8285 section 4.1.2): of two bytes if it has agreed to an id that needs them.
 func formOf(c *section, e *encoding, values []byte) rtp.Form {
 	if !c.Mixed {
-		return rtp.OneByte
+		return c.form
 	}
 	ids := &c.outIDs
 	if max(ids.mid, ids.rid, ids.rrid, ids.transport, ids.sendTime) > 14 || len(c.MID) > 16 || len(e.told.RID) > 16 {

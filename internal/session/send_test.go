@@ -10,6 +10,7 @@ import (
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/rtcp"
 	"github.com/parley-rtc/parley/protocol/rtp"
+	"github.com/parley-rtc/parley/protocol/sdp"
 )
 
 func TestWhatSendRefuses(t *testing.T) {
@@ -146,6 +147,19 @@ func TestLongValues(t *testing.T) {
 		if err != nil || ok != mixed || len(v) == 40 != mixed || string(mid) != "v" || q.Extensions.Form() == rtp.TwoByte != mixed {
 			t.Errorf("mixed %t: %v %d bytes, MID %q in form %d", mixed, err, len(v), mid, q.Extensions.Form())
 		}
+	}
+}
+
+// A peer that takes one form only, and has agreed to an id above 14, gets that form in every packet (RFC 8285 section 4.1.2).
+func TestLongIdentifiers(t *testing.T) {
+	m := mediaOf("v", "video", vp8)
+	m.Mixed = false
+	m.SendExtensions = append(slices.Clone(m.SendExtensions), sdp.ExtMap{ID: 20, URI: rtp.URIPlayoutDelay})
+	e := newEnd(t, 1, Config{}, m)
+	e.send(began, "v", 0, packet(1))
+	q, err := rtp.Parse(e.drain(began)[0])
+	if mid, _ := q.Extensions.Get(idMID); err != nil || q.Extensions.Form() != rtp.TwoByte || string(mid) != "v" {
+		t.Errorf("form %d, MID %q", q.Extensions.Form(), mid)
 	}
 }
 

@@ -2,6 +2,7 @@ package jsep
 
 import (
 	"slices"
+	"strconv"
 
 	"github.com/parley-rtc/parley/protocol/sdp"
 )
@@ -118,6 +119,14 @@ func (s *Session) checkTransport(d *sdp.Description, i int, kind Type) error {
 	if rtp := m.Kind == "audio" || m.Kind == "video"; rtp && !m.Has("rtcp-mux") && !d.Media[at].Has("rtcp-mux") {
 		return refuse(m, "section %d does not multiplex RTCP, which is required", i)
 	}
+	if rtp := m.Kind == "audio" || m.Kind == "video"; rtp {
+		for _, f := range m.Formats {
+			if pt, err := strconv.Atoi(f); err == nil && pt >= 64 && pt <= 95 {
+				// RFC 5761 section 4: with the marker bit they would be types of RTCP
+				return refuse(m, "the payload type %d cannot be told from RTCP", pt)
+			}
+		}
+	}
 	sim, ok, _ := m.Simulcast()
 	if !ok {
 		return nil
@@ -165,6 +174,24 @@ func (s *Session) checkAnswer(d *sdp.Description) error {
 		}
 		if o.Port == 0 && !o.Has("bundle-only") && m.Port != 0 {
 			return refuse(m, "section %d was rejected by the offer and is accepted by the answer", i)
+		}
+		if m.Port == 0 || m.Kind != "audio" && m.Kind != "video" {
+			continue
+		}
+		// RFC 3264 section 6.1: what is offered to be sent may be received, and what is to be received may be sent
+		ours, theirs := direction0(o), direction0(m)
+		if theirs.Sends() && !ours.Receives() || theirs.Receives() && !ours.Sends() {
+			return refuse(m, "section %d was offered %s and is answered %s", i, ours, theirs)
+		}
+		// RFC 8285 section 6: "Identifier values in the valid range MUST NOT be altered (remapped)"
+		t := s.sections[i].transceiver
+		if t == nil || t.current == "" {
+			continue
+		}
+		for _, e := range extMaps(d, m) {
+			if slices.ContainsFunc(t.extensions, func(x sdp.ExtMap) bool { return x.URI == e.URI && x.ID != e.ID }) {
+				return refuse(m, "the header extension %s gets another id, %d", e.URI, e.ID)
+			}
 		}
 	}
 	return nil

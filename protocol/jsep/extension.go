@@ -67,7 +67,8 @@ func (s *Session) answerExtensions(d *sdp.Description, m *sdp.Media, kind string
 				e.ID = id
 			}
 		}
-		if !validExtension(e.ID, mixed(d, m)) || meaning[e.ID] != "" && meaning[e.ID] != e.URI {
+		// Who offers longer ids takes two-byte headers: in all packets, if it does not take both.
+		if !validExtension(e.ID, true) || meaning[e.ID] != "" && meaning[e.ID] != e.URI {
 			continue
 		}
 		meaning[e.ID], e.Direction = e.URI, mirrored(e.Direction)
@@ -81,7 +82,7 @@ func (s *Session) agreedExtensions(kind string, offer, answer []sdp.ExtMap, mixe
 	list, ids := []sdp.ExtMap{}, map[uint16]bool{}
 	for _, e := range answer {
 		known := slices.Contains(s.extensionsOf(kind), e.URI) && slices.ContainsFunc(offer, func(o sdp.ExtMap) bool { return o.URI == e.URI })
-		if !known || ids[e.ID] || !validExtension(e.ID, mixed) {
+		if !known || ids[e.ID] || !validExtension(e.ID, mixed || !remote) {
 			continue
 		}
 		if remote {

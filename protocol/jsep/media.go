@@ -205,7 +205,18 @@ func (s *Session) agree(t *Transceiver, local, theirs *sdp.Description, i int, r
 	ours := t.session.codecs(t.kind)
 	for _, a := range answered {
 		o, ok := counterpart(&a, offered)
-		if !ok || !slices.ContainsFunc(ours, func(c Codec) bool { return c.Matches(&a) }) {
+		known := slices.IndexFunc(ours, func(c Codec) bool { return c.Matches(&a) })
+		if known < 0 {
+			continue
+		}
+		if !ok {
+			// RFC 8829 section 5.3.1: an answer "MAY include formats that are locally supported but not present in the offer": they can
+			// be sent.
+			if remote {
+				c := ours[known].accepts(&a)
+				c.FMTP = a.FMTP
+				t.send = append(t.send, c)
+			}
 			continue
 		}
 		var both []string

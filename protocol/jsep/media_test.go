@@ -58,20 +58,20 @@ func TestCodecRules(t *testing.T) {
 		{"H.265, nothing said", "H265/90000", "", "level-id=93;profile-id=1;tier-flag=0;tx-mode=SRST"},
 		{"H.265, a lower level", "H265/90000", "level-id=60", "level-id=60;profile-id=1;tier-flag=0;tx-mode=SRST"},
 	} {
-		lines := []string{"sendrecv", "rtpmap:100 VP8/90000", "rtpmap:77 " + c.rtpmap}
+		lines := []string{"sendrecv", "rtpmap:100 VP8/90000", "rtpmap:57 " + c.rtpmap}
 		if c.offered != "" {
-			lines = append(lines, "fmtp:77 "+c.offered)
+			lines = append(lines, "fmtp:57 "+c.offered)
 		}
 		m, media := answerTo(t, session(t, 1), offerOf("video", lines...))
 		got := ""
 		for v := range m.Attrs("fmtp") {
-			got = strings.TrimPrefix(v, "77 ")
+			got = strings.TrimPrefix(v, "57 ")
 		}
-		if c.answered != got || slices.Contains(m.Formats, "77") != (c.answered != "") {
+		if c.answered != got || slices.Contains(m.Formats, "57") != (c.answered != "") {
 			t.Errorf("%s: %q is answered with %q (%v), want %q", c.why, c.offered, got, m.Formats, c.answered)
 		}
 		// What we send with has the parameters of the peer.
-		if i := slices.IndexFunc(media[0].Send, func(c Codec) bool { return c.Payload == 77 }); i >= 0 && media[0].Send[i].FMTP != c.offered {
+		if i := slices.IndexFunc(media[0].Send, func(c Codec) bool { return c.Payload == 57 }); i >= 0 && media[0].Send[i].FMTP != c.offered {
 			t.Errorf("%s: sent with %q", c.why, media[0].Send[i].FMTP)
 		}
 	}
@@ -141,17 +141,17 @@ func TestAsymmetricPayloadTypes(t *testing.T) {
 	must(t)(b.SetLocal(Description{}))
 	c := must(t)(a.SetRemote(edit(t, b.CurrentLocal(), func(d *sdp.Description) {
 		m := d.Media[0]
-		m.Formats = []string{"77", "78"}
+		m.Formats = []string{"57", "58"}
 		for _, name := range []string{"rtpmap", "fmtp", "rtcp-fb"} {
 			m.Remove(name)
 		}
-		m.Add("rtpmap", "77 VP8/90000")
-		m.Add("rtpmap", "78 rtx/90000")
-		m.Add("fmtp", "78 apt=77")
-		m.Add("rtcp-fb", "77 nack")
+		m.Add("rtpmap", "57 VP8/90000")
+		m.Add("rtpmap", "58 rtx/90000")
+		m.Add("fmtp", "58 apt=57")
+		m.Add("rtcp-fb", "57 nack")
 	})))
 	x := c.Media[0]
-	if len(x.Send) != 1 || x.Send[0].Payload != 77 || x.Send[0].RTX != 78 || x.Receive[0].Payload != 96 || x.Receive[0].RTX != 97 {
+	if len(x.Send) != 1 || x.Send[0].Payload != 57 || x.Send[0].RTX != 58 || x.Receive[0].Payload != 96 || x.Receive[0].RTX != 97 {
 		t.Errorf("sent with %+v, received with %+v", x.Send, x.Receive)
 	}
 	if !slices.Equal(x.Send[0].Feedback, []string{"nack"}) || !slices.Equal(x.Receive[0].Feedback, []string{"nack"}) {
@@ -185,8 +185,8 @@ func TestHeaderExtensions(t *testing.T) {
 	}{
 		{"as it is", []string{"3 " + rtp.URIMID, "7 urn:unknown"}, []string{"3 " + rtp.URIMID}},
 		{"a direction is seen from the other side", []string{"3/sendonly " + rtp.URIPlayoutDelay}, []string{"3/recvonly " + rtp.URIPlayoutDelay}},
-		{"one byte only", []string{"16 " + rtp.URIMID, "15 " + rtp.URIRID}, nil},
-		{"two bytes", []string{"16 " + rtp.URIMID, "15 " + rtp.URIRID, "\x00"}, []string{"16 " + rtp.URIMID}},
+		{"two bytes in every packet", []string{"16 " + rtp.URIMID, "15 " + rtp.URIRID}, []string{"16 " + rtp.URIMID}},
+		{"two bytes where they are needed", []string{"16 " + rtp.URIMID, "15 " + rtp.URIRID, "\x00"}, []string{"16 " + rtp.URIMID}},
 		{"the first has the id", []string{"3 " + rtp.URIMID, "3 " + rtp.URIRID}, []string{"3 " + rtp.URIMID}},
 		{"once", []string{"3 " + rtp.URIMID, "4 " + rtp.URIMID}, []string{"3 " + rtp.URIMID}},
 		{"more than there are ids for: we pick", []string{"1 urn:unknown", "4096 " + rtp.URIMID}, []string{"2 " + rtp.URIMID}},
