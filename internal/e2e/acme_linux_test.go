@@ -89,7 +89,7 @@ func TestACMEForAnAddress(t *testing.T) {
 }
 
 // acmeLifetime is how long a certificate lives here.
-const acmeLifetime = 30 * time.Second
+const acmeLifetime = 20 * time.Second
 
 // certificate is what the host's https shows to one who asks for name ("": for its address) and trusts roots.
 func (h *host) certificate(name string, roots *x509.CertPool) (*x509.Certificate, error) {

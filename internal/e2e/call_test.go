@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 )
 
@@ -166,18 +167,26 @@ func TestLobby(t *testing.T) {
 	p.until("finds the name again", find("name")+`?.value === "Ada"`)
 }
 
-// Networks that break WebSockets, by refusing them or by swallowing what they carry, cost nothing but a moment.
+// Networks that break WebSockets, by refusing them or by swallowing what they carry, cost nothing but a moment: Ada is in one,
+// Bob in the other.
 func TestWebSocketsBlocked(t *testing.T) {
-	for what, does := range map[string]webSockets{"refused": refused, "swallowed": swallowed} {
-		t.Run(what, func(t *testing.T) {
-			t.Parallel() // mostly waiting
-			m := newMiddlebox(t, serve(t), does)
-			_, ada, bob := duo(t, m.url)
-			ada.says("by another way")
-			bob.hears("by another way")
-			if m.upgrades.Load() == 0 || m.polls.Load() == 0 {
-				t.Errorf("%d WebSockets asked for, %d long-poll requests: the test did not see the change", m.upgrades.Load(), m.polls.Load())
-			}
-		})
+	t.Parallel() // mostly waiting
+	s, b := serve(t), sharedChromium(t)
+	boxes := map[*tab]*middlebox{}
+	person := func(name string, does webSockets) (*tab, string) {
+		p, m := b.person(t, name, personOptions{}), newMiddlebox(t, s, does)
+		boxes[p] = m
+		return p, m.url
+	}
+	ada, hers := person("Ada", refused)
+	bob, his := person("Bob", swallowed)
+	bob.joins(his + strings.TrimPrefix(ada.opensRoom(hers), hers))
+	meet(ada, bob)
+	ada.says("by another way")
+	bob.hears("by another way")
+	for p, m := range boxes {
+		if m.upgrades.Load() == 0 || m.polls.Load() == 0 {
+			t.Errorf("%s: %d WebSockets asked for, %d long-poll requests: the test did not see the change", p.name, m.upgrades.Load(), m.polls.Load())
+		}
 	}
 }
