@@ -126,7 +126,7 @@ func TestFeedbackAtOnce(t *testing.T) {
 // What is lost is asked for each round trip or so, at most ten times and for two seconds; then a key frame is.
 func TestRequestsEnd(t *testing.T) {
 	e := newEnd(t, 1, Config{}, mediaOf("v", "video", vp8))
-	e.SetRTT(50 * time.Millisecond)
+	e.SetRTT(30 * time.Millisecond)
 	now := began
 	e.handle(now, raw(7, 96, 10, map[uint8]string{idMID: "v"}, "x"))
 	e.handle(now, raw(7, 96, 12, nil, "x"))
@@ -146,7 +146,7 @@ func TestRequestsEnd(t *testing.T) {
 		t.Errorf("asked %d times, then %d times for a key frame", len(at), plis)
 	}
 	for i := 1; i < len(at); i++ {
-		if d := at[i] - at[i-1]; d < 50*time.Millisecond || d > 115*time.Millisecond {
+		if d := at[i] - at[i-1]; d < 30*time.Millisecond || d > 70*time.Millisecond {
 			t.Errorf("asked after %v again", d)
 		}
 	}

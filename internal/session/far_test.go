@@ -9,6 +9,8 @@ import (
 
 	"github.com/parley-rtc/parley/protocol/jitter"
 	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/rtcp"
+	"github.com/parley-rtc/parley/protocol/rtp"
 	"github.com/parley-rtc/parley/protocol/rtp/payload"
 )
 
@@ -93,5 +95,86 @@ func TestVideoOverALongWay(t *testing.T) {
 				t.Errorf("%d of %d frames came", len(v.shown), frames)
 			}
 		})
+	}
+}
+
+// Where a hundredth is lost on a way of 40 ms or more a request is said again after 15 ms, and answered again; near, or where nothing else is
+// lost, it is not.
+func TestRequestsAreSaidTwiceFarAway(t *testing.T) {
+	for _, c := range []struct {
+		rtt   time.Duration
+		lost  uint16 // one packet of so many
+		twice bool
+	}{{100, 80, true}, {100, 2000, false}, {20, 80, false}} {
+		e := newEnd(t, 1, Config{}, mediaOf("v", "video", vp8))
+		e.SetRTT(c.rtt * time.Millisecond)
+		asked := map[uint16][]mono.Time{}
+		now := began
+		for seq := uint16(1); seq <= 2010; seq++ {
+			if seq%c.lost != 0 {
+				e.handle(now, raw(7, 96, seq, map[uint8]string{idMID: "v"}, "x"))
+			}
+			for until := now.Add(5 * time.Millisecond); ; {
+				if now = mono.Min(until, max(e.NextTimeout(), now)); now == until {
+					break
+				}
+				e.HandleTimeout(now)
+				for _, b := range e.drain(now) {
+					for rest := b; len(rest) > 0; {
+						var p rtcp.Packet
+						p, rest, _ = rtcp.Next(rest)
+						if n, ok := p.NACK(); ok {
+							for l := range n.Lost() {
+								asked[l] = append(asked[l], now)
+							}
+						}
+					}
+				}
+			}
+		}
+		at := asked[2000]
+		if len(at) < 1 {
+			t.Fatalf("%+v: nothing was asked for", c)
+		}
+		if twice := len(at) > 1 && at[1].Sub(at[0]) < 17*time.Millisecond; twice != c.twice {
+			t.Errorf("%+v: asked for at %v", c, at)
+		}
+	}
+
+	m := mediaOf("v", "video", vp8)
+	e := newEnd(t, 1, Config{}, m)
+	e.SetRTT(100 * time.Millisecond)
+	for i := range 3 {
+		e.send(began, "v", 0, packet(i))
+	}
+	var first uint16
+	now := began
+	answers := func() int {
+		before := e.AppendOutbound(nil)[0].RetransmittedPacketsSent
+		for until := now.Add(20 * time.Millisecond); now < until; now = now.Add(time.Millisecond) {
+			e.HandleTimeout(now)
+			for _, b := range e.drain(now) {
+				if p, err := rtp.Parse(b); err == nil && p.PayloadType == 96 && first == 0 {
+					first = p.SequenceNumber
+				}
+			}
+		}
+		return int(e.AppendOutbound(nil)[0].RetransmittedPacketsSent - before)
+	}
+	answers()
+	o := e.AppendOutbound(nil)[0]
+	report := rtcp.ReceiverReport{SSRC: 1}
+	report.Reports.Add(rtcp.ReportBlock{SSRC: o.SSRC, FractionLost: 100, Lost: 1, HighestSequence: uint32(first) + 2})
+	e.handle(now, report.Append(nil))
+	now = now.Add(200 * time.Millisecond)
+	nack := func() []byte {
+		b, _ := rtcp.AppendNACK(nil, 1, o.SSRC, []uint16{first}, 100)
+		return b
+	}
+	for i, want := range []int{1, 1, 0} {
+		e.handle(now, nack())
+		if n := answers(); n != want {
+			t.Errorf("request %d was answered %d times", i, n)
+		}
 	}
 }

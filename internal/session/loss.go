@@ -107,7 +107,7 @@ func (s *Session) dueLosses(now mono.Time, x *Stream, dst []uint16) (_ []uint16,
 	l := &x.losses
 	next = mono.Never
 	wait := max(s.RTT(), l.took, minRoundTrip)
-	echoes := farAndLossy(wait, x.report.loss)
+	echoes := farAndLossy(s.RTT(), x.report.loss) && l.took < 2*s.RTT()
 	kept := l.list[:0]
 	lost := false
 	for _, m := range l.list {
