@@ -218,7 +218,7 @@ func (x *Transport) appendMedia(now mono.Time, b *pkt.Batch) (more bool) {
 			commit()
 			return true
 		}
-		packet, dscp := x.session.AppendPacket(room[run:run], now)
+		packet, marking := x.session.AppendPacket(room[run:run], now)
 		if len(packet) == 0 {
 			commit()
 			return false
@@ -229,11 +229,11 @@ func (x *Transport) appendMedia(now mono.Time, b *pkt.Batch) (more bool) {
 			continue
 		}
 		n := len(sealed)
-		if run > 0 && (n > segment || dscp != t.DSCP || run+n > runBytes || run/segment == runSegments) {
+		if run > 0 && (n > segment || marking != (session.Marking{DSCP: t.DSCP, ECN: t.ECN}) || run+n > runBytes || run/segment == runSegments) {
 			commit() // after which Reserve gives the memory behind it, where this one is
 		}
 		if run == 0 {
-			segment, t.DSCP = n, dscp
+			segment, t.DSCP, t.ECN = n, marking.DSCP, marking.ECN
 		}
 		_, left := b.Room()
 		if run += n; n < segment || left == 1 { // a second one might need a transmit of its own

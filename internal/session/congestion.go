@@ -7,6 +7,7 @@ import (
 	"github.com/parley-rtc/parley/protocol/cc"
 	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
 	"github.com/parley-rtc/parley/protocol/rtcp"
 	"github.com/parley-rtc/parley/protocol/rtp"
 )
@@ -136,10 +137,12 @@ func (s *Session) tellSent(now mono.Time, e *encoding, ssrc rtp.SSRC, seq uint16
 		s.congestion.videoAt = now
 	}
 	if !e.flow.perPacketReport {
+		s.marked = pkt.NotECT
 		s.congestion.Other(now, size)
 		return 0
 	}
-	return s.congestion.Sent(now, cc.Packet{SSRC: ssrc, Seq: seq, Size: size, Kind: kind, Cluster: cluster})
+	s.marked = s.mark(now, e, kind)
+	return s.congestion.Sent(now, cc.Packet{SSRC: ssrc, Seq: seq, Size: size, Kind: kind, Cluster: cluster, ECT: s.marked != pkt.NotECT})
 }
 
 // handleReports takes in what the blocks of one report say of losses.

@@ -95,6 +95,7 @@ func (s *Session) handleControl(now mono.Time, p rtcp.Packet) {
 		var f rtcp.CongestionFeedback
 		if f, ok = p.CongestionFeedback(); ok && s.congestion.Controller != nil {
 			s.congestion.HandleCongestionFeedback(now, f)
+			s.ecn.judge(now, s.congestion.Stats().ECN)
 			s.allocate(now)
 		}
 	case rtcp.KindREMB:

@@ -10,6 +10,7 @@ import (
 
 	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
 	"github.com/parley-rtc/parley/protocol/rtp"
 	"github.com/parley-rtc/parley/protocol/sdp"
 )
@@ -53,6 +54,9 @@ type end struct {
 	lose   func(b []byte) bool
 
 	onPacket func(now mono.Time, r *Received)
+	// onWay may change the mark of what leaves, and lose it.
+	onWay func(b []byte, m Marking) (ecn pkt.ECN, lost bool)
+	marks []pkt.ECN // of what left last
 }
 
 type got struct {
@@ -96,26 +100,36 @@ func (e *end) take(now mono.Time) {
 	}
 }
 
-func (e *end) handle(now mono.Time, b []byte) {
+func (e *end) handle(now mono.Time, b []byte) { e.handleMarked(now, b, 0) }
+
+func (e *end) handleMarked(now mono.Time, b []byte, ecn pkt.ECN) {
 	b = append([]byte(nil), b...)
 	if rtp.IsRTCP(b) {
 		e.HandleRTCP(now, b)
 	} else {
-		e.HandleRTP(now, b, 0)
+		e.HandleRTP(now, b, ecn)
 	}
 	e.take(now)
 }
 
 // drain returns what an end has to send.
 func (e *end) drain(now mono.Time) (list [][]byte) {
+	e.marks = e.marks[:0]
 	for {
-		b, _ := e.AppendPacket(nil, now)
+		b, m := e.AppendPacket(nil, now)
 		if len(b) == 0 {
 			return list
 		}
 		if len(b) > MaxAppend {
 			e.t.Fatalf("a packet of %d bytes", len(b))
 		}
+		ecn, lost := m.ECN, false
+		if e.onWay != nil {
+			if ecn, lost = e.onWay(b, m); lost {
+				continue
+			}
+		}
+		e.marks = append(e.marks, ecn)
 		list = append(list, b)
 	}
 }
@@ -142,16 +156,18 @@ type wire struct {
 	a, b   *end
 	now    mono.Time
 	way    time.Duration
-	rate   int       // of a's way, in bits a second, before which 32 KB may wait; 0: it has no bound
-	free   mono.Time // when what waits there has left
+	rate   int           // of a's way, in bits a second, before which 32 KB may wait; 0: it has no bound
+	free   mono.Time     // when what waits there has left
+	mark   time.Duration // what waits longer there is marked, if it may be
 	flying []flight
 	do     []action // of a program, in their order
 }
 
 type flight struct {
-	at mono.Time
-	to *end
-	b  []byte
+	at  mono.Time
+	to  *end
+	b   []byte
+	ecn pkt.ECN
 }
 
 type action struct {
@@ -182,7 +198,8 @@ func (w *wire) pass(d time.Duration) {
 				to = w.b
 			}
 			e.take(w.now)
-			for _, b := range e.drain(w.now) {
+			for i, b := range e.drain(w.now) {
+				ecn := e.marks[i]
 				e.out = append(e.out, b)
 				if e.lose != nil && e.lose(b) {
 					continue
@@ -192,10 +209,13 @@ func (w *wire) pass(d time.Duration) {
 					if at = max(at, w.free); at.Sub(w.now) > w.takes(32<<10) {
 						continue
 					}
+					if ecn != pkt.NotECT && w.mark > 0 && at.Sub(w.now) > w.mark {
+						ecn = pkt.CE
+					}
 					at = at.Add(w.takes(len(b) + defaultOverhead))
 					w.free = at
 				}
-				w.flying = append(w.flying, flight{at.Add(w.way), to, b})
+				w.flying = append(w.flying, flight{at.Add(w.way), to, b, ecn})
 			}
 		}
 		next := mono.Min(w.a.NextTimeout(), w.b.NextTimeout())
@@ -230,7 +250,7 @@ func (w *wire) pass(d time.Duration) {
 		case first >= 0:
 			f := w.flying[first]
 			w.flying = append(w.flying[:first:first], w.flying[first+1:]...)
-			f.to.handle(w.now, f.b)
+			f.to.handleMarked(w.now, f.b, f.ecn)
 		default:
 			w.a.HandleTimeout(w.now)
 			w.b.HandleTimeout(w.now)

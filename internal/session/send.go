@@ -234,15 +234,15 @@ func (s *Session) keepFor(f *format) time.Duration {
 }
 
 // appendMedia writes the next packet of RTP; nothing if there is none, or it is not due.
-func (s *Session) appendMedia(dst []byte, now mono.Time) ([]byte, pkt.DSCP) {
+func (s *Session) appendMedia(dst []byte, now mono.Time) (_ []byte, m Marking) {
 	for {
 		r, ok := s.pop(now)
 		if !ok {
-			return dst, 0
+			return dst, m
 		}
 		if r.Kind == cc.Padding {
 			if out := s.appendPadding(dst, now, r); len(out) > len(dst) {
-				return out, 0
+				return out, Marking{ECN: s.marked}
 			}
 			continue
 		}
@@ -252,7 +252,7 @@ func (s *Session) appendMedia(dst []byte, now mono.Time) ([]byte, pkt.DSCP) {
 		}
 		if r.Kind == cc.FEC {
 			if out := s.appendRepair(dst, now, e, r); len(out) > len(dst) {
-				return out, e.params.DSCP
+				return out, Marking{e.params.DSCP, s.marked}
 			}
 			continue
 		}
@@ -260,7 +260,8 @@ func (s *Session) appendMedia(dst []byte, now mono.Time) ([]byte, pkt.DSCP) {
 		if !ok {
 			continue // dropped, or overwritten
 		}
-		return s.write(dst, now, e, e.history.item(number), number, r), e.params.DSCP
+		dst = s.write(dst, now, e, e.history.item(number), number, r)
+		return dst, Marking{e.params.DSCP, s.marked}
 	}
 }
 

@@ -63,6 +63,8 @@ type Session struct {
 	tailAt mono.Time              // when to look whether one of them has fallen silent
 
 	congestion congestion
+	ecn        ecn
+	marked     pkt.ECN // the packet that is being written
 	recorders  recorders
 	overhead   int
 
@@ -341,6 +343,8 @@ func (s *Session) PathChanged(now mono.Time) {
 	s.rtt = 0
 	if s.congestion.Controller != nil {
 		s.congestion.HandleRouteChange(now)
+		s.ecn = ecn{}
+		s.ecn.begin(now, ecnInitiation, s.congestion.Stats().ECN)
 		s.allocate(now)
 	}
 }
@@ -401,14 +405,14 @@ const MaxAppend = maxPacket
 
 // AppendPacket writes the next packet of RTP or RTCP (see [rtp.IsRTCP]) behind dst, and says how it is to be marked; nothing if
 // there is none. dst should have room for MaxAppend bytes.
-func (s *Session) AppendPacket(dst []byte, now mono.Time) ([]byte, pkt.DSCP) {
+func (s *Session) AppendPacket(dst []byte, now mono.Time) ([]byte, Marking) {
 	switch {
 	case !s.connected:
-		return dst, 0
+		return dst, Marking{}
 	case len(s.byes) > 0:
-		return s.appendBye(dst, now), 0
+		return s.appendBye(dst, now), Marking{}
 	case s.closing:
-		return dst, 0
+		return dst, Marking{}
 	}
 	if out := s.appendControl(dst, now); len(out) > len(dst) {
 		n := len(out) - len(dst)
@@ -416,7 +420,7 @@ func (s *Session) AppendPacket(dst []byte, now mono.Time) ([]byte, pkt.DSCP) {
 		if s.congestion.Controller != nil {
 			s.congestion.Other(now, n+s.overhead)
 		}
-		return out, 0
+		return out, Marking{} // "SHALL NOT ECT mark their RTCP traffic at any time" (RFC 6679 section 7.2)
 	}
 	return s.appendMedia(dst, now)
 }

@@ -37,6 +37,15 @@ type Packet struct {
 	Size    int    // bytes on the wire
 	Kind    Kind
 	Cluster uint16 // of its Release
+	ECT     bool   // it leaves as one whose path may mark it (ECN)
+}
+
+// ECN is what feedback by streams (RFC 8888) has told of packets that left as ECN-capable.
+type ECN struct {
+	Arrived  uint64 // with their mark, or with that of congestion
+	CE       uint64 // of those, with that of congestion
+	Bleached uint64 // without a mark
+	Missing  uint64 // not at all
 }
 
 // Stats is what a Controller counts and has found out.
@@ -55,6 +64,7 @@ type Stats struct {
 	BytesSent    uint64 // what was given to Other too
 	PacketsLost  uint64 // as feedback tells
 	PacketsCE    uint64 // that came with the ECN mark of congestion
+	ECN          ECN
 	Feedback     uint64 // packets of feedback
 	Strange      uint64 // packets told of that were never sent, or long ago
 	Dropped      uint64 // packets that the pacer had no room for
@@ -183,7 +193,7 @@ func (c *Controller) Pop(now mono.Time) (Release, bool) {
 
 // Sent notes that a packet leaves, and returns its transport-wide sequence number.
 func (c *Controller) Sent(now mono.Time, p Packet) (number uint16) {
-	n := c.history.add(record{at: now, size: p.Size + c.other, ssrc: p.SSRC, seq: p.Seq, cluster: p.Cluster})
+	n := c.history.add(record{at: now, size: p.Size + c.other, ssrc: p.SSRC, seq: p.Seq, cluster: p.Cluster, ect: p.ECT})
 	c.other = 0
 	if pr := c.prober.byID(p.Cluster); pr != nil {
 		if pr.sent == 0 {
@@ -349,10 +359,28 @@ func (c *Controller) stream(s *rtcp.StreamFeedback, report time.Duration) {
 		case m.Before < 0:
 			h.settle(n, received)
 		default:
-			if c.arrived(n, report-m.Before) && m.ECN == 3 {
-				c.stats.PacketsCE++
-				c.path.marked = true
+			if c.arrived(n, report-m.Before) {
+				c.marked(r, m.ECN)
 			}
+		}
+	}
+}
+
+// marked takes in the ECN field that a packet came with. One that came without a mark, though it left with one, shows that the path
+// takes them off; one that left without comes with none.
+func (c *Controller) marked(r *record, ecn uint8) {
+	if ecn == ce {
+		c.stats.PacketsCE++
+		c.path.marked = true
+	}
+	switch e := &c.stats.ECN; {
+	case !r.ect:
+	case ecn == 0:
+		e.Bleached++
+	default:
+		e.Arrived++
+		if ecn == ce {
+			e.CE++
 		}
 	}
 }

@@ -157,6 +157,9 @@ func (c *Controller) countLosses() (observed bool) {
 		switch r.fate {
 		case missing:
 			c.stats.PacketsLost++
+			if r.ect {
+				c.stats.ECN.Missing++
+			}
 			observed = c.losses.add(r.at, r.size, true) || observed
 		case received:
 			observed = c.losses.add(r.at, r.size, false) || observed

@@ -26,6 +26,7 @@ type record struct {
 	seq     uint16
 	cluster uint16 // of a probe; 0: none
 	fate    fate
+	ect     bool
 	before  int64 // the packet of the same stream before this one, by its number; negative: none
 }
 

@@ -21,6 +21,9 @@ const (
 	mostLate      = 1 << 10 // behind what was told, so that it is told again
 )
 
+// ce is the mark of congestion (RFC 3168 section 5).
+const ce = 3
+
 // arrival is what became of one packet.
 type arrival struct {
 	at       mono.Time
@@ -65,6 +68,9 @@ func (a *arrivals) add(now mono.Time, number uint16, ecn uint8) bool {
 	}
 	e := a.at(n)
 	if e.received {
+		if ecn == ce { // "If any of the copies ... are ECN-CE marked, then an ECN-CE mark MUST be reported" (RFC 8888 section 3.1)
+			e.ecn = ce
+		}
 		return false
 	}
 	*e = arrival{now, ecn, true}

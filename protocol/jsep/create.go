@@ -314,6 +314,9 @@ func (s *Session) write(x *slot, index int, offered *sdp.Media) *sdp.Media {
 	if offered == nil || wantsRRTR(&sdp.Description{}, offered) {
 		m.Add("rtcp-xr", receiverRTT)
 	}
+	if offered == nil || takesECN(offered) {
+		m.Add("ecn-capable-rtp", ecnInitiation)
+	}
 	s.writeRTP(m, x, index, offered)
 	s.addGathered(m, x)
 	return m

@@ -29,6 +29,7 @@ type Media struct {
 	Mixed                             bool // headers of one and two bytes in one stream (RFC 8285 section 4.1.2)
 	ReducedSize                       bool // RTCP need not be compound (RFC 5506)
 	ReceiverRTT                       bool // receiver reference time reports are wanted (RFC 3611 section 5.1)
+	ECN                               bool // what is sent may be marked as ECN-capable (RFC 6679), where that is found to work
 
 	CNAME     string     // ours
 	Encodings []Encoding // what we send: one at least
@@ -108,7 +109,7 @@ func (s *Session) Media() []Media {
 			Sends: t.current.Sends(), Receives: t.current.Receives() || t.receptive,
 			Send: t.send, Receive: t.receive,
 			SendExtensions: inDirection(t.extensions, true), ReceiveExtensions: inDirection(t.extensions, false),
-			Mixed: t.mixed, ReducedSize: t.reducedSize, ReceiverRTT: t.receiverRTT,
+			Mixed: t.mixed, ReducedSize: t.reducedSize, ReceiverRTT: t.receiverRTT, ECN: t.ecn,
 			CNAME: s.name(), RIDs: t.theirs, Sources: t.declared,
 		}
 		for _, e := range t.Encodings() {
@@ -239,6 +240,7 @@ func (s *Session) agree(t *Transceiver, local, theirs *sdp.Description, i int, r
 	t.extensions = s.agreedExtensions(t.kind, extMaps(offer, from), extMaps(answer, to), t.mixed, remote)
 	t.reducedSize = from.Has("rtcp-rsize") && to.Has("rtcp-rsize")
 	t.receiverRTT = wantsRRTR(offer, from) && wantsRRTR(answer, to)
+	t.ecn = takesECN(from) && takesECN(to) && readsECN(theirs.Media[i])
 	t.declared = declared(theirs.Media[i])
 	return nil
 }
@@ -255,6 +257,29 @@ func counterpart(a *Codec, offered []Codec) (o Codec, ok bool) {
 		return o, false
 	}
 	return offered[i], true
+}
+
+// ecnInitiation is the way by which ECN is begun: with RTP and the feedback of it (RFC 6679 section 7.2.1). The space before it is the
+// attribute's (section 6.1).
+const ecnInitiation = " rtp"
+
+// takesECN reports whether a section would begin ECN by that way.
+func takesECN(m *sdp.Media) bool {
+	v, _ := m.Attr("ecn-capable-rtp")
+	ways, _, _ := strings.Cut(strings.TrimSpace(v), " ")
+	return slices.Contains(strings.Split(ways, ","), strings.TrimSpace(ecnInitiation))
+}
+
+// readsECN reports whether who has written a section can tell how packets are marked that it gets.
+func readsECN(m *sdp.Media) bool {
+	v, _ := m.Attr("ecn-capable-rtp")
+	_, parameters, _ := strings.Cut(strings.TrimSpace(v), " ")
+	for p := range strings.SplitSeq(parameters, ";") {
+		if strings.TrimSpace(p) == "mode=setonly" {
+			return false
+		}
+	}
+	return true
 }
 
 // receiverRTT is what a=rtcp-xr says of receiver reference time reports (RFC 3611 section 5.1).

@@ -176,6 +176,64 @@ func TestCongestionFeedback(t *testing.T) {
 	}
 }
 
+// "If the attribute is removed in the answer, then ECN MUST NOT be used in any direction", and one who is "mode=setonly" cannot tell how
+// packets come (RFC 6679 section 6.1.1).
+func TestECNIsNegotiated(t *testing.T) {
+	for answered, want := range map[string]bool{
+		" rtp": true, " rtp mode=readonly; ect=0": true, " rtp ect=1; mode=setonly": false, " ice": false, " leap,rtp": true, "": false,
+	} {
+		a, b := session(t, 1), session(t, 2)
+		add(t, a, "video", TransceiverInit{})
+		offer, err := a.CreateOffer(OfferOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(offer.SDP, "\r\na=ecn-capable-rtp: rtp\r\n") {
+			t.Fatal(offer.SDP)
+		}
+		must(t)(a.SetLocal(offer))
+		must(t)(b.SetRemote(offer))
+		answer, err := b.CreateAnswer()
+		if err != nil {
+			t.Fatal(err)
+		}
+		must(t)(b.SetLocal(answer))
+		if !b.Media()[0].ECN {
+			t.Error("the answerer has not agreed")
+		}
+		line := "a=ecn-capable-rtp: rtp\r\n"
+		if !strings.Contains(answer.SDP, line) {
+			t.Fatal(answer.SDP)
+		}
+		change := ""
+		if answered != "" {
+			change = "a=ecn-capable-rtp:" + answered + "\r\n"
+		}
+		answer.SDP = strings.Replace(answer.SDP, line, change, 1)
+		must(t)(a.SetRemote(answer))
+		if got := a.Media()[0].ECN; got != want {
+			t.Errorf("answered %q: %t", answered, got)
+		}
+	}
+	// "it does not include an attribute in its answer" that was not offered.
+	b := session(t, 1)
+	must(t)(b.SetRemote(Description{Type: Offer, SDP: strings.Replace(offerOfVideo(t), "a=ecn-capable-rtp: rtp\r\n", "", 1)}))
+	answer, err := b.CreateAnswer()
+	if err != nil || strings.Contains(answer.SDP, "ecn-capable") {
+		t.Errorf("%v: %s", err, answer.SDP)
+	}
+}
+
+func offerOfVideo(t *testing.T) string {
+	a := session(t, 5)
+	add(t, a, "video", TransceiverInit{})
+	offer, err := a.CreateOffer(OfferOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return offer.SDP
+}
+
 // RFC 8285 sections 5 and 6, and RFC 9143 section 9.1: ids and directions of header extensions.
 func TestHeaderExtensions(t *testing.T) {
 	for _, c := range []struct {

@@ -40,6 +40,7 @@ type negotiated struct {
 	mixed         bool
 	reducedSize   bool
 	receiverRTT   bool
+	ecn           bool
 	rids          []string // of the encodings we send; empty: one without a rid
 	paused        []string // of these
 	theirs        []string // of the encodings that the peer sends
