@@ -19,6 +19,7 @@ import (
 	"os"
 
 	"github.com/parley-rtc/parley/examples/internal/paste"
+	"github.com/parley-rtc/parley/examples/internal/usage"
 	"github.com/parley-rtc/parley/webrtc"
 )
 
@@ -27,11 +28,11 @@ var page string
 
 func main() {
 	var cfg webrtc.Configuration
-	flag.Func("stun", "URI of a STUN server", func(uri string) error {
+	flag.Func("stun", "`URI` of a STUN server: stun:HOST", func(uri string) error {
 		cfg.ICEServers = append(cfg.ICEServers, webrtc.ICEServer{URLs: []string{uri}})
 		return nil
 	})
-	flag.Parse()
+	usage.Words(0, 0, "copy-paste-chat [-stun URI]")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		log.Fatal(err)

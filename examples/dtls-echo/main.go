@@ -14,21 +14,25 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"time"
 
+	"github.com/parley-rtc/parley/examples/internal/usage"
 	"github.com/parley-rtc/parley/internal/loop"
 	"github.com/parley-rtc/parley/protocol/dtls"
 )
 
 func main() {
+	args := usage.Words(1, 4, "dtls-echo server [ADDRESS]", "dtls-echo client ADDRESS ALGORITHM FINGERPRINT, as a server prints it")
+	if n := len(args); !(args[0] == "server" && n <= 2 || args[0] == "client" && n == 4) {
+		usage.Wrong()
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdin, os.Stdout); err != nil && ctx.Err() == nil {
+	if err := run(ctx, args, os.Stdin, os.Stdout); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -48,11 +52,8 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error 
 	if len(args) == 1 {
 		args = append(args, "127.0.0.1:4433")
 	}
-	switch {
-	case len(args) == 2 && args[0] == "server":
+	if args[0] == "server" {
 		return serve(ctx, l, config, args[1], out)
-	case len(args) == 4 && args[0] == "client":
-		return call(ctx, l, config, args[1], dtls.Fingerprint{Algorithm: args[2], Value: args[3]}, in, out)
 	}
-	return errors.New("usage: dtls-echo server [address], or what a server prints")
+	return call(ctx, l, config, args[1], dtls.Fingerprint{Algorithm: args[2], Value: args[3]}, in, out)
 }

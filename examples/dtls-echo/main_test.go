@@ -84,7 +84,7 @@ func TestServerSaysGoodbye(t *testing.T) {
 }
 
 func TestBadArguments(t *testing.T) {
-	for _, arguments := range [][]string{{}, {"client"}, {"server", "nowhere"}, {"client", "nowhere", "sha-256", "00"}} {
+	for _, arguments := range [][]string{{"server", "nowhere"}, {"client", "nowhere", "sha-256", "00"}} {
 		if err := run(t.Context(), arguments, strings.NewReader(""), io.Discard); err == nil {
 			t.Errorf("%q was taken", arguments)
 		}

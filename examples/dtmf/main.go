@@ -13,17 +13,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/parley-rtc/parley/examples/internal/usage"
 	"github.com/parley-rtc/parley/protocol/rtp"
 	"github.com/parley-rtc/parley/protocol/rtp/payload"
 	"github.com/parley-rtc/parley/webrtc"
 )
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: dtmf TONES")
-		os.Exit(2)
-	}
-	if err := dial(os.Args[1], os.Stdout); err != nil {
+	tones := usage.Words(1, 1, "dtmf TONES, of 0 to 9, *, #, A to D, and a comma for a pause")[0]
+	if err := dial(tones, os.Stdout); err != nil {
 		log.Fatal(err)
 	}
 }

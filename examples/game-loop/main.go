@@ -11,6 +11,7 @@ import (
 	"log"
 	"time"
 
+	"github.com/parley-rtc/parley/examples/internal/usage"
 	"github.com/parley-rtc/parley/webrtc"
 )
 
@@ -68,6 +69,7 @@ func (p *player) hear(state []byte) {
 }
 
 func main() {
+	usage.Words(0, 0, "game-loop")
 	ctx := context.Background()
 	a, b, err := pair(ctx)
 	if err != nil {

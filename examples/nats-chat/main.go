@@ -18,17 +18,14 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/parley-rtc/parley/examples/internal/usage"
 	"github.com/parley-rtc/parley/webrtc"
 )
 
 func main() {
 	server := flag.String("server", nats.DefaultURL, "the NATS server")
-	flag.Parse()
-	if flag.NArg() != 1 {
-		fmt.Fprintln(os.Stderr, "usage: nats-chat [-server URL] SUBJECT")
-		os.Exit(2)
-	}
-	if err := chat(context.Background(), *server, flag.Arg(0), os.Stdin, os.Stdout); err != nil {
+	subject := usage.Words(1, 1, "nats-chat [-server URL] SUBJECT")[0]
+	if err := chat(context.Background(), *server, subject, os.Stdin, os.Stdout); err != nil {
 		log.Fatal(err)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"os/signal"
 	"sync"
 
+	"github.com/parley-rtc/parley/examples/internal/usage"
 	"github.com/parley-rtc/parley/signaling"
 	"github.com/parley-rtc/parley/webrtc"
 )
@@ -27,18 +28,14 @@ func main() {
 	options := signaling.Options{}
 	flag.StringVar(&options.Name, "name", "robot", "what the others see")
 	longPoll := flag.Bool("long-poll", false, "no WebSocket")
-	flag.Parse()
-	if flag.NArg() != 1 {
-		fmt.Fprintln(os.Stderr, "usage: room-chat [-name NAME] [-long-poll] LINK-OF-A-ROOM")
-		os.Exit(2)
-	}
+	link := usage.Words(1, 1, "room-chat [-name NAME] [-long-poll] LINK-OF-A-ROOM")[0]
 	if *longPoll {
 		options.Carrier = signaling.LongPollOnly
 	}
 	fmt.Println("What you type is said to everybody who is here.")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := chat(ctx, flag.Arg(0), options, os.Stdin, os.Stdout); err != nil && !errors.Is(err, context.Canceled) {
+	if err := chat(ctx, link, options, os.Stdin, os.Stdout); err != nil && !errors.Is(err, context.Canceled) {
 		log.Fatal(err)
 	}
 }

@@ -17,14 +17,17 @@ import (
 	"log"
 	"os"
 	"os/signal"
+
+	"github.com/parley-rtc/parley/examples/internal/usage"
 )
 
 func main() {
+	args := usage.Words(3, 100, "room-media play LINK-OF-A-ROOM FILE...", "room-media record LINK-OF-A-ROOM FOLDER")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	var err error
-	switch args := os.Args[1:]; {
-	case len(args) >= 3 && args[0] == "play":
+	switch {
+	case args[0] == "play":
 		err = play(ctx, args[1], args[2:])
 	case len(args) == 3 && args[0] == "record":
 		err = record(ctx, args[1], args[2], func(file string, frames int) {
@@ -33,8 +36,7 @@ func main() {
 			}
 		})
 	default:
-		fmt.Fprintln(os.Stderr, "usage: room-media play LINK-OF-A-ROOM FILE...\n       room-media record LINK-OF-A-ROOM FOLDER")
-		os.Exit(2)
+		usage.Wrong()
 	}
 	if err != nil && !errors.Is(err, context.Canceled) {
 		log.Fatal(err)

@@ -16,20 +16,21 @@ import (
 	"os"
 
 	"github.com/parley-rtc/parley/examples/internal/paste"
+	"github.com/parley-rtc/parley/examples/internal/usage"
 	"github.com/parley-rtc/parley/webrtc"
 )
 
 func main() {
 	var cfg webrtc.Configuration
-	flag.Func("stun", "URI of a STUN server", func(uri string) error {
+	flag.Func("stun", "`URI` of a STUN server: stun:HOST", func(uri string) error {
 		cfg.ICEServers = append(cfg.ICEServers, webrtc.ICEServer{URLs: []string{uri}})
 		return nil
 	})
-	flag.Parse()
-	if what := flag.Arg(0); flag.NArg() != 2 || what != "send" && what != "receive" {
-		log.Fatal("usage: send-file send FILE, or send-file receive FOLDER")
+	args := usage.Words(2, 2, "send-file [-stun URI] send FILE", "send-file [-stun URI] receive FOLDER")
+	if args[0] != "send" && args[0] != "receive" {
+		usage.Wrong()
 	}
-	if err := run(context.Background(), cfg, flag.Arg(0), flag.Arg(1)); err != nil {
+	if err := run(context.Background(), cfg, args[0], args[1]); err != nil {
 		log.Fatal(err)
 	}
 }

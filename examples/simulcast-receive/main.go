@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/parley-rtc/parley/examples/internal/usage"
 	"github.com/parley-rtc/parley/protocol/rtp"
 	"github.com/parley-rtc/parley/signaling"
 	"github.com/parley-rtc/parley/webrtc"
@@ -26,14 +27,10 @@ import (
 
 func main() {
 	name := flag.String("name", "observer", "what the others see")
-	flag.Parse()
-	if flag.NArg() != 1 {
-		fmt.Fprintln(os.Stderr, "usage: simulcast-receive [-name NAME] LINK-OF-A-ROOM")
-		os.Exit(2)
-	}
+	link := usage.Words(1, 1, "simulcast-receive [-name NAME] LINK-OF-A-ROOM")[0]
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := observe(ctx, flag.Arg(0), *name, os.Stdout); err != nil && !errors.Is(err, context.Canceled) {
+	if err := observe(ctx, link, *name, os.Stdout); err != nil && !errors.Is(err, context.Canceled) {
 		log.Fatal(err)
 	}
 }
