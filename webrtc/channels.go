@@ -99,6 +99,15 @@ func (pc *PeerConnection) applyData(now mono.Time, data *jsep.Data) {
 	}
 }
 
+// dataRejected closes the channels that wait for an association: there will be none for them. The next one asks for it anew.
+func (pc *PeerConnection) dataRejected() {
+	for _, ch := range slices.Clone(pc.channels) {
+		if !ch.opened {
+			pc.channelClosed(ch, &Error{Name: OperationError, Detail: DataChannelFailure, Message: "the data section was rejected"})
+		}
+	}
+}
+
 // handleSCTP does what an event of the association asks for.
 func (pc *PeerConnection) handleSCTP(now mono.Time, e *sctp.Event) {
 	if pc.shut {
@@ -118,9 +127,11 @@ func (pc *PeerConnection) handleSCTP(now mono.Time, e *sctp.Event) {
 			pc.announce(e)
 			return
 		}
-		if ch != nil && ch.becomeOpen() {
-			pc.isOpen(ch)
-			ch.emit(&ch.onOpen)
+		if ch == nil {
+			return
+		}
+		if ch.standing = true; ch.returned {
+			pc.announceOpen(ch)
 		}
 	case sctp.Message:
 		if ch == nil {
@@ -165,12 +176,20 @@ func (pc *PeerConnection) announce(e *sctp.Event) {
 	ch.emit(&ch.onOpen)
 }
 
+// announceOpen is "announce the data channel as open", of a channel that was made here.
+func (pc *PeerConnection) announceOpen(ch *DataChannel) {
+	if ch.becomeOpen() {
+		pc.isOpen(ch)
+		ch.emit(&ch.onOpen)
+	}
+}
+
 func (pc *PeerConnection) isOpen(ch *DataChannel) {
 	pc.openedEver++
 	ch.wasOpen = true
 }
 
-// becomeOpen is "announce the data channel as open".
+// becomeOpen leaves the state connecting.
 func (ch *DataChannel) becomeOpen() bool {
 	ch.pc.out.mu.Lock()
 	defer ch.pc.out.mu.Unlock()

@@ -83,13 +83,15 @@ type DataChannel struct {
 
 	// The loop's.
 
-	opened  bool // the association knows it by stream
-	stream  sctp.StreamID
-	flushed uint64
-	wasOpen bool
-	number  int // of all channels of the connection, for stats
-	sent    counter
-	read    counter
+	opened   bool // the association knows it by stream
+	returned bool // createDataChannel has
+	standing bool // it is open, as far as the association is concerned
+	stream   sctp.StreamID
+	flushed  uint64
+	wasOpen  bool
+	number   int // of all channels of the connection, for stats
+	sent     counter
+	read     counter
 }
 
 // counter counts messages and their bytes.
@@ -230,7 +232,14 @@ func (ch *DataChannel) ID() *uint16 {
 }
 
 // ReadyState returns the state.
-func (ch *DataChannel) ReadyState() DataChannelState { return *ch.state.Load() }
+func (ch *DataChannel) ReadyState() DataChannelState {
+	s := *ch.state.Load()
+	// close(), 7: "Set the [[ReadyState]] slot of each of connection's RTCDataChannels to "closed"".
+	if s == DataChannelStateClosing && ch.pc.SignalingState() == SignalingStateClosed {
+		return DataChannelStateClosed
+	}
+	return s
+}
 
 // BufferedAmount returns how many bytes were taken by Send and not given to the network. It is not reset when the channel
 // closes.
@@ -315,10 +324,14 @@ func (ch *DataChannel) beginClosing() bool {
 	return true
 }
 
-// isClosed enters the state closed.
+// isClosed enters the state closed: from closing in its turn, so that the handler of closing does not meet a channel that is closed.
 func (ch *DataChannel) isClosed(err error) {
 	ch.pc.out.mu.Lock()
-	ch.setState(DataChannelStateClosed)
+	if ch.ReadyState() == DataChannelStateClosing {
+		ch.pc.events.inOrder(ch.gate, func() { ch.setState(DataChannelStateClosed) })
+	} else {
+		ch.setState(DataChannelStateClosed)
+	}
 	ch.wake()
 	ch.pc.out.mu.Unlock()
 	ch.end(err)

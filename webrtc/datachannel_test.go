@@ -529,3 +529,102 @@ func TestCloseInTheEventDataChannel(t *testing.T) {
 		})
 	}
 }
+
+// createDataChannel, 24: "Return channel and continue the following steps in parallel": a channel is connecting when it is returned, on an
+// association that stands, too.
+func TestAChannelIsConnectingAtFirst(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, _, _, _ := w.connect(Configuration{}, nil)
+		for _, init := range []*DataChannelInit{nil, {Negotiated: true, ID: new(uint16(7))}} {
+			ch, err := a.CreateDataChannel("", init)
+			w.check(err)
+			if s := ch.ReadyState(); s != DataChannelStateConnecting {
+				t.Errorf("it is %s", s)
+			}
+			is(t, "Send", ch.Send(nil), InvalidStateError)
+			open := make(chan DataChannelState)
+			ch.OnOpen(func() { open <- ch.ReadyState() })
+			if s := await(w, open, "open"); s != DataChannelStateOpen {
+				t.Errorf("in the handler of open it is %s", s)
+			}
+		}
+	})
+}
+
+// "When a RTCDataChannel object's underlying data transport has been closed, the user agent MUST queue a task" to set the state to closed:
+// whenever the handler of closing gets its turn, the channel is closing.
+func TestStateInTheEventClosing(t *testing.T) {
+	inWorld(t, func(w *world) {
+		_, _, x, y := w.connect(Configuration{}, nil)
+		var states []DataChannelState
+		note := func() { states = append(states, y.ReadyState()) }
+		closed := make(chan struct{})
+		y.OnMessage(func(Message) { time.Sleep(10 * time.Second); note() }) // meanwhile x closes
+		y.OnClosing(note)
+		y.OnClose(func() { note(); close(closed) })
+		w.check(x.SendText("wait"))
+		time.Sleep(time.Second)
+		w.check(x.Close())
+		await(w, closed, "close")
+		if !slices.Equal(states, []DataChannelState{DataChannelStateClosing, DataChannelStateClosing, DataChannelStateClosed}) {
+			t.Errorf("the states were %q", states)
+		}
+	})
+}
+
+// rejectsData makes a description reject its only section, that of data.
+func rejectsData(d SessionDescription) SessionDescription {
+	head, section, _ := strings.Cut(d.SDP, "m=application ")
+	_, section, _ = strings.Cut(section, " ")
+	return SessionDescription{d.Type, strings.Replace(head, "a=group:BUNDLE 0", "a=group:BUNDLE", 1) + "m=application 0 " + section}
+}
+
+// RFC 8841 section 10.4: "If the "m=" line in the answer contains a zero port value, the offerer MUST NOT initiate the establishment of a TCP
+// connection, a DTLS association, or an SCTP association": the channels that wait for one are closed, and no other offer is asked for,
+// which would be rejected alike, until another channel is made.
+func TestDataRejected(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.pair(Configuration{})
+		var events []string
+		a.OnNegotiationNeeded(func() { events = append(events, "negotiationneeded") })
+		x, err := a.CreateDataChannel("x", nil)
+		w.check(err)
+		x.OnError(func(e *Error) { events = append(events, string(e.Name+" "+ErrorName(e.Detail))) })
+		x.OnClose(func() { events = append(events, "close "+string(x.ReadyState())) })
+		synctest.Wait()
+		w.check(a.SetLocalDescription(nil))
+		w.check(b.SetRemoteDescription(*a.LocalDescription()))
+		w.check(b.SetLocalDescription(nil))
+		w.check(a.SetRemoteDescription(rejectsData(*b.LocalDescription())))
+		synctest.Wait()
+		if want := []string{"negotiationneeded", "OperationError data-channel-failure", "close closed"}; !slices.Equal(events, want) || a.SCTP() != nil {
+			t.Errorf("the events were %q, not %q", events, want)
+		}
+		events = nil
+		_, err = a.CreateDataChannel("y", nil)
+		w.check(err)
+		synctest.Wait()
+		offer, err := a.CreateOffer(nil)
+		w.check(err)
+		if !slices.Equal(events, []string{"negotiationneeded"}) || strings.Contains(offer.SDP, "m=application 0 ") {
+			t.Errorf("after another channel: %q, and\n%s", events, offer.SDP)
+		}
+		// One that stands is rejected by an offer of the peer's.
+		c, d, x, y := w.connect(Configuration{}, nil)
+		closed := make(chan struct{}, 2)
+		for _, ch := range []*DataChannel{x, y} {
+			ch.OnClose(func() { closed <- struct{}{} })
+			ch.OnError(func(e *Error) { t.Error(e) })
+		}
+		c.OnNegotiationNeeded(func() { t.Error("an offer is asked for") })
+		w.check(d.SetLocalDescription(nil))
+		w.check(c.SetRemoteDescription(rejectsData(*d.LocalDescription())))
+		w.check(c.SetLocalDescription(nil))
+		w.check(d.SetRemoteDescription(*c.LocalDescription()))
+		await(w, closed, "close")
+		await(w, closed, "close")
+		if s := c.SCTP().State(); s != SCTPTransportStateClosed {
+			t.Errorf("the SCTPTransport is %s", s)
+		}
+	})
+}

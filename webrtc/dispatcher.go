@@ -247,6 +247,16 @@ func (d *dispatcher) pass(g *gate, f func()) bool {
 	return d.queueBehind(g, f)
 }
 
+// inOrder has f, which changes a state and takes no lock, called once what was queued before has been: at once if there is nothing.
+func (d *dispatcher) inOrder(g *gate, f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	idle := (g == nil || g.open) && d.head == len(d.queue) && !d.running
+	if idle || d.closed || !d.queueBehind(g, f) {
+		f()
+	}
+}
+
 // queueBehind is pass for who holds the lock.
 func (d *dispatcher) queueBehind(g *gate, f func()) bool {
 	switch {

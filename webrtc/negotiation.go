@@ -44,6 +44,9 @@ func (pc *PeerConnection) apply(now mono.Time, c *jsep.Changes) {
 	}
 	pc.applyMedia(now, c.Media)
 	pc.applyData(now, c.Data)
+	if c.DataRejected {
+		pc.dataRejected()
+	}
 	if c.RolledBack {
 		pc.signaling(c.Before, SignalingState(jsep.Stable))
 		pc.signaling(jsep.Stable, SignalingState(c.After))
@@ -208,6 +211,16 @@ func (v *validated) gatherServers() (list []gather.Server) {
 	return list
 }
 
+// urlOf returns the URL of a server as the configuration writes it.
+func (pc *PeerConnection) urlOf(uri string) string {
+	for _, s := range pc.config.Load().servers {
+		if s.uri.String() == uri {
+			return s.url
+		}
+	}
+	return uri
+}
+
 func (v *validated) relays() bool {
 	return slices.ContainsFunc(v.servers, func(s iceServer) bool { return s.uri.TURN() })
 }
@@ -250,7 +263,7 @@ func (pc *PeerConnection) localCandidate(now mono.Time, t *ICETransport, c *gath
 	if !ok {
 		return
 	}
-	w := &ICECandidate{Candidate: l.Candidate, SDPMid: &l.SDPMid, SDPMLineIndex: &l.Index, UsernameFragment: &l.Ufrag, url: c.URL}
+	w := &ICECandidate{Candidate: l.Candidate, SDPMid: &l.SDPMid, SDPMLineIndex: &l.Index, UsernameFragment: &l.Ufrag, url: pc.urlOf(c.URL)}
 	if added.Type == ice.Relayed {
 		w.relayProtocol = added.RelayProtocol.String()
 	}

@@ -328,10 +328,15 @@ func (pc *PeerConnection) CreateDataChannel(label string, init *DataChannelInit)
 	if err != nil {
 		return nil, err
 	}
-	err = pc.try(func(now mono.Time) error { return pc.openChannel(now, ch) })
-	if err != nil {
+	if err = pc.try(func(now mono.Time) error { return pc.openChannel(now, ch) }); err != nil {
 		return nil, err
 	}
+	// "Return channel and continue the following steps in parallel": it is connecting still, even where the association stands.
+	pc.lease.Post(func(mono.Time) {
+		if ch.returned = true; ch.standing {
+			pc.announceOpen(ch)
+		}
+	})
 	return ch, nil
 }
 

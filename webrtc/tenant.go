@@ -263,7 +263,7 @@ func (pc *PeerConnection) gatheredEvent(now mono.Time, x *DTLSTransport, e gathe
 	case gather.Candidate:
 		pc.localCandidate(now, t, &e)
 	case gather.ServerError:
-		w := &ICECandidateError{URL: e.URL, ErrorCode: e.Code, ErrorText: e.Text}
+		w := &ICECandidateError{URL: pc.urlOf(e.URL), ErrorCode: e.Code, ErrorText: e.Text}
 		if e.Local.IsValid() {
 			w.Address, w.Port = e.Local.Addr().String(), e.Local.Port()
 		}

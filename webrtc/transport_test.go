@@ -103,7 +103,7 @@ func TestEventICECandidateError(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.turnServer()
 		a := w.connection(w.a, Configuration{ICEServers: []ICEServer{
-			{URLs: []string{"stun:198.51.100.77"}}, {URLs: []string{"turn:" + turnAddress}, Username: "alice", Credential: "wrong"},
+			{URLs: []string{"stun:198.51.100.77:3478"}}, {URLs: []string{"turn:" + turnAddress}, Username: "alice", Credential: "wrong"},
 		}})
 		_, err := a.CreateDataChannel("x", nil)
 		w.check(err)
@@ -117,7 +117,7 @@ func TestEventICECandidateError(t *testing.T) {
 			e := <-errs
 			seen[e.ErrorCode] = e
 		}
-		if e := seen[701]; e == nil || e.URL != "stun:198.51.100.77" || e.ErrorText == "" {
+		if e := seen[701]; e == nil || e.URL != "stun:198.51.100.77:3478" || e.ErrorText == "" {
 			t.Errorf("of the server that does not answer it is said %+v", e)
 		}
 		if e := seen[401]; e == nil || e.URL != "turn:"+turnAddress || e.Address != "203.0.113.1" || e.Port == 0 {

@@ -162,6 +162,9 @@ func (s *Session) set(d Description, remote bool) (Changes, error) {
 	for _, t := range c.Stopped {
 		t.end()
 	}
+	if d.Type == Answer && s.rejectsData(parsed, remote, before.data != nil) {
+		c.DataRejected, s.wantData = true, false
+	}
 	kept := &description{kind: d.Type, text: d.SDP, parsed: parsed}
 	if !remote {
 		s.created = description{}
@@ -191,6 +194,20 @@ func (s *Session) set(d Description, remote bool) (Changes, error) {
 	}
 	s.conclude(&c)
 	return c, nil
+}
+
+// rejectsData reports whether an answer has a data section rejected that was offered, or was there.
+func (s *Session) rejectsData(answer *sdp.Description, remote, there bool) bool {
+	offer := s.pendingRemoteSDP()
+	if remote {
+		offer = s.pendingLocal.sdp()
+	}
+	for i, m := range answer.Media {
+		if s.data == nil && m.Kind == "application" && m.Port == 0 && i < len(offer.Media) && (there || offer.Media[i].Port != 0 || offer.Media[i].Has("bundle-only")) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Session) conclude(c *Changes) {

@@ -147,6 +147,7 @@ type Changes struct {
 	ClosedIDs     []int       // of transports that are gone
 	Media         []Media     // the sections of audio and video
 	Data          *Data       // nil: no data section is negotiated
+	DataRejected  bool        // the one that was offered, or was there, has been rejected; AddData asks for another one
 	Tracks        []TrackChange
 	Created       []*Transceiver
 	Removed       []*Transceiver // by a rollback
@@ -283,7 +284,7 @@ func (s *Session) Transceivers() []*Transceiver {
 	return slices.DeleteFunc(slices.Clone(s.transceivers), func(t *Transceiver) bool { return t.stopped })
 }
 
-// AddData asks for a data section, as the first data channel does.
+// AddData asks for a data section, as the first data channel does. It is asked for until an answer has it, or has rejected it.
 func (s *Session) AddData() {
 	if !s.wantData {
 		s.wantData, s.dirty = true, true
