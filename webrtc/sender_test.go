@@ -299,6 +299,46 @@ func TestSimulcast(t *testing.T) {
 	})
 }
 
+// Simulcast that pauses, by either side's direction, goes on as it was: the same encodings, the same tracks.
+func TestSimulcastPauses(t *testing.T) {
+	inWorld(t, func(w *world) {
+		track := w.sampleTrack(VP8)
+		a, b, x, remote := w.sends(track, &RTPTransceiverInit{Direction: RTPTransceiverDirectionSendOnly, SendEncodings: []RTPEncodingParameters{
+			{RID: "q"}, {RID: "h"}, {RID: "f"}}})
+		b.OnTrack(nil) // it comes again
+		for _, rid := range []string{"q", "h", "f"} {
+			w.playVideo(track.Encoding(rid))
+		}
+		layers := remote.Encodings()
+		flows := func() {
+			t.Helper()
+			if now := remote.Encodings(); !slices.Equal(now, layers) {
+				t.Fatalf("the encodings are others, %d", len(now))
+			}
+			for _, layer := range layers {
+				for range 5 {
+					_, err := layer.ReadSample(w.ctx())
+					w.check(err)
+				}
+			}
+		}
+		flows()
+		for pc, y := range map[*PeerConnection]*RTPTransceiver{a: x, b: remote.Receiver().Transceiver()} {
+			was := y.Direction()
+			other := map[*PeerConnection]*PeerConnection{a: b, b: a}[pc]
+			w.check(y.SetDirection(RTPTransceiverDirectionInactive))
+			w.exchange(pc, other)
+			time.Sleep(time.Second)
+			if !layers[1].Muted() && y == x {
+				t.Error("not muted")
+			}
+			w.check(y.SetDirection(was))
+			w.exchange(pc, other)
+			flows()
+		}
+	})
+}
+
 // What a peer's answer leaves of the encodings is what getParameters returns, and an offer to receive simulcast makes them.
 func TestSimulcastEnvelope(t *testing.T) {
 	inWorld(t, func(w *world) {

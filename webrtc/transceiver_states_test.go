@@ -538,3 +538,45 @@ func TestBundleTagIsStopped(t *testing.T) {
 		w.wantStates(b, "1:recvonly/recvonly")
 	})
 }
+
+// A pranswer is an answer that another one may take the place of (webrtc-pc section 4.4.1.5): direction, codecs and events are its
+// own, transceivers it stops are not stopped, and a rollback takes all of it back.
+func TestProvisionalAnswer(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.pair(Configuration{})
+		w.addTrack(a, Opus, NewMediaStream("of-a"))
+		w.addTrack(b, Opus, NewMediaStream("of-b"))
+		da, db := w.diary(a), w.diary(b)
+		w.offers(a, b)
+		provisional := func() {
+			t.Helper()
+			d, err := b.CreateAnswer()
+			w.check(err)
+			d.Type = SDPTypePranswer
+			w.check(b.SetLocalDescription(&d))
+			w.check(a.SetRemoteDescription(d))
+		}
+		w.check(b.GetTransceivers()[0].SetDirection(RTPTransceiverDirectionRecvOnly))
+		provisional()
+		w.wantStates(b, "0:recvonly/recvonly+")
+		w.wantStates(a, "0:sendrecv/sendonly+")
+		if n := len(a.GetSenders()[0].GetParameters().Codecs); n == 0 {
+			t.Error("no codecs by the pranswer")
+		}
+		da.wants("have-local-offer", "have-remote-pranswer")
+		db.wants("have-remote-offer", "track 0 [of-a]", "have-local-pranswer")
+		w.check(b.GetTransceivers()[0].SetDirection(RTPTransceiverDirectionSendRecv))
+		provisional()
+		w.wantStates(b, "0:sendrecv/sendrecv+")
+		w.wantStates(a, "0:sendrecv/sendrecv+")
+		da.wants("track 0 [of-b]")
+		db.wants()
+		w.check(b.GetTransceivers()[0].SetDirection(RTPTransceiverDirectionInactive))
+		w.check(b.SetLocalDescription(nil))
+		w.check(a.SetRemoteDescription(*b.LocalDescription()))
+		w.wantStates(b, "0:inactive/inactive+")
+		w.wantStates(a, "0:sendrecv/inactive+")
+		da.wants("stable", "removetrack of-b 0")
+		db.wants("stable", "removetrack of-a 0")
+	})
+}

@@ -443,7 +443,9 @@ func (s *Session) receive(sec *section, i int, m *sdp.Media, offer, rejected boo
 		if len(t.rids) == 0 && t.kind == "video" {
 			t.rids = proposed(m)
 		}
-		t.theirs = sent(m) // until the answer says what is left of them: the event track comes before that
+		if theirs.Sends() {
+			t.theirs = sent(m) // until the answer says what is left of them: the event track comes before that
+		}
 	}
 	t := sec.transceiver
 	if t == nil {

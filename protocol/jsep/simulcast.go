@@ -147,9 +147,11 @@ func (t *Transceiver) agreeRIDs(local, theirs *sdp.Media, remote bool) {
 			t.paused = append(t.paused, r)
 		}
 	}
-	// What the peer sends is what both name: in their direction, and in ours.
-	receives := ridsOf(local, "recv")
-	t.theirs = slices.DeleteFunc(sent(theirs), func(r string) bool { return !slices.Contains(receives, r) })
+	if t.current.Receives() {
+		// What the peer sends is what both name: in their direction, and in ours.
+		receives := ridsOf(local, "recv")
+		t.theirs = slices.DeleteFunc(sent(theirs), func(r string) bool { return !slices.Contains(receives, r) })
+	}
 }
 
 // sent are the RIDs that a section sends, in its order.
