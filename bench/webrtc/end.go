@@ -236,14 +236,20 @@ func (e *end) setUp(q request) (a reply, err error) {
 	if err != nil {
 		return a, err
 	}
+	a.Count, a.CPU, err = repeat(4, q.Period, func() error { return connect(makeOne) })
+	return a, err
+}
+
+// repeat has so many goroutines do something again and again, for so long, and says how often and how much CPU time it took.
+func repeat(workers int, period time.Duration, one func() error) (n int, spent float64, err error) {
 	run := func(period time.Duration) (n int, err error) {
 		var wg sync.WaitGroup
-		counts, errs := [4]int{}, [4]error{}
+		counts, errs := make([]int, workers), make([]error, workers)
 		until := time.Now().Add(period)
-		for i := range counts {
+		for i := range workers {
 			wg.Go(func() {
 				for ; time.Now().Before(until) && errs[i] == nil; counts[i]++ {
-					errs[i] = connect(makeOne)
+					errs[i] = one()
 				}
 			})
 		}
@@ -251,17 +257,14 @@ func (e *end) setUp(q request) (a reply, err error) {
 		for _, c := range counts {
 			n += c
 		}
-		return n, errors.Join(errs[:]...)
+		return n, errors.Join(errs...)
 	}
-	if _, err := run(q.Period / 8); err != nil { // warms up
-		return a, err
+	if _, err := run(period / 8); err != nil { // warms up
+		return 0, 0, err
 	}
 	before := cpu()
-	if a.Count, err = run(q.Period); err != nil {
-		return a, err
-	}
-	a.CPU = cpu() - before
-	return a, nil
+	n, err = run(period)
+	return n, cpu() - before, err
 }
 
 // connect makes one connection, lets a message pass, and closes it.

@@ -4,6 +4,9 @@
 // loopback addresses of the machine, or both ends in one where connections are set up.
 //
 //	go run . [-json] [-only REGEXP] [-seconds 4] [-rounds 3] [-connections 1000]
+//	go run . -floor
+//
+// With -floor it measures what setting up a connection takes at least: the cryptography and the system calls alone.
 package main
 
 import (
@@ -53,9 +56,18 @@ func main() {
 	seconds := flag.Float64("seconds", 4, "how long one transfer takes, or setting up")
 	rounds := flag.Int("rounds", 3, "how often the sides take turns; the median counts")
 	connections := flag.Int("connections", 1000, "how many idle connections")
+	least := flag.Bool("floor", false, "measure the least that setting up a connection takes")
 	flag.Parse()
 	if *child != "" {
 		serve(*child)
+		return
+	}
+	period := time.Duration(*seconds * float64(time.Second))
+	if *least {
+		if err := printFloor(period); err != nil {
+			fmt.Fprintln(os.Stderr, "webrtc: -floor:", err)
+			os.Exit(1)
+		}
 		return
 	}
 	match, err := regexp.Compile(*only)
@@ -63,7 +75,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "webrtc: -only:", err)
 		os.Exit(2)
 	}
-	m := &measurement{match: match, period: time.Duration(*seconds * float64(time.Second)), connections: *connections, all: map[string]map[string][]float64{}}
+	m := &measurement{match: match, period: period, connections: *connections, all: map[string]map[string][]float64{}}
 	for round := range *rounds {
 		for _, who := range sides {
 			fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, *rounds, who)
