@@ -177,18 +177,14 @@ const maxReceived = 256 << 10
 
 // call runs f on the loop and waits for it; false, without f, if the connection is closed.
 func (pc *PeerConnection) call(f func(now mono.Time)) (ran bool) {
-	done := make(chan struct{})
-	if !pc.loop.Post(func(now mono.Time) {
+	// A closed loop has run nothing.
+	_ = pc.loop.Do(func(now mono.Time) {
 		if !pc.shut {
 			f(now)
 			pc.lease.Touch()
 			ran = true
 		}
-		close(done)
-	}) {
-		return false
-	}
-	<-done
+	})
 	return ran
 }
 

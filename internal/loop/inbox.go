@@ -26,6 +26,7 @@ type inbox struct {
 type post struct {
 	lease *Lease
 	run   func(now mono.Time)
+	ran   chan struct{} // closed at the end of the turn, if it is not nil
 }
 
 // spareLimit is how many posts a buffer may have room for and be used again: beyond it a flood would be paid for ever.

@@ -136,7 +136,7 @@ func (lease *Lease) Touch() {
 // Post hands f to the loop, as Loop.Post does, and touches the tenant afterwards. If the lease has ended by the time f's
 // turn comes, f does not run.
 func (lease *Lease) Post(f func(now mono.Time)) bool {
-	return lease.loop.inbox.post(post{lease, f})
+	return lease.loop.inbox.post(post{lease: lease, run: f})
 }
 
 // Submit runs job, which must not touch what belongs to the loop, on the pool for jobs, and posts what it returns back

@@ -59,6 +59,7 @@ type Loop struct {
 	leases  map[*Lease]struct{}
 	touched []*Lease // have something to send, or a new deadline; each once
 	spare   []*Lease // the other buffer of touched
+	answers []chan struct{}
 	sockets sockets
 	batch   *pkt.Batch
 	outgo   outgo
@@ -100,11 +101,11 @@ func (l *Loop) Now() mono.Time { return l.poller.Now() }
 // closed before. It may be called from any goroutine, the loop's own included.
 func (l *Loop) Post(f func(now mono.Time)) bool { return l.inbox.post(post{run: f}) }
 
-// Do posts f and waits until it has run. It returns ErrClosed, and f never runs, if the loop was closed before. It must
+// Do posts f and waits until it has run, and what it caused to be sent is sent. It returns ErrClosed, and f never runs, if the loop was closed before. It must
 // not be called from the loop's own goroutine, which would wait for itself.
 func (l *Loop) Do(f func(now mono.Time)) error {
 	ran := make(chan struct{})
-	if !l.Post(func(now mono.Time) { f(now); close(ran) }) {
+	if !l.inbox.post(post{run: f, ran: ran}) {
 		return ErrClosed
 	}
 	<-ran
@@ -146,6 +147,7 @@ func (l *Loop) run() {
 		l.runPosts(l.inbox.take())
 		l.runTimers()
 		l.drain()
+		l.answer()
 		if l.closing {
 			break
 		}
@@ -172,9 +174,22 @@ func (l *Loop) runPosts(posts []post) {
 			p.run(l.now)
 			p.lease.Touch()
 		}
+		if p.ran != nil {
+			l.answers = append(l.answers, p.ran)
+		}
 		*p = post{}
 		l.makeRoom()
 	}
+}
+
+// answer lets those go on that wait in Do. It is the end of a turn: mostly the loop sleeps then, and they have its processor;
+// earlier another one would be woken for them.
+func (l *Loop) answer() {
+	for i, ran := range l.answers {
+		close(ran)
+		l.answers[i] = nil
+	}
+	l.answers = l.answers[:0]
 }
 
 func (l *Loop) runTimers() {
@@ -249,6 +264,7 @@ func (l *Loop) HandleICMP(m *pkt.ICMP) {
 func (l *Loop) shutdown() {
 	l.runPosts(l.inbox.close())
 	l.drain()
+	l.answer()
 	for lease := range l.leases {
 		lease.End()
 	}
