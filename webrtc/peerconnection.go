@@ -417,6 +417,9 @@ func (pc *PeerConnection) SCTP() *SCTPTransport { return pc.sctp.Load() }
 // GatheringComplete waits until the local description holds every candidate, or until ctx is done. It returns at once if
 // there is a description that has nothing to gather for.
 func (pc *PeerConnection) GatheringComplete(ctx context.Context) error {
+	if s := pc.states.Load(); s.gathering == ICEGatheringStateComplete && s.signaling != SignalingStateClosed {
+		return nil
+	}
 	done := make(chan struct{})
 	err := pc.try(func(mono.Time) error {
 		if pc.session.HasLocal() && (pc.ICEGatheringState() == ICEGatheringStateComplete || len(pc.transports) == 0) {

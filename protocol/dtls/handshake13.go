@@ -406,7 +406,13 @@ func (h *handshake) certificateVerify13(_ mono.Time, m message) error {
 	content := signedContent13(h.c.peer(), h.transcript.sum())
 	h.transcript.add(m)
 	h.expect = h.finished13
-	return h.checkSignature(s, content, func(mono.Time) error { return nil })
+	if err := h.checkSignature(s, content, func(mono.Time) error { return nil }); err != nil {
+		return err
+	}
+	if h.c.role == Client && h.requested && !h.c.cfg.AnonymousClient {
+		h.putOff, h.c.job = h.c.job, nil // until our own signature, which follows the Finished
+	}
+	return nil
 }
 
 // peer returns the other side's role.
