@@ -151,7 +151,7 @@ func (l *Loop) run() {
 		if l.closing {
 			break
 		}
-		if len(l.touched) == 0 {
+		if len(l.touched) == 0 && idle() {
 			l.count.Parks++
 			l.inbox.parked.Store(true)
 			l.poller.Park(l.timers.Next(), idle)
