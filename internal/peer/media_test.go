@@ -363,6 +363,111 @@ func TestDataAndVideoShareALink(t *testing.T) {
 	}
 }
 
+// A bulk of data beside a call without video: on 1 Mbit/s with a queue of 32 KB, which holds 262 ms, audio is not late, and on a fast link data
+// are not slow for it.
+func TestDataAndAudioShareALink(t *testing.T) {
+	for _, c := range []struct {
+		rate   int64
+		queue  int
+		least  int           // kbit/s of data
+		latest time.Duration // audio, 95th percentile
+	}{{1_000_000, 32 << 10, 600, 140 * time.Millisecond}, {20_000_000, 256 << 10, 14_000, 100 * time.Millisecond}} {
+		w := newMedia(t, 6, simnet.Path{})
+		w.a.host.Link().SetUp(simnet.Path{Delay: oneWay / 2, Rate: c.rate, Queue: c.queue})
+		w.talkAndPush()
+		w.Run(20 * time.Second)
+		x, kbits := w.dataAndAudio(20)
+		t.Logf("of %d kbit/s audio has %d, late by %v mostly and %v at the 95th percentile; data %d kbit/s", c.rate/1000, x.kbits("", 20), x.percentile(50), x.percentile(95), kbits)
+		if x.percentile(95) > c.latest || x.kbits("", 20) < 60 {
+			t.Errorf("audio is late by %v, or lacks some", x.percentile(95))
+		}
+		if kbits < c.least {
+			t.Errorf("data have %d kbit/s", kbits)
+		}
+	}
+}
+
+// Where it does not help audio that data are slow, since the queue is another's or the way has become longer, they are not.
+func TestDataDoNotYieldInVain(t *testing.T) {
+	w := newMedia(t, 8, simnet.Path{})
+	link := simnet.Path{Delay: oneWay / 2, Rate: 5_000_000, Queue: 32 << 10}
+	w.a.host.Link().SetUp(link)
+	w.talkAndPush()
+	w.Run(20 * time.Second)
+	link.Delay += 80 * time.Millisecond
+	w.a.host.Link().SetUp(link)
+	w.Run(4 * time.Second)
+	x, kbits := w.dataAndAudio(30)
+	t.Logf("audio has %d, late by %v mostly; data %d kbit/s", x.kbits("", 30), x.percentile(50), kbits)
+	if kbits < 2500 {
+		t.Errorf("data have %d kbit/s of 5000", kbits)
+	}
+}
+
+// talkAndPush sends audio of 64 kbit/s, and as much data as there is room for.
+func (w *world) talkAndPush() {
+	w.a.open("bulk")
+	w.until("an open channel", 10*time.Second, func() bool { return w.a.openedAt > 0 && w.b.openedAt > 0 })
+	every := func(d time.Duration, do func(now mono.Time)) {
+		var again func(mono.Time)
+		again = func(now mono.Time) {
+			do(now)
+			w.a.poll()
+			w.After(d, again)
+		}
+		w.After(0, again)
+	}
+	every(20*time.Millisecond, func(now mono.Time) {
+		b := make([]byte, 160)
+		binary.BigEndian.PutUint64(b, uint64(now))
+		w.a.Sender("0").Send(now, 0, &session.Packet{PayloadType: 111, Timestamp: uint32(now / 20833), Payload: b})
+	})
+	every(10*time.Millisecond, func(now mono.Time) {
+		for w.a.Association().BufferedAmount(w.a.stream) < 1_000_000 {
+			if w.a.Association().Send(now, w.a.stream, true, make([]byte, 10_000)) != nil {
+				break
+			}
+		}
+	})
+}
+
+// dataAndAudio watches what comes for so many seconds: audio, and the kbit/s of data.
+func (w *world) dataAndAudio(seconds int) (*watch, int) {
+	w.b.messages = nil
+	x := w.b.watch()
+	w.Run(time.Duration(seconds) * time.Second)
+	bytes := 0
+	for _, m := range w.b.messages {
+		bytes += len(m)
+	}
+	return x, bytes * 8 / seconds / 1000
+}
+
+// Marks of congestion take the place of losses between two peers (RFC 6679): on 1 Mbit/s with a deep queue that marks what waits longer than 20
+// ms nothing is lost, and hardly anything waits.
+func TestMarksAreHeeded(t *testing.T) {
+	w := newMedia(t, 7, simnet.Path{})
+	w.a.host.Link().SetUp(simnet.Path{Delay: oneWay / 2, Rate: 1_000_000, Queue: 256 << 10, Mark: 20 * time.Millisecond})
+	video := &encoder{side: w.a, mid: "1"}
+	video.start()
+	w.Run(15 * time.Second)
+	x := w.b.watch()
+	w.Run(20 * time.Second)
+	var in session.InboundStats
+	for _, i := range w.b.Transport(1).Session().AppendInbound(nil) {
+		if i.Kind == "video" {
+			in = i
+		}
+	}
+	t.Logf("video %d kbit/s, late by %v mostly and %v at the 95th percentile; %d packets came marked", x.kbits("", 20), x.percentile(50), x.percentile(95), in.PacketsCE)
+	if in.PacketsCE == 0 || in.PacketsLost != 0 {
+		t.Errorf("%d packets came marked, %d were lost", in.PacketsCE, in.PacketsLost)
+	}
+	if x.kbits("", 20) < 600 || x.percentile(95) > 150*time.Millisecond {
+		t.Errorf("video has %d kbit/s, and is late by %v", x.kbits("", 20), x.percentile(95))
+	}
+}
+
 // Media that overtake the end of the handshake are kept until there are keys.
 func TestMediaBeforeTheKeys(t *testing.T) {
 	held := false

@@ -44,6 +44,8 @@ type congestion struct {
 	dataBytes int       // that flowed since the last look
 	dataInput float64   // bits a second of them
 	videoAt   mono.Time // when video was last sent
+	audioAt   mono.Time // when audio was
+	yielding  yielding
 	popAt     mono.Time // before that the pacer has nothing, as nothing has changed since it said so
 }
 
@@ -133,8 +135,11 @@ func (s *Session) tellSent(now mono.Time, e *encoding, ssrc rtp.SSRC, seq uint16
 	if kind != cc.Padding {
 		e.flow.wire += uint64(size)
 	}
-	if kind == cc.Video {
+	switch kind {
+	case cc.Video:
 		s.congestion.videoAt = now
+	case cc.Audio:
+		s.congestion.audioAt = now
 	}
 	if !e.flow.perPacketReport {
 		s.marked = pkt.NotECT
@@ -195,7 +200,7 @@ func (s *Session) allocate(now mono.Time) {
 		g.streams = append(g.streams, cc.Stream{Priority: priority, Pausable: talks && c.Kind != "audio", Layers: g.layers[first:len(g.layers):len(g.layers)]})
 	}
 	waits := now.Sub(g.dataWait) < dataActive && g.dataWait != 0
-	g.data = (waits || g.dataBytes > dataLeast || g.dataInput > minVideo) && now.Sub(g.videoAt) < dataActive && g.videoAt != 0
+	g.data = (waits || g.dataBytes > dataLeast || g.dataInput > minVideo) && active(now, g.videoAt)
 	if g.data {
 		most := cc.DefaultMax
 		if !waits {
@@ -206,7 +211,7 @@ func (s *Session) allocate(now mono.Time) {
 	}
 	wanted, padding := cc.Allocate(g.Target(), g.streams)
 	g.SetWanted(now, wanted, padding)
-	rate := cc.Rate(0)
+	rate := g.yielding.rate
 	if g.data {
 		rate = max(g.streams[len(g.streams)-1].Rate, minVideo)
 	}
@@ -324,32 +329,6 @@ func (s *Session) look(now mono.Time) {
 		f.share += (share - f.share) / 8
 		f.queued, f.wire, f.useful = 0, 0, 0
 		e.stats.Quality.judge(e, passed)
-	}
-}
-
-// DataAt returns when data, of which the session knows nothing else, may be sent: at once if it is not after now. Who asks has some.
-// Beside video they are paced, so that neither starves the other.
-func (s *Session) DataAt(now mono.Time) mono.Time {
-	g := &s.congestion
-	if g.Controller == nil {
-		return now
-	}
-	at := g.OtherAt(now)
-	if at > now {
-		g.dataWait = now
-	}
-	return at
-}
-
-// DataSent tells of data that were sent, in bytes on the wire.
-func (s *Session) DataSent(now mono.Time, bytes int) {
-	g := &s.congestion
-	if g.Controller == nil {
-		return
-	}
-	g.Other(now, bytes)
-	if g.dataBytes += bytes; !g.data && g.dataBytes > dataLeast {
-		s.allocate(now)
 	}
 }
 

@@ -89,6 +89,7 @@ func (s *Session) handleControl(now mono.Time, p rtcp.Packet) {
 		var f rtcp.TransportFeedback
 		if f, ok = p.TransportFeedback(); ok && s.congestion.Controller != nil {
 			s.congestion.HandleTransportFeedback(now, f)
+			s.yield(now)
 			s.allocate(now)
 		}
 	case rtcp.KindCongestionFeedback:
@@ -96,6 +97,7 @@ func (s *Session) handleControl(now mono.Time, p rtcp.Packet) {
 		if f, ok = p.CongestionFeedback(); ok && s.congestion.Controller != nil {
 			s.congestion.HandleCongestionFeedback(now, f)
 			s.ecn.judge(now, s.congestion.Stats().ECN)
+			s.yield(now)
 			s.allocate(now)
 		}
 	case rtcp.KindREMB:
