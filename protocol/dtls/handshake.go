@@ -29,7 +29,6 @@ type handshake struct {
 	peerKey   crypto.PublicKey
 	peerChain [][]byte
 	requested bool // the server asks for a certificate
-	putOff    *Job // to be done with the next one, which saves a way to the caller and back
 	schemes   []signatureScheme
 
 	v13 state13

@@ -406,13 +406,7 @@ func (h *handshake) certificateVerify13(_ mono.Time, m message) error {
 	content := signedContent13(h.c.peer(), h.transcript.sum())
 	h.transcript.add(m)
 	h.expect = h.finished13
-	if err := h.checkSignature(s, content, func(mono.Time) error { return nil }); err != nil {
-		return err
-	}
-	if h.c.role == Client && h.requested && !h.c.cfg.AnonymousClient {
-		h.putOff, h.c.job = h.c.job, nil // until our own signature, which follows the Finished
-	}
-	return nil
+	return h.checkSignature(s, content, func(mono.Time) error { return nil })
 }
 
 // peer returns the other side's role.

@@ -61,25 +61,8 @@ func (c *Conn) RunJobs(now mono.Time) {
 	}
 }
 
-// start makes work the handshake's next job. When it comes back, then goes on, in the engine again. What was put off is
-// done first.
+// start makes work the handshake's next job. When it comes back, then goes on, in the engine again.
 func (h *handshake) start(kind JobKind, work func() error, then func(now mono.Time, err error) error) error {
-	if first := h.putOff; first != nil {
-		h.putOff = nil
-		second, thenSecond := work, then
-		work = func() error {
-			if first.Run(); first.err != nil {
-				return nil
-			}
-			return second()
-		}
-		then = func(now mono.Time, err error) error {
-			if err := first.then(now, first.err); err != nil {
-				return err
-			}
-			return thenSecond(now, err)
-		}
-	}
 	h.c.job = &Job{Kind: kind, work: work, then: then}
 	return nil
 }
