@@ -2,6 +2,7 @@ package webrtc
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/parley-rtc/parley/internal/gather"
@@ -264,6 +265,9 @@ func (pc *PeerConnection) gatheredEvent(now mono.Time, x *DTLSTransport, e gathe
 		pc.localCandidate(now, t, &e)
 	case gather.ServerError:
 		w := &ICECandidateError{URL: pc.urlOf(e.URL), ErrorCode: e.Code, ErrorText: e.Text}
+		if e.Code == gather.Unreachable && !strings.HasSuffix(w.ErrorText, "?") {
+			w.ErrorText += "." // it is for people, and a sentence
+		}
 		if e.Local.IsValid() {
 			w.Address, w.Port = e.Local.Addr().String(), e.Local.Port()
 		}

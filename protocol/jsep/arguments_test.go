@@ -122,7 +122,7 @@ func TestSignalingStates(t *testing.T) {
 		} {
 			s, _ := in(t, from)
 			_, err := create(s)
-			legal := (what == "offer") == (from == Stable || from == HaveLocalOffer || from == HaveRemotePranswer)
+			legal := (what == "offer") == (from == Stable || from == HaveLocalOffer) && from != HaveRemotePranswer
 			if (err == nil) != legal || !legal && name(err) != InvalidStateError {
 				t.Errorf("create an %s in %s: %v", what, from, err)
 			}

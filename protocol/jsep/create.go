@@ -38,8 +38,8 @@ func (s *Session) CreateOffer(o OfferOptions) (Description, error) {
 	switch s.state {
 	case Closed:
 		return Description{}, errClosed
-	case Stable, HaveLocalOffer, HaveRemotePranswer:
-	default:
+	case Stable, HaveLocalOffer:
+	default: // webrtc-pc section 4.4.1.3; and what is created "MUST be immediately usable by setLocalDescription" (RFC 8829 section 4.1.8)
 		return Description{}, fail(InvalidStateError, "an offer cannot be made in the state %s", s.state)
 	}
 	// RFC 8829 section 5.2.2: the version grows "if the offer might differ from the output of the previous call". If it does not, the
