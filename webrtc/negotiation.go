@@ -156,7 +156,14 @@ func (pc *PeerConnection) startGathering(now mono.Time) {
 		if want == t.served {
 			continue
 		}
+		if want == t.whole { // a restart was rolled back: its candidates are known, and were told
+			t.served = want
+			continue
+		}
 		first := t.served == (jsep.Credentials{})
+		if t.GatheringState() == ICEGathererStateComplete {
+			t.whole = t.served
+		}
 		t.served = want
 		if t.gatherer == nil {
 			pc.newGatherer(x)

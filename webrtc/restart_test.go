@@ -64,8 +64,19 @@ func TestRestartIsAskedForUntilDone(t *testing.T) {
 			wants(1, false)
 			w.check(a.SetLocalDescription(nil))
 			offered := ufrag(a.LocalDescription())
+			told := 0
+			a.OnICECandidate(func(*ICECandidate) { told++ })
+			a.OnICEGatheringStateChange(func(ICEGatheringState) { told++ })
+			synctest.Wait() // all was gathered
+			if told == 0 {
+				t.Error("nothing was gathered for the restart")
+			}
+			told = 0
 			w.check(a.SetLocalDescription(rollback))
 			wants(1, false)
+			if told > 0 {
+				t.Errorf("the rollback has gathered: %d events", told)
+			}
 			offer, err := a.CreateOffer(&OfferOptions{ICERestart: false})
 			w.check(err)
 			if u := ufrag(&offer); u == before || u == offered {

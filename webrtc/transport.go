@@ -71,6 +71,7 @@ type ICETransport struct {
 	gatherer *gather.Gatherer
 	number   int                        // of the gatherer, within the connection
 	served   jsep.Credentials           // the generation that candidates are gathered for
+	whole    jsep.Credentials           // one before that has all of them
 	named    []jsep.Target              // remote candidates with names, before there is a gatherer
 	urls     map[string]candidateOrigin // of local candidates, by their text
 }
