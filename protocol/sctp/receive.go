@@ -139,6 +139,9 @@ func (a *Association) handleData(now mono.Time, c chunk) bool {
 			appendParam(nil, causeInvalidStream, append(wire.AppendUint16(nil, uint16(d.stream)), 0, 0))))
 		return true
 	}
+	if a.reset.asked == resetOutgoing {
+		a.usedAgain(now, d.stream)
+	}
 	a.reassemble(now, tsn, &d)
 	a.pendingResetMayGoOn(now)
 	return true

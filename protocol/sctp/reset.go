@@ -413,6 +413,14 @@ func (a *Association) incomingReset(now mono.Time, ch *channel) {
 	}
 }
 
+// usedAgain looks whether data come on a stream that the peer has reset. It has performed our request too then, since it uses no id
+// again before (RFC 8831 section 6.7), and its answer is lost or late: the data are of another channel.
+func (a *Association) usedAgain(now mono.Time, id StreamID) {
+	if ch := a.channels[id]; ch != nil && ch.incomingDone && slices.Contains(a.reset.streams, id) {
+		a.settled(now, performed)
+	}
+}
+
 // handleResetResponse takes the answer to our request (section 5.2.7).
 func (a *Association) handleResetResponse(now mono.Time, sequence uint32, how result) {
 	r := &a.reset

@@ -153,6 +153,45 @@ func TestOtherRequests(t *testing.T) {
 	}
 }
 
+// RFC 8831 section 6.7: "Streams are available for reuse after a reset has been performed." The peer has performed both resets and opens another channel with the id, but its answer to ours was lost.
+func TestStreamIsUsedAgain(t *testing.T) {
+	w := standing(t)
+	open := func(tsn int, ssn uint16, label string) []byte {
+		v := wire.AppendUint32(nil, peersTSN+uint32(tsn))
+		v = wire.AppendUint16(wire.AppendUint16(v, 4), ssn)
+		return appendChunk(nil, typeData, whole, appendOpen(wire.AppendUint32(v, ppidDCEP), &ChannelConfig{Label: label}))
+	}
+	w.hear(w.myTag, open(0, 0, "one"))
+	w.say()
+	w.hear(w.myTag, w.sack(0))
+	w.hear(w.myTag, resetRequest(0, 0, 4))
+	if _, requested := answers(w.say()); !slices.Equal(requested, []StreamID{4}) {
+		t.Fatalf("requested %v", requested)
+	}
+	if got := w.told(); got != "ChannelOpen ChannelClosing" {
+		t.Errorf("events: %s", got)
+	}
+	w.hear(w.myTag, open(1, 0, "two"), data(2, 4, 1, whole, "x"))
+	if got := w.told(); got != "ChannelClosed ChannelOpen Message" {
+		t.Errorf("when the id is used again: %s", got)
+	}
+	w.say()
+	// The answer changes nothing any more, and the next request has the next number.
+	w.hear(w.myTag, resetResponse(w.myTSN, performed))
+	if got := w.told(); got != "" {
+		t.Errorf("the answer: %s", got)
+	}
+	w.hear(w.myTag, w.sack(1))
+	w.Close(w.now, 4)
+	if _, requested := answers(w.say()); !slices.Equal(requested, []StreamID{4}) {
+		t.Fatalf("requested %v", requested)
+	}
+	w.hear(w.myTag, resetResponse(w.myTSN+1, performed), resetRequest(1, 2, 4))
+	if got := w.told(); got != "ChannelClosed" {
+		t.Errorf("events: %s", got)
+	}
+}
+
 // RFC 6525 section 5.1.1: "So, if the Re-configuration Timer is running and the RE-CONFIG chunk contains at least one
 // request parameter, the chunk MUST be buffered."; RFC 6525 section 5.2.7: "If the request was an Outgoing SSN Reset
 // Request, the affected streams MUST now be reset and all queued data should now be processed." RFC 6525 section
