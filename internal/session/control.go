@@ -153,7 +153,7 @@ func (s *Session) handleBlocks(now mono.Time, from rtp.SSRC, blocks rtcp.ReportB
 			continue
 		}
 		x := e.source(b.SSRC)
-		x.confirmed = true
+		x.confirmedAt = now
 		if x.told.Delay = b.Delay; b == x.told {
 			continue // another source of the peer's says the same
 		}

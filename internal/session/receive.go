@@ -191,11 +191,11 @@ func (s *Session) demultiplex(now mono.Time, p *rtp.Packet) *Stream {
 			}
 		}
 	}
-	if x != nil && (c == nil || c == x.section) {
+	if x != nil && (c == nil || c == x.section) && !s.namedNow(x, p) {
 		s.recent = x
 		return x
 	}
-	if x != nil { // "the SSRC is moved": another section's from now on
+	if x != nil { // "the SSRC is moved": another section's from now on, or what it is in its own is known now
 		s.end(x)
 	}
 	if c == nil {
@@ -230,8 +230,8 @@ func (s *Session) newStream(now mono.Time, c *section, p *rtp.Packet) *Stream {
 	if x.role == roleRED {
 		x.role = roleMedia
 	}
-	if rid, ok := s.text(p, s.ids.rid); ok && x.role == roleMedia {
-		x.rid = ridOf(c, rid)
+	if x.role == roleMedia {
+		x.rid = s.ridIn(c, p)
 	}
 	s.adopt(now, x)
 	if x.role != roleMedia {
@@ -240,6 +240,24 @@ func (s *Session) newStream(now mono.Time, c *section, p *rtp.Packet) *Stream {
 		}
 	}
 	return x
+}
+
+// ridIn returns the RID of a packet of media: what it says, else what its SSRC was before, as senders stop to say it once it is known.
+func (s *Session) ridIn(c *section, p *rtp.Packet) string {
+	if rid, ok := s.text(p, s.ids.rid); ok {
+		return ridOf(c, rid)
+	}
+	for _, f := range c.former {
+		if f.ssrc == p.SSRC && slices.Contains(c.RIDs, f.rid) {
+			return f.rid
+		}
+	}
+	return ""
+}
+
+// namedNow reports whether a packet tells the RID of a stream of which none was known.
+func (s *Session) namedNow(x *Stream, p *rtp.Packet) bool {
+	return len(x.section.RIDs) > 0 && x.rid == "" && x.role == roleMedia && s.ridIn(x.section, p) != ""
 }
 
 // adopt keeps a stream, and joins it with what the description says of its SSRC.

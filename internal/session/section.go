@@ -174,7 +174,29 @@ type section struct {
 	sender        *Sender
 	streams       []*Stream // that are media, in the order in which they came
 	repairers     []*Stream // that repair them: FlexFEC, or media with ULPFEC in RED
+	former        []formerStream
 	gone          bool
+}
+
+// A formerStream is one with a RID that has ended. It may go on: its direction was turned off, or it was silent.
+type formerStream struct {
+	ssrc rtp.SSRC
+	rid  string
+}
+
+// maxFormer bounds them.
+const maxFormer = 16
+
+// remember keeps what a stream that ends was.
+func (c *section) remember(x *Stream) {
+	if x.rid == "" {
+		return
+	}
+	c.former = slices.DeleteFunc(c.former, func(f formerStream) bool { return f.ssrc == x.ssrc })
+	if len(c.former) == maxFormer {
+		c.former = slices.Delete(c.former, 0, 1)
+	}
+	c.former = append(c.former, formerStream{x.ssrc, x.rid})
 }
 
 // set takes in what is told of it.

@@ -59,9 +59,18 @@ type source struct {
 	ssrc            rtp.SSRC
 	first           uint16           // sequence number
 	packets, octets uint64           // of payload, padding left out, as sender reports have it
-	confirmed       bool             // the peer has reported on it, so it knows to what section it belongs
+	confirmedAt     mono.Time        // when the peer reported on it last, so that it knew to what section it belongs; 0: never
 	atReports       [2]uint64        // packets, at the last report and at the one before
 	told            rtcp.ReportBlock // the peer's last
+}
+
+// confirmedFor is how long a report says that the peer knows a stream: two reports at their rarest.
+const confirmedFor = 2 * streamTimeout / 5
+
+// confirmed reports whether the peer knows to what section the stream belongs. It may have forgotten it while nothing came, or when a
+// description had it take nothing.
+func (x *source) confirmed(now mono.Time) bool {
+	return x.confirmedAt != 0 && now.Sub(x.confirmedAt) < confirmedFor
 }
 
 // A Sender is the sending half of a section. It goes with the section.
@@ -325,7 +334,7 @@ func (s *Session) write(dst []byte, now mono.Time, e *encoding, i *item, number 
 // seal gives a packet its extensions and writes it.
 func (s *Session) seal(dst []byte, now mono.Time, e *encoding, from *source, p *rtp.Packet, values []byte, kind cc.Kind, cluster uint16) []byte {
 	repeats := from == &e.rtx && len(p.Payload) > 0
-	s.setExtensions(now, e, from != &e.media, from.confirmed, values)
+	s.setExtensions(now, e, from != &e.media, from.confirmed(now), values)
 	p.Extensions = s.extensions
 	size := p.Len()
 	if repeats {

@@ -131,6 +131,46 @@ func TestHeaderExtensions(t *testing.T) {
 	}
 }
 
+// A peer that was told to take nothing for a while, or that has heard nothing for long, has forgotten whose a stream with a RID is: MID and
+// RID go along again.
+func TestStreamsAreNamedAgain(t *testing.T) {
+	for _, what := range []string{"direction", "silence", "forgotten"} {
+		m := mediaOf("v", "video", vp8)
+		m.Encodings = []jsep.Encoding{{RID: "lo"}}
+		there := m
+		there.RIDs = []string{"lo"}
+		w := newWire(newEnd(t, 1, Config{}, m), newEnd(t, 2, Config{}, there))
+		send := func() {
+			w.every(20*time.Millisecond, 1000, func(now mono.Time, i int) { w.a.send(now, "v", 0, packet(i)) })
+			w.pass(21 * time.Second)
+		}
+		send()
+		before := len(w.b.got)
+		switch what {
+		case "direction":
+			off, offThere := m, there
+			off.Sends, offThere.Receives = false, false
+			w.a.Apply(w.now, []jsep.Media{off})
+			w.b.Apply(w.now, []jsep.Media{offThere})
+			w.pass(time.Second)
+			w.a.Apply(w.now, []jsep.Media{m})
+			w.b.Apply(w.now, []jsep.Media{there})
+		case "silence":
+			w.pass(streamTimeout + 10*time.Second)
+		case "forgotten": // by the peer alone
+			off := there
+			off.Receives = false
+			w.b.Apply(w.now, []jsep.Media{off})
+			w.b.Apply(w.now, []jsep.Media{there})
+		}
+		send()
+		got := w.b.got[before:]
+		if least := map[string]int{"direction": 1000, "silence": 1000, "forgotten": 400}[what]; len(got) < least || got[0].mid != "v" || got[0].rid != "lo" {
+			t.Errorf("%s: %d packets came, %d before", what, len(got), before)
+		}
+	}
+}
+
 // "If the identifier is above 14 or the value longer than 16 bytes" takes two bytes, and only of peers that take both (RFC 8285
 // section 4.1.2).
 func TestLongValues(t *testing.T) {

@@ -219,8 +219,9 @@ func (s *Session) claim(e *encoding, x *source, told rtp.SSRC) {
 	s.ours[told] = e
 }
 
-// silence drops what waits.
+// silence drops what waits. The peer may forget the streams.
 func (s *Session) silence(e *encoding) {
+	e.media.confirmedAt, e.rtx.confirmedAt = 0, 0
 	e.history.drop()
 	for _, n := range e.repeats {
 		if n >= e.history.first {
@@ -289,6 +290,7 @@ func (s *Session) end(x *Stream) {
 	x.section.repairers = slices.DeleteFunc(x.section.repairers, func(y *Stream) bool { return y == x })
 	if x.role == roleMedia {
 		c := x.section
+		c.remember(x)
 		c.streams = slices.DeleteFunc(c.streams, func(y *Stream) bool { return y == x })
 		s.tell(Event{Kind: StreamEnded, MID: c.MID, Stream: x})
 	}
