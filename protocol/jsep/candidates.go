@@ -105,7 +105,7 @@ func (s *Session) candidateSections(d *sdp.Description, init CandidateInit) ([]i
 		// 4.2 If sdpMid is not null and is of no media description: OperationError.
 		for i := range d.Media {
 			if i < len(s.sections) && s.midOf(i) == *init.SDPMid {
-				return []int{i}, nil
+				return []int{s.carried(d, i, init.Ufrag)}, nil
 			}
 		}
 		return nil, fail(OperationError, "no section has the mid %q", *init.SDPMid)
@@ -121,6 +121,20 @@ func (s *Session) candidateSections(d *sdp.Description, init CandidateInit) ([]i
 		all = append(all, i)
 	}
 	return all, nil
+}
+
+// carried finds where a candidate for a section that is rejected by now belongs: what carried it may carry others, and was gathering
+// when the peer's next offer rejected this one.
+func (s *Session) carried(d *sdp.Description, i int, ufrag *string) int {
+	if ufrag == nil || !s.sections[i].rejected && d.Media[i].Port != 0 {
+		return i
+	}
+	for j := range d.Media {
+		if u, _ := d.Media[j].Attr("ice-ufrag"); u == *ufrag {
+			return j
+		}
+	}
+	return i
 }
 
 func (s *Session) midOf(i int) string {

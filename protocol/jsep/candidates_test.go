@@ -240,3 +240,27 @@ func TestEndOfAGeneration(t *testing.T) {
 		}
 	}
 }
+
+// The peer was gathering on the first section when its next offer rejected that: the candidates are those of what else it carried.
+func TestCandidatesOfARejectedSection(t *testing.T) {
+	ok := must(t)
+	a, b := session(t, 1), session(t, 2)
+	add(t, a, "audio", TransceiverInit{})
+	a.AddData()
+	mine, _ := negotiate(t, a, b)
+	if err := a.Transceivers()[0].Stop(); err != nil {
+		t.Fatal(err)
+	}
+	ok(a.SetLocal(Description{}))
+	ok(b.SetRemote(a.PendingLocal()))
+	ok(b.SetLocal(Description{}))
+	zero := "0"
+	targets, err := b.AddCandidate(CandidateInit{Candidate: host, SDPMid: &zero, Ufrag: &mine.Transports[0].Local.Ufrag})
+	if err != nil || len(targets) != 1 || targets[0].Transport != b.Transports()[0].ID {
+		t.Errorf("%+v, %v", targets, err)
+	}
+	other := "other"
+	if _, err := b.AddCandidate(CandidateInit{Candidate: host, SDPMid: &zero, Ufrag: &other}); err == nil {
+		t.Error("one of no generation was taken")
+	}
+}
