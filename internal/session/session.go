@@ -154,7 +154,6 @@ func (s *Session) Apply(now mono.Time, media []jsep.Media) {
 			c.sender = &Sender{session: s, section: c}
 			s.sections = append(s.sections, c)
 		}
-		resumes := m.Sends && !c.Sends
 		c.set(m)
 		if m.CNAME != "" {
 			s.cname = m.CNAME
@@ -162,13 +161,6 @@ func (s *Session) Apply(now mono.Time, media []jsep.Media) {
 		s.ids.merge(c.inIDs)
 		s.reducedSize = s.reducedSize && m.ReducedSize
 		s.applyEncodings(c)
-		if resumes { // the peer has forgotten its streams meanwhile
-			for _, e := range c.sender.encodings {
-				for _, x := range e.sources() {
-					x.confirmed = false
-				}
-			}
-		}
 		if !c.Receives {
 			s.endAll(c)
 		}
