@@ -226,19 +226,20 @@ func (pc *PeerConnection) applyMedia(now mono.Time, list []jsep.Media) {
 		all.sections[m.MID] = s
 		t.section = s
 		t.receiver.section.Store(s)
-		x := pc.transport(m.Transport)
-		t.sender.transport.Store(x)
-		t.receiver.transport.Store(x)
 		t.sender.tellEncodings(now)
 	}
 	for _, t := range pc.transceivers() {
 		if t.section != nil && all.sections[t.section.MID] != t.section {
 			t.section = nil
 			t.receiver.section.Store(nil)
-			if !t.state.Load().stopping { // but rolled back
-				t.sender.transport.Store(nil)
-				t.receiver.transport.Store(nil)
+		}
+		if id := t.jsep.Transport(); !t.state.Load().stopped {
+			var x *DTLSTransport
+			if id != 0 {
+				x = pc.transport(id)
 			}
+			t.sender.transport.Store(x)
+			t.receiver.transport.Store(x)
 		}
 		t.sender.judge()
 	}

@@ -282,9 +282,8 @@ func (s *Session) applyLocalOffer() {
 		sec.rejected = x.rejected && (sec.rejected || !sec.negotiated)
 		if t := sec.transceiver; t != nil && !x.rejected {
 			t.mid, t.index = x.mid, i
-			if t.receptive = t.direction.Receives(); t.receptive {
-				t.prepare(x)
-			}
+			t.receptive = t.direction.Receives()
+			t.prepare(x)
 		}
 		if x.own {
 			if sec.transport = x.transport; x.transport == nil {

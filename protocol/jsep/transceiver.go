@@ -111,6 +111,17 @@ func (t *Transceiver) ReceiveCodecs() []Codec {
 	return slices.Clone(t.receive)
 }
 
+// Transport is the id of what carries its section, once an offer of ours or an answer has it; 0: nothing.
+func (t *Transceiver) Transport() int {
+	if t.index < 0 || t.send == nil && t.receive == nil {
+		return 0
+	}
+	if sec := &t.session.sections[t.index]; !sec.rejected && sec.transport != nil {
+		return sec.transport.ID
+	}
+	return 0
+}
+
 // Extensions are the negotiated header extensions of one direction.
 func (t *Transceiver) Extensions(sent bool) []sdp.ExtMap { return inDirection(t.extensions, sent) }
 
