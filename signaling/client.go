@@ -45,6 +45,7 @@ type Options struct {
 
 	firstRetry time.Duration // the first wait between carriers
 	pollFor    time.Duration // after that WebSockets are tried again
+	callWithin time.Duration // the side that was there first waits that long for the newcomer to call
 	awayGrace  time.Duration // a peer that the server does not know yet and no path leads to has left by then
 	firstAgain time.Duration // the first wait of Meet before it connects again to a peer that could not be negotiated with
 }
@@ -171,6 +172,7 @@ func newRoom(address string, options Options) (*Room, error) {
 	}
 	options.firstRetry = cmp.Or(options.firstRetry, 250*time.Millisecond)
 	options.pollFor = cmp.Or(options.pollFor, 10*time.Minute)
+	options.callWithin = cmp.Or(options.callWithin, callWithin)
 	options.awayGrace = cmp.Or(options.awayGrace, 10*time.Second)
 	options.firstAgain = cmp.Or(options.firstAgain, searchStep)
 	client := http.Client{}

@@ -12,6 +12,7 @@ import (
 // Times of a negotiation, as the browser's SDK has them.
 const (
 	callWithin     = 3 * time.Second        // the side that was there first waits that long for the newcomer to call
+	passAfter      = 100 * time.Millisecond // the newcomer says that it will not, if by then it has nothing to offer
 	patience       = 500 * time.Millisecond // a short drop heals by itself
 	politePatience = 1500 * time.Millisecond
 	searchStep     = 5 * time.Second // each search gets more time than the one before
@@ -66,7 +67,7 @@ type Negotiation struct {
 	due      bool // a search for a path is wanted
 	searches int  // since ICE was last connected
 
-	callAt, searchAt, sendAt, leftAt time.Time // when something is due; zero: nothing is
+	callAt, passAt, searchAt, sendAt, leftAt time.Time // when something is due; zero: nothing is
 }
 
 // renewed is the event that the room's ICE servers have fresh credentials.
@@ -89,7 +90,9 @@ func Negotiate(pc *webrtc.PeerConnection, room *Room, peer string) *Negotiation 
 		stop: make(chan error, 1), done: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 	if room.register(n) {
-		n.callAt = time.Now().Add(callWithin)
+		n.callAt = time.Now().Add(room.options.callWithin)
+	} else {
+		n.passAt = time.Now().Add(passAfter)
 	}
 	go n.run()
 	pc.OnNegotiationNeeded(func() { n.tell(func() { n.needed = true }) })
@@ -160,7 +163,7 @@ func (n *Negotiation) run() {
 			n.err = errStopped // the program closes it at this moment
 		}
 		timer.Stop()
-		if at := earliest(n.callAt, n.searchAt, n.sendAt, n.leftAt); !at.IsZero() {
+		if at := earliest(n.callAt, n.passAt, n.searchAt, n.sendAt, n.leftAt); !at.IsZero() {
 			timer.Reset(time.Until(at))
 		}
 	}
@@ -222,6 +225,9 @@ func (n *Negotiation) step() error {
 			return err
 		}
 	}
+	if past(&n.passAt, now) && n.pc.LocalDescription() == nil && n.theirs == "" {
+		n.outbox = append(n.outbox, &Description{To: n.peer, Connection: n.label, Description: SessionDescription{Type: SDPRollback}})
+	}
 	for _, c := range found {
 		n.outbox = append(n.outbox, &Candidate{To: n.peer, Connection: n.label, ReplyTo: n.theirs, Candidate: ICECandidate{
 			Candidate: c.Candidate, SDPMid: c.SDPMid, SDPMLineIndex: c.SDPMLineIndex, UsernameFragment: c.UsernameFragment}})
@@ -279,6 +285,10 @@ func (n *Negotiation) fits(connection, replyTo string) (bool, error) {
 }
 
 func (n *Negotiation) description(d webrtc.SessionDescription) error {
+	if d.Type == webrtc.SDPTypeRollback { // the newcomer does not call
+		n.callAt = time.Time{}
+		return nil
+	}
 	stable := n.pc.SignalingState() == webrtc.SignalingStateStable
 	if n.ignoring = d.Type == webrtc.SDPTypeOffer && !stable && !n.polite; n.ignoring {
 		return nil

@@ -195,6 +195,31 @@ func TestNegotiateLate(t *testing.T) {
 	exchange(t, newSide(t, ann, bob.Self().ID), b)
 }
 
+// A newcomer that has nothing to offer does not let the other wait for its call.
+func TestNegotiateWithNothingToOffer(t *testing.T) {
+	h := newHouse(t)
+	ann := h.join(Options{Name: "Ann", callWithin: time.Hour})
+	bob := h.dial("Bob")
+	a := newSide(t, ann, until[*Joined](t, ann).Peer.ID)
+	pc, err := webrtc.NewPeerConnection(bob.Configuration())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { pc.Close() })
+	connected := make(chan bool, 1)
+	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
+		if s == webrtc.PeerConnectionStateConnected {
+			connected <- true
+		}
+	})
+	b := Negotiate(pc, bob, ann.Self().ID)
+	select {
+	case <-connected:
+	case <-time.After(30 * time.Second):
+		t.Fatalf("not connected: %v, %v", a.Err(), b.Err())
+	}
+}
+
 // The server forgets everything in the middle of a call, which goes on; and then a restart is negotiated by the new one.
 func TestNegotiateOverAnotherServer(t *testing.T) {
 	h := newHouse(t)

@@ -37,12 +37,6 @@ func record(ctx context.Context, link, folder string, wrote func(file string, fr
 		if err != nil {
 			return nil, err
 		}
-		// Who offers to receive need not wait until the others, who wait for the newcomer's call, call themselves.
-		for _, kind := range []string{"audio", "video"} {
-			if _, err := pc.AddTransceiver(kind, &webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvOnly}); err != nil {
-				return pc, err
-			}
-		}
 		pc.OnTrack(func(track *webrtc.RemoteTrack, _ *webrtc.RTPReceiver) {
 			name := filepath.Join(folder, fmt.Sprintf("%03d-%s-%s", count.Add(1), clean(p.Name), track.Kind()))
 			writing.Go(func() {

@@ -183,6 +183,7 @@ export class Link {
 
   async #describe(description: SessionDescription): Promise<void> {
     const {pc, config} = this;
+    if (description.type === 'rollback') return this.#call(); // the newcomer does not
     const collision = description.type === 'offer' && (this.#making || pc.signalingState !== 'stable');
     this.#ignoring = collision && !config.polite;
     if (this.#ignoring) return;
