@@ -100,6 +100,19 @@ func chaos(w *world, seed uint64) {
 		}
 	}
 	var running sync.WaitGroup
+	var asked, settled atomic.Int32
+	after := func(pc *PeerConnection, op func() error) error { // as a binding with promises calls
+		asked.Add(1)
+		var result error
+		pc.After(func() error { result = op(); return result }, func(err error) {
+			settled.Add(1)
+			if err != result {
+				w.Errorf("it settled with %v, not %v", err, result)
+			}
+		})
+		return result
+	}
+	var made [4][]*DataChannel
 	for worker := range 4 {
 		pc, other := pcs[worker%2], pcs[1-worker%2]
 		r := rand.New(rand.NewPCG(seed, uint64(worker)))
@@ -114,6 +127,7 @@ func chaos(w *world, seed uint64) {
 		}
 		running.Go(func() {
 			var channels []*DataChannel
+			defer func() { made[worker] = channels }()
 			for range 60 {
 				time.Sleep(time.Duration(r.IntN(40)) * time.Millisecond)
 				switch r.IntN(12) {
@@ -124,7 +138,7 @@ func chaos(w *world, seed uint64) {
 						channels = append(channels, ch)
 					}
 				case 2, 3:
-					if err := pc.SetLocalDescription(nil); err != nil {
+					if err := after(pc, func() error { return pc.SetLocalDescription(nil) }); err != nil {
 						named(err)
 					} else if d := pc.LocalDescription(); d != nil {
 						time.Sleep(time.Duration(r.IntN(30)) * time.Millisecond)
@@ -132,7 +146,7 @@ func chaos(w *world, seed uint64) {
 					}
 				case 4, 5, 6:
 					if d := other.LocalDescription(); d != nil {
-						named(pc.SetRemoteDescription(*d))
+						named(after(pc, func() error { return pc.SetRemoteDescription(*d) }))
 					}
 				case 7:
 					named(pc.SetLocalDescription(&SessionDescription{Type: SDPTypeRollback}))
@@ -156,6 +170,19 @@ func chaos(w *world, seed uint64) {
 		})
 	}
 	running.Wait()
+	time.Sleep(10 * time.Second)
+	synctest.Wait()
+	if n, m := asked.Load(), settled.Load(); n != m {
+		w.Errorf("%d of %d operations have settled", m, n)
+	}
+	for worker, channels := range made {
+		for _, ch := range channels {
+			s := pcs[worker%2].SCTP()
+			if s != nil && s.State() == SCTPTransportStateConnected && ch.ReadyState() == DataChannelStateConnecting {
+				w.Errorf("channel %v of a connected association is %s", ch.ID(), ch.ReadyState())
+			}
+		}
+	}
 	if seed%3 == 0 {
 		w.check(a.Close())
 		time.Sleep(time.Second)
