@@ -230,6 +230,15 @@ func TestCertificateInDescription(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, offer.SDP)
 		}
 	}
+	// Any of them lets the peer know us.
+	inWorld(t, func(w *world) {
+		a, b, _, _ := w.connect(Configuration{Certificates: all}, nil)
+		for _, pc := range []*PeerConnection{a, b} {
+			if got := pc.SCTP().Transport().GetRemoteCertificates(); len(got) != 1 || string(got[0]) != string(all[0].Chain()[0]) {
+				t.Error("the certificate in use is not the first one")
+			}
+		}
+	})
 }
 
 const hostCandidate = "candidate:1905690388 1 udp 2113937151 192.168.0.1 58041 typ host generation 0 ufrag thC8 network-cost 50"
