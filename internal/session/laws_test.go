@@ -9,7 +9,9 @@ import (
 
 	"github.com/parley-rtc/parley/internal/laws"
 	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
 	"github.com/parley-rtc/parley/protocol/rtp"
+	"github.com/parley-rtc/parley/protocol/sdp"
 )
 
 // nested fits an end to the laws.
@@ -101,8 +103,10 @@ func FuzzSession(f *testing.F) {
 	f.Add(append([]byte{0, 30}, raw(7, 96, 1, map[uint8]string{idMID: "v", idRID: "a"}, "some payload")...))
 	f.Add([]byte{1, 32, 0x81, 201, 0, 7, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 200, 3, 4})
 	f.Fuzz(func(t *testing.T, input []byte) {
-		m := mediaOf("v", "video", vp8, vp9)
+		m := withECN()
+		m.Send, m.Receive = append(m.Send, vp9), append(m.Receive, vp9)
 		m.RIDs = []string{"a", "b"}
+		m.ReceiveExtensions = append(m.ReceiveExtensions, sdp.ExtMap{ID: 5, URI: rtp.URIAbsCaptureTime})
 		e := newEnd(t, 1, Config{}, mediaOf("a", "audio", opus), m)
 		now := began
 		for len(input) >= 2 {
@@ -118,7 +122,7 @@ func FuzzSession(f *testing.F) {
 				if rtp.IsRTCP(b) {
 					e.HandleRTCP(now, b)
 				} else {
-					e.HandleRTP(now, b, 0)
+					e.HandleRTP(now, b, pkt.ECN(op>>4&3))
 				}
 				e.take(now)
 			case 3: // time passes
@@ -136,6 +140,9 @@ func FuzzSession(f *testing.F) {
 				ssrc := e.AppendOutbound(nil)[1].SSRC
 				b[8], b[9], b[10], b[11] = byte(ssrc>>24), byte(ssrc>>16), byte(ssrc>>8), byte(ssrc)
 				e.HandleRTCP(now, b)
+			case 7:
+				e.DataSent(now, 100*n)
+				_ = e.Sender("a").Send(now, 0, &Packet{PayloadType: 111, Payload: make([]byte, n), Captured: now})
 			case 6:
 				e.RequestKeyFrame(now, "v", []string{"", "a", "b"}[n%3])
 			}
