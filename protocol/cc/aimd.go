@@ -9,6 +9,7 @@ import (
 
 const (
 	backOff         = 0.88 // of what arrived when a queue grew: beta of draft-ietf-rmcat-gcc-02 section 5.5
+	markedBackOff   = 0.92 // and when one was about to: marks come while it is short (the thought of RFC 8511)
 	growth          = 1.08 // a second, while the capacity is unknown: eta
 	ackedHeadroom   = 1.5  // the rate does not grow beyond what arrives by more
 	ackedMargin     = 10 * kbit
@@ -38,7 +39,10 @@ type aimd struct {
 func (a *aimd) update(now mono.Time, u usage, arrives Rate, rtt time.Duration) {
 	switch u {
 	case overusing:
-		a.decrease(now, arrives)
+		a.decrease(now, arrives, backOff)
+		a.growing = false
+	case marked:
+		a.decrease(now, arrives, markedBackOff)
 		a.growing = false
 	case underusing:
 		a.growing = false
@@ -58,8 +62,8 @@ func (a *aimd) mayDecrease(sent mono.Time, arrives Rate) bool {
 	return sent.Sub(a.decreased) >= settleTime || arrives > 0 && arrives < a.rate.times(farBelow)
 }
 
-func (a *aimd) decrease(now mono.Time, arrives Rate) {
-	to := arrives.times(backOff)
+func (a *aimd) decrease(now mono.Time, arrives Rate, share float64) {
+	to := arrives.times(share)
 	if arrives == 0 {
 		to = a.rate.times(firstDecrease)
 	} else {
@@ -67,7 +71,7 @@ func (a *aimd) decrease(now mono.Time, arrives Rate) {
 			a.capacity = capacity{}
 		}
 		if to > a.rate && a.capacity.known() {
-			to = Rate(a.capacity.mean * 1000).times(backOff)
+			to = Rate(a.capacity.mean * 1000).times(share)
 		}
 		a.capacity.add(arrives)
 	}

@@ -194,6 +194,12 @@ func TestAIMD(t *testing.T) {
 	}
 
 	a = aimd{rate: 2 * mbit}
+	a.update(now, marked, 1900*kbit, rtt)
+	if want := Rate(1900 * kbit).times(markedBackOff); a.rate != want || a.growing {
+		t.Errorf("after a mark %d, want %d", a.rate, want)
+	}
+
+	a = aimd{rate: 2 * mbit}
 	a.update(now, overusing, 1900*kbit, rtt)
 	if want := Rate(1900 * kbit).times(backOff); a.rate != want {
 		t.Errorf("after overuse %d, want %d", a.rate, want)

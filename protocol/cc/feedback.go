@@ -75,10 +75,10 @@ func (c *Controller) finish(now mono.Time) {
 	u, arrives := c.path.usage(now, c.trend.state, c.acked.rate())
 	arrives = arrives.times(1 / (1 - c.losses.own())) // what was sent for that: losses of the path's own take no room
 	switch {
-	case u == overusing && c.aimd.mayDecrease(c.path.told, arrives):
+	case (u == overusing || u == marked) && c.aimd.mayDecrease(c.path.told, arrives):
 		c.stats.Overuse++
 		c.path.slowsDown(now, c.aimd.rate, arrives, c.stats.BytesSent)
-	case u == overusing:
+	case u == overusing || u == marked:
 		u = underusing // this may be from before the last decrease
 	}
 	c.aimd.update(now, u, arrives, c.path.rtt)

@@ -109,9 +109,10 @@ func (p *path) usage(now mono.Time, u usage, arrives Rate) (usage, Rate) {
 			u = underusing
 		}
 	}
-	if p.marked { // RFC 6679 section 7.4: as if it had been lost for congestion
-		p.marked, u = false, overusing
+	if p.marked && u != overusing { // RFC 6679 section 7.3.3: as if it had been lost for congestion
+		u = marked
 	}
+	p.marked = false
 	return u, arrives
 }
 

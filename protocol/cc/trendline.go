@@ -11,6 +11,7 @@ const (
 	normal usage = iota
 	underusing
 	overusing
+	marked // a router says so, sooner than the delay does
 )
 
 const (
