@@ -24,10 +24,10 @@ type dispatcher struct {
 	idle    sync.Cond // running has become false
 	queue   []func()
 	head    int
-	since   int // how many were queued since the last operation ended: see mark
-	awaited int // operations whose callers want to be called where they end: see hold
-	ended   bool
-	kept    int // events that wait for their first handler or for a gate
+	since   int  // how many were queued since the last operation ended: see mark
+	awaited int  // operations whose callers want to be called where they end: see hold
+	holding bool // one of them runs or has run: nothing is delivered until its caller's call is queued
+	kept    int  // events that wait for their first handler or for a gate
 	dropped bool
 	running bool
 	closed  bool
@@ -58,7 +58,7 @@ func (d *dispatcher) push(f func()) {
 func (d *dispatcher) run() {
 	for {
 		d.mu.Lock()
-		if d.head == len(d.queue) || d.held() {
+		if d.head == len(d.queue) || d.holding {
 			if d.head == len(d.queue) {
 				d.queue, d.head = nil, 0
 			}
@@ -144,26 +144,30 @@ func on[T any](d *dispatcher, h *hook[T], f func(T)) {
 func (d *dispatcher) mark() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.since, d.ended = 0, d.awaited > 0
-	d.start() // up to here
+	d.since = 0
 }
 
-// hold has the events that follow an operation's end wait until settle is called.
+// hold has the events of an operation, and those that follow its end, wait until settle is called: a handler that was called
+// before could begin the next operation, which would end first.
 func (d *dispatcher) hold() {
 	d.mu.Lock()
 	d.awaited++
 	d.mu.Unlock()
 }
 
-// held reports whether the next call follows an operation whose caller has not been called yet. The caller holds the lock.
-func (d *dispatcher) held() bool { return d.ended && d.head >= len(d.queue)-d.since }
+// begin says that an operation begins.
+func (d *dispatcher) begin() {
+	d.mu.Lock()
+	d.holding = d.awaited > 0
+	d.mu.Unlock()
+}
 
 // settle queues a call where the operation that hold has waited for has ended.
 func (d *dispatcher) settle(f func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.awaited--
-	d.ended = d.ended && d.awaited > 0
+	d.holding = d.holding && d.awaited > 0
 	if d.closed {
 		return
 	}
@@ -175,7 +179,7 @@ func (d *dispatcher) settle(f func()) {
 
 // start has the queue's calls made, as far as they may be. The caller holds the lock.
 func (d *dispatcher) start() {
-	if !d.running && d.head < len(d.queue) && !d.held() {
+	if !d.running && d.head < len(d.queue) && !d.holding {
 		d.running = true
 		go d.run()
 	}

@@ -204,6 +204,7 @@ func (pc *PeerConnection) try(f func(now mono.Time) error) error {
 	err := error(errClosed)
 	pc.call(func(now mono.Time) {
 		pc.settled = false
+		pc.events.begin()
 		if err = f(now); !pc.settled {
 			pc.settle()
 		}
@@ -483,7 +484,8 @@ func (pc *PeerConnection) Done() <-chan struct{} { return pc.gone }
 // After runs a call of the connection's, op, and has f called with what it returned, in its turn among the handlers: behind
 // the events that the call has caused, and before those that follow its end, such as negotiationneeded and the candidates that
 // SetLocalDescription lets gather. With it, a binding to a language with promises settles them in the specification's order. After
-// returns when op has. As no event comes after Close, f is not called then.
+// returns when op has; no handler is called meanwhile, so op must not wait for one. As no event comes after Close, f is not
+// called then.
 func (pc *PeerConnection) After(op func() error, f func(error)) {
 	pc.events.hold()
 	err := op()

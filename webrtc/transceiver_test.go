@@ -417,6 +417,18 @@ func TestCapabilities(t *testing.T) {
 		if !slices.ContainsFunc(c.HeaderExtensions, func(e RTPHeaderExtensionCapability) bool { return strings.HasSuffix(e.URI, "sdes:mid") }) {
 			t.Errorf("%s has the extensions %v", kind, c.HeaderExtensions)
 		}
+		// Section 5.3, getCapabilities: each combination stands once, and what repairs is one entry, whatever it repairs.
+		once := map[string]bool{}
+		for _, c := range c.Codecs {
+			key := fmt.Sprint(c.MimeType, "/", c.ClockRate, "/", c.Channels, ";", c.SDPFmtpLine)
+			if c.MimeType == kind+"/rtx" || c.MimeType == kind+"/red" || c.MimeType == kind+"/flexfec-03" {
+				key = c.MimeType
+			}
+			if once[key] {
+				t.Errorf("%s stands twice", key)
+			}
+			once[key] = true
+		}
 		if len(RTPReceiverCapabilities(kind).Codecs) != len(c.Codecs) {
 			t.Error("a receiver has others")
 		}
