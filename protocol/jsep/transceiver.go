@@ -137,9 +137,6 @@ func (t *Transceiver) RemoteRIDs() []string { return slices.Clone(t.theirs) }
 // RemoteStreams are the ids of the streams that the remote track is in.
 func (t *Transceiver) RemoteStreams() []string { return streamsOf(t.msids) }
 
-// RemoteSources are the streams that the peer has declared.
-func (t *Transceiver) RemoteSources() []Source { return slices.Clone(t.declared) }
-
 // Encodings are what is sent, or will be: one at least.
 func (t *Transceiver) Encodings() []Encoding {
 	if len(t.rids) == 0 {
