@@ -221,7 +221,7 @@ var interfaces = []iface{
 		{attribute, "id", "ID", "TestSimulcast", ""},
 		{attribute, "label", "Label", "TestAddTransceiver", ""},
 		{attribute, "enabled", "Enabled", "TestInactiveEncoding", "and SetEnabled"},
-		{attribute, "muted", "Muted", "TestAddTransceiver TestMedia", ""},
+		{attribute, "muted", "Muted", "TestAddTransceiver TestRollbackRestoresReceptiveness TestMedia", ""},
 		{event, "mute", "OnMute", "TestDirection TestByeMutes", ""},
 		{event, "unmute", "OnUnmute", "TestDirection", ""},
 		{attribute, "readyState", "ReadyState", "TestDirection TestClosedMedia", ""},

@@ -139,6 +139,7 @@ func (pc *PeerConnection) followMedia(now mono.Time, c *jsep.Changes) (events fu
 	return func() {
 		for _, r := range mute {
 			for _, track := range r.encodings() {
+				track.deaf = true
 				track.setMuted(true)
 			}
 		}
@@ -151,6 +152,9 @@ func (pc *PeerConnection) followMedia(now mono.Time, c *jsep.Changes) (events fu
 			}
 		}
 		for _, r := range came {
+			for _, track := range r.encodings() {
+				track.deaf = false
+			}
 			emit(&pc.events, nil, &pc.onTrack, r, r.gate)
 		}
 		for _, t := range stopped {
@@ -316,7 +320,7 @@ func (pc *PeerConnection) received(m *media) {
 		track := receiver.layer(r.Stream.RID())
 		track.ssrc.Store(uint32(r.Stream.SSRC()))
 		track.payloadType = r.Packet.PayloadType
-		if track.muted.Load() && !track.ended.Load() {
+		if track.muted.Load() && !track.deaf && !track.ended.Load() {
 			track.setMuted(false)
 		}
 		track.put(&r.Packet, r.Arrival, r.Sequence)

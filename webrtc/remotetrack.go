@@ -26,6 +26,7 @@ type RemoteTrack struct {
 	disabled atomic.Bool
 	muted    atomic.Bool
 	ended    atomic.Bool
+	deaf     bool          // [[Receptive]] is false: what comes still does not unmute it; the loop's
 	dropped  atomic.Uint64 // packets that nobody has read
 
 	onMute   hook[struct{}]

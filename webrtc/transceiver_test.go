@@ -578,3 +578,43 @@ func TestKeyFrameRequest(t *testing.T) {
 		await(w, sender, "the sender being asked")
 	})
 }
+
+// "If direction is "sendonly" or "inactive", set transceiver.[[Receptive]] to false": a track that a pending offer has muted stays so whatever
+// comes still, until the offer is rolled back, which restores the slot.
+func TestRollbackRestoresReceptiveness(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.pair(Configuration{})
+		var events []string
+		b.OnTrack(func(track *RemoteTrack, _ *RTPReceiver) {
+			track.OnMute(func() { events = append(events, "mute") })
+			track.OnUnmute(func() { events = append(events, "unmute") })
+		})
+		track := w.sampleTrack(Opus)
+		_, err := a.AddTrack(track)
+		w.check(err)
+		w.playAudio(track)
+		w.negotiate(a, b)
+		sender, receiver := a.GetTransceivers()[0], b.GetTransceivers()[0]
+		seen := func(muted bool, want ...string) {
+			t.Helper()
+			time.Sleep(time.Second)
+			if !slices.Equal(events, want) || receiver.Receiver().Track().Muted() != muted || receiver.CurrentDirection() != RTPTransceiverDirectionRecvOnly {
+				t.Errorf("the events were %q, not %q; the track is muted: %t, %s", events, want, receiver.Receiver().Track().Muted(), receiver.CurrentDirection())
+			}
+			events = nil
+		}
+		seen(false, "unmute")
+		w.check(sender.SetDirection(RTPTransceiverDirectionInactive))
+		w.check(a.SetLocalDescription(nil))
+		w.check(b.SetRemoteDescription(*a.LocalDescription()))
+		seen(true, "mute")
+		w.check(b.SetRemoteDescription(SessionDescription{Type: SDPTypeRollback}))
+		seen(false, "unmute")
+		w.check(a.SetLocalDescription(&SessionDescription{Type: SDPTypeRollback}))
+		// Our own offer, rolled back, takes nothing away.
+		w.check(receiver.SetDirection(RTPTransceiverDirectionInactive))
+		w.check(b.SetLocalDescription(nil))
+		w.check(b.SetLocalDescription(&SessionDescription{Type: SDPTypeRollback}))
+		seen(false)
+	})
+}
