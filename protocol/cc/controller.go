@@ -148,8 +148,14 @@ func (c *Controller) reset(now mono.Time) {
 	c.decide(now)
 }
 
-// HandleRouteChange says that from now on another path is taken: what was found out of the old one is forgotten.
-func (c *Controller) HandleRouteChange(now mono.Time) { c.reset(now) }
+// HandleRouteChange says that from now on another path is taken: what was found out of the old one is forgotten, but that it bore less
+// than what a Controller begins with.
+func (c *Controller) HandleRouteChange(now mono.Time) {
+	start := min(c.start, c.target)
+	c.reset(now)
+	c.aimd.rate = start
+	c.decide(now)
+}
 
 // SetLimits changes between what the target lies.
 func (c *Controller) SetLimits(now mono.Time, least, most Rate) {

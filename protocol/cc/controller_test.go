@@ -169,6 +169,24 @@ func TestRouteChangeBeginsAnew(t *testing.T) {
 	l.rate = 1 * mbit
 	w.run(sec(30))
 	atLeast(t, "on the second path", f.got(sec(15), sec(30)), 850*kbit)
+	l.rate = 150 * kbit
+	w.run(sec(40))
+	before := f.c.Target()
+	if f.c.HandleRouteChange(w.now); f.c.Target() != before {
+		t.Errorf("after %d it begins with %d", before, f.c.Target())
+	}
+}
+
+// What little a source makes arrives whole, and says nothing of what a path that loses some of it bears.
+func TestLossesDoNotBoundALimitedSource(t *testing.T) {
+	w := newWorld(1)
+	l := newLink(w, 2*mbit)
+	f := newFlow(w, l, Config{})
+	f.start()
+	w.run(sec(10))
+	l.loss, f.most = 0.05, 100*kbit
+	w.run(sec(60))
+	atLeast(t, "the target", f.c.Target(), mbit)
 }
 
 // drive makes an engine of a Controller: packets are 12 bytes that name a number, feedback is RTCP.

@@ -288,9 +288,13 @@ func TestBusyPath(t *testing.T) {
 	// Decreases in vain: others fill the queue.
 	sent := uint64(0)
 	for _, rate := range []Rate{520 * kbit, 440 * kbit} {
+		slowed := now
 		p.slowsDown(now, 500*kbit, 500*kbit, sent)
-		feedback(500*kbit, 20*msec)
-		p.slowsDown(now, 440*kbit, 400*kbit, sent+uint64(rate.Bytes(50*msec)))
+		for range 5 {
+			p.told = now
+			feedback(500*kbit, 20*msec)
+		}
+		p.slowsDown(now, 440*kbit, 400*kbit, sent+uint64(rate.Bytes(now.Sub(slowed))))
 		if obeyed := rate < 500*kbit; p.others > now != obeyed {
 			t.Errorf("the queue grew while %d was sent of 500000 that passed; others are blamed: %v", rate, !obeyed)
 		}
@@ -298,6 +302,30 @@ func TestBusyPath(t *testing.T) {
 	p.marked = true
 	if u, _ := p.usage(now, normal, mbit); u != overusing {
 		t.Error("a mark is no overuse")
+	}
+}
+
+// A queue that stays as it is while so much less is sent than passed that it should be empty is others'; one that becomes shorter is ours.
+func TestQueueThatDoesNotAnswer(t *testing.T) {
+	for _, ours := range []bool{true, false} {
+		p := path{queue: 300 * msec}
+		now := began
+		sent := uint64(0)
+		p.slowsDown(now, mbit, mbit, sent)
+		for i := 0; i < 20 && now >= p.others; i++ {
+			now = now.Add(100 * msec)
+			sent += uint64(Rate(mbit).times(p.drain(now)).Bytes(100 * msec))
+			if ours {
+				p.queue = max(0, p.queue-100*msec+Rate(mbit).Time(Rate(mbit).times(p.drain(now)).Bytes(100*msec)))
+			}
+			p.relieve(now, sent)
+		}
+		if blamed := now < p.others; blamed == ours {
+			t.Errorf("our own queue: %v; others are blamed: %v", ours, blamed)
+		}
+		if u, _ := p.usage(now, overusing, mbit); !ours && (u == overusing || p.drain(now) < 1) {
+			t.Errorf("others' queue is answered by %v of the rate, state %d", p.drain(now), u)
+		}
 	}
 }
 

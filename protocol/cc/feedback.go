@@ -70,6 +70,7 @@ func (c *Controller) finish(now mono.Time) {
 		}
 		c.path.trips.add(now.Sub(c.path.told) - waited)
 		c.path.measure(now, c.results, c.acked.rate())
+		c.path.relieve(now, c.stats.BytesSent)
 	}
 	observed := c.countLosses()
 	u, arrives := c.path.usage(now, c.trend.state, c.acked.rate())

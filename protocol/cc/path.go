@@ -10,15 +10,20 @@ const (
 	leastWindow = 10 * time.Second // two of these the least delay is remembered for
 
 	leastQueue   = 25 * time.Millisecond // or the time of a packet: less is no queue
-	drainFrom    = 50 * time.Millisecond // a queue that is longer is drained
-	obviousQueue = 150 * time.Millisecond
-	drainIn      = 600 * time.Millisecond
+	noGrowth     = 5 * time.Millisecond  // from one feedback to the next: chance
+	drainFrom    = 30 * time.Millisecond // a queue that is longer is drained
+	drainIn      = 300 * time.Millisecond
 	drainMost    = 0.6
+	obviousQueue = 60 * time.Millisecond // grows it beyond this, no line is asked for
 
-	// For so long others are let have a queue of this length.
+	// For so long others are let have a queue: of this length, or a half more than it has where nothing that we do makes it shorter.
 	othersFor   = 10 * time.Second
 	othersQueue = 80 * time.Millisecond
-	lessSent    = 0.97 // of what passed
+
+	lessSent    = 0.97                   // of what passed: a decrease that was obeyed
+	slowedSeen  = 50 * time.Millisecond  // after a decrease: what was sent from then on shows it
+	reliefShare = 0.95                   // of what passed: as well as that is known
+	reliefSpare = 100 * time.Millisecond // beyond what a queue needs to become empty, until that is seen
 )
 
 // path is what is known of the delays of a path, and of its queue. A slope says that a queue grows, this how long it is.
@@ -31,17 +36,28 @@ type path struct {
 	queue    time.Duration // by how much the fastest packet of the last feedback was slower than the fastest of late
 	grows    bool          // and more than at the feedback before
 	busy     busy
-	marked   bool      // something came with ECN-CE since the rate was last looked at
-	silent   bool      // nothing was heard for long
-	drained  bool      // the queue was empty since the last decrease
-	slowed   slowdown  // the last
-	others   mono.Time // until then others are taken to fill the queue
+	marked   bool          // something came with ECN-CE since the rate was last looked at
+	silent   bool          // nothing was heard for long
+	drained  bool          // the queue was empty since the last decrease
+	slowed   slowdown      // the last
+	standing standing      // the queue, if it is long
+	others   mono.Time     // until then others are taken to fill the queue
+	bearable time.Duration // and one of this length is let have them
+}
+
+// standing is a long queue, and what was done to drain it.
+type standing struct {
+	queue  time.Duration // the longest that it was
+	relief time.Duration // by how much less than what passes was sent since then
+	last   mono.Time     // when it was looked at
+	sent   uint64        // bytes until then
+	stands bool
 }
 
 // slowdown is what was known when the rate was decreased.
 type slowdown struct {
 	at      mono.Time
-	queue   time.Duration
+	queue   time.Duration // as packets found it that were sent since then; less than 0: none has come yet
 	arrives Rate
 	sent    uint64 // bytes until then
 }
@@ -86,7 +102,10 @@ func (p *path) measure(now mono.Time, results []result, arrives Rate) {
 	}
 	p.leastWay.add(now, fastest)
 	queue := fastest - p.leastWay.value()
-	p.grows, p.queue = queue > p.queue, queue
+	p.grows, p.queue = queue > p.queue+noGrowth, queue
+	if p.slowed.queue < 0 && p.told.Sub(p.slowed.at) > slowedSeen {
+		p.slowed.queue = queue
+	}
 	if p.queue > max(leastQueue, min(arrives.Time(packetSize), 10*leastQueue)) {
 		p.busy.add(b)
 	} else {
@@ -96,7 +115,7 @@ func (p *path) measure(now mono.Time, results []result, arrives Rate) {
 
 // usage is what the detector says, seen with the queue, and the rate that arrives.
 func (p *path) usage(now mono.Time, u usage, arrives Rate) (usage, Rate) {
-	if p.queue > obviousQueue && p.grows && p.busy.n > 1 {
+	if p.queue > p.patience(now, obviousQueue) && p.grows && p.busy.n > 1 {
 		u = overusing // a line takes too long where packets are few
 	}
 	if u == overusing {
@@ -105,7 +124,7 @@ func (p *path) usage(now mono.Time, u usage, arrives Rate) (usage, Rate) {
 		if r := p.busy.rate(); r > 0 && (r < arrives.times(averageTrue) || r.times(averageTrue) > arrives) {
 			arrives = r
 		}
-		if p.busy.n == 0 || now < p.others && p.queue < othersQueue {
+		if p.busy.n == 0 || p.queue < p.patience(now, 0) {
 			u = underusing
 		}
 	}
@@ -120,21 +139,53 @@ func (p *path) usage(now mono.Time, u usage, arrives Rate) (usage, Rate) {
 // empty in between, though less was sent than had passed then, that was in vain: others fill it.
 func (p *path) slowsDown(now mono.Time, rate, arrives Rate, sent uint64) {
 	last := &p.slowed
-	grown := last.queue + max(rate, arrives).Time(packetSize)/2
+	grown := last.queue >= 0 && p.queue > last.queue+max(rate, arrives).Time(packetSize)/2
 	obeyed := rateOf(int(sent-last.sent), now.Sub(last.at)) < last.arrives.times(lessSent)
-	if !p.drained && p.queue > grown && arrives >= rate.times(farBelow) && obeyed {
-		p.others = now.Add(othersFor)
+	if !p.drained && grown && obeyed && arrives >= rate.times(farBelow) {
+		p.blame(now, othersQueue)
 	}
-	p.drained, *last = false, slowdown{now, p.queue, arrives, sent}
+	p.drained, *last = false, slowdown{now, -1, arrives, sent}
+}
+
+// blame notes that others fill the queue, which is let have that length.
+func (p *path) blame(now mono.Time, bearable time.Duration) {
+	if now >= p.others {
+		p.bearable = 0
+	}
+	p.others, p.bearable = now.Add(othersFor), max(p.bearable, bearable)
+}
+
+// patience is up to where a queue is borne: usual, where it is not others'.
+func (p *path) patience(now mono.Time, usual time.Duration) time.Duration {
+	if now < p.others {
+		return max(p.bearable, usual)
+	}
+	return usual
+}
+
+// relieve looks whether a long queue answers to what we do. One that does not become shorter though so much less was sent than had passed
+// that it should be empty is others', and by delay nothing can be done: losses are what is left to go by.
+func (p *path) relieve(now mono.Time, sent uint64) {
+	s := &p.standing
+	if p.queue < drainFrom || p.slowed.arrives == 0 {
+		s.stands = false
+		return
+	}
+	if !s.stands {
+		*s = standing{last: now, sent: sent, stands: true}
+	}
+	took := now.Sub(s.last)
+	s.relief = max(0, s.relief+time.Duration(reliefShare*float64(took))-p.slowed.arrives.Time(int(sent-s.sent)))
+	s.last, s.sent, s.queue = now, sent, max(s.queue, p.queue)
+	if s.relief > s.queue+reliefSpare && p.queue > s.queue/2 {
+		p.blame(now, 3*p.queue/2)
+		s.stands = false
+	}
 }
 
 // drain is the share of the rate that is sent so that a long queue drains.
 func (p *path) drain(now mono.Time) float64 {
-	from := drainFrom
-	if now < p.others {
-		from = othersQueue
-	}
-	return 1 - min(max(float64(p.queue-from)/float64(drainIn), 0), drainMost)
+	return 1 - min(max(float64(p.queue-p.patience(now, drainFrom))/float64(drainIn), 0), drainMost)
 }
 
 // least is the least of what was seen in the last one or two windows.

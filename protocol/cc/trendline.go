@@ -15,16 +15,19 @@ const (
 )
 
 const (
-	window          = 20  // groups that the line goes through
-	smoothing       = 0.9 // of the delay, an exponential average
-	trendGain       = 4   // what makes of a slope a number that the threshold is made for
-	mostGroups      = 60  // from where on more groups do not make the trend surer
-	thresholdStart  = 12.5
-	thresholdLeast  = 6
-	thresholdMost   = 600
-	thresholdUp     = 0.0087 // a millisecond; draft-ietf-rmcat-gcc-02 section 5.4, K_u
-	thresholdDown   = 0.039  // K_d
-	thresholdSpike  = 15     // a trend so far beyond the threshold is no jitter, and does not move it
+	window         = 20  // groups that the line goes through
+	smoothing      = 0.9 // of the delay, an exponential average
+	trendGain      = 4   // what makes of a slope a number that the threshold is made for
+	mostGroups     = 60  // from where on more groups do not make the trend surer
+	thresholdStart = 12.5
+	thresholdLeast = 6
+	thresholdMost  = 600
+	// A millisecond: K_u and K_d of draft-ietf-rmcat-gcc-02 section 5.4. There K_d is 0.00018, so that the threshold stays for seconds at
+	// what a flow that fills queues has brought it to; libwebrtc has 0.039, and forgets at once. The draft's alone makes our own queues
+	// long as well.
+	thresholdUp     = 0.01
+	thresholdDown   = 0.001
+	thresholdSpike  = 15 // a trend so far beyond the threshold is no jitter, and does not move it
 	overuseTime     = 10 * time.Millisecond
 	longestAdaption = 100 * time.Millisecond
 )
