@@ -569,6 +569,43 @@ func TestJobsComeBackAsPosts(t *testing.T) {
 	})
 }
 
+// Close leaves no goroutine: it waits for the jobs that run, whose results nobody has any more.
+func TestCloseWaitsForJobs(t *testing.T) {
+	l := start(t, world{poller: func() Poller { return NewMailbox(Readers{}) }, local: loopback})
+	a := &actor{}
+	attach(t, l, a)
+	begun, hold, ended := make(chan struct{}), make(chan struct{}), false
+	do(t, l, func(mono.Time) {
+		a.lease.Submit(func() func(mono.Time) {
+			close(begun)
+			<-hold
+			ended = true
+			return func(mono.Time) { t.Error("a result came after the end") }
+		})
+	})
+	await(t, begun, "the job")
+	do(t, l, func(mono.Time) { close(hold) })
+	l.Close()
+	if !ended {
+		t.Error("Close did not wait for the job")
+	}
+}
+
+// Whoever waits in Do goes on when the tenants that it touched were drained.
+func TestDoWaitsForTheEndOfTheTurn(t *testing.T) {
+	l := start(t, world{poller: func() Poller { return NewMailbox(Readers{}) }, local: loopback})
+	defer l.Close()
+	drained := false
+	a := &actor{transmit: func(mono.Time, *pkt.Batch) bool { drained = true; return false }}
+	attach(t, l, a)
+	for range 100 {
+		do(t, l, func(mono.Time) { drained = false; a.lease.Touch() })
+		if !drained {
+			t.Fatal("Do returned before the tenant had its turn")
+		}
+	}
+}
+
 func TestSteadyStateDoesNotAllocate(t *testing.T) {
 	for name, poller := range systemPollers(t) {
 		t.Run(name, func(t *testing.T) {
