@@ -30,7 +30,8 @@ func TestCall(t *testing.T) {
 	eve.fill("name", eve.name)
 	eve.click("join")
 	eve.reads("[data-code=room-full]", "full")
-	meet(ada, bob, cy, dee)
+	ada.meets("Bob", "Cy", "Dee")
+	ada.perceives(3)
 
 	// One leaves; there is room again.
 	dee.click("leave")
