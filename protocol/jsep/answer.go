@@ -14,7 +14,11 @@ func (s *Session) applyAnswer(d *sdp.Description, final, remote bool, c *Changes
 	if remote {
 		local, theirs = s.pendingLocal.sdp(), d
 	}
-	groups, carried := bundleGroups(d), map[*sdp.Group]*transport{}
+	mine, yours := bundlingOf(local), bundlingOf(theirs)
+	b, carried := mine, map[*sdp.Group]*transport{}
+	if remote {
+		b = yours
+	}
 	told := map[*transport]bool{}
 	for i, m := range d.Media {
 		sec, at := &s.sections[i], i
@@ -36,10 +40,7 @@ func (s *Session) applyAnswer(d *sdp.Description, final, remote bool, c *Changes
 			continue
 		}
 		mid, _ := m.Attr("mid")
-		g := groups[mid]
-		if mid == "" {
-			g = nil
-		}
+		g := b.of(i)
 		switch {
 		case g == nil:
 			if sec.transport != nil && sec.transport.MID != sec.mid && s.sharesTransport(i) {
@@ -47,7 +48,7 @@ func (s *Session) applyAnswer(d *sdp.Description, final, remote bool, c *Changes
 			}
 		case carried[g] == nil:
 			// RFC 9143 section 7.5.1: what carries the section that the answer has tagged
-			at = tagged(d, g, nil)
+			at = b.tagged(g, nil)
 			carried[g] = s.sections[at].transport
 			fallthrough
 		default:
@@ -59,7 +60,7 @@ func (s *Session) applyAnswer(d *sdp.Description, final, remote bool, c *Changes
 		}
 		if !told[sec.transport] {
 			told[sec.transport] = true
-			if err := s.answered(sec.transport, local, theirs, at, remote); err != nil {
+			if err := s.answered(sec.transport, mine, yours, at, remote); err != nil {
 				return err
 			}
 		}
@@ -95,41 +96,10 @@ func (s *Session) sharesTransport(i int) bool {
 	return false
 }
 
-// tagged finds the section of a BUNDLE group whose transport attributes count (RFC 9143 section 7.1.3): the first one that is not
-// rejected, neither in the description nor since.
-func tagged(d *sdp.Description, g *sdp.Group, since func(i int) bool) int {
-	for _, mid := range g.MIDs {
-		for i, m := range d.Media {
-			if v, _ := m.Attr("mid"); v == mid && (m.Port != 0 || m.Has("bundle-only")) && (since == nil || !since(i)) {
-				return i
-			}
-		}
-	}
-	return 0 // there is none: nobody asks
-}
-
-// source finds the section that describes a transport: section i, or another of its group that has credentials.
-func source(d *sdp.Description, i int) int {
-	whole := func(i int) bool { return attribute(d, i, "ice-ufrag") != "" && attribute(d, i, "fingerprint") != "" }
-	if whole(i) { // Chromium repeats the credentials in sections that are bundled, but not the fingerprint
-		return i
-	}
-	mid, _ := d.Media[i].Attr("mid")
-	if g := bundleGroups(d)[mid]; g != nil && g.MIDs[0] != mid { // not the tagged one (RFC 9143 section 7.1.3)
-		for _, other := range g.MIDs {
-			for j, m := range d.Media {
-				if v, _ := m.Attr("mid"); v == other && whole(j) {
-					return j
-				}
-			}
-		}
-	}
-	return i
-}
-
 // answered puts what both descriptions say of a transport into force.
-func (s *Session) answered(t *transport, local, theirs *sdp.Description, i int, remote bool) error {
-	at := source(theirs, i)
+func (s *Session) answered(t *transport, ours, yours *bundling, i int, remote bool) error {
+	local, theirs := ours.d, yours.d
+	here, at := ours.source(i), yours.source(i)
 	next := Credentials{attribute(theirs, at, "ice-ufrag"), attribute(theirs, at, "ice-pwd")}
 	if next.Ufrag == "" || next.Pwd == "" {
 		return fail(InvalidAccessError, "section %d has no ICE credentials", i)
@@ -153,13 +123,13 @@ func (s *Session) answered(t *transport, local, theirs *sdp.Description, i int, 
 	if remote && t.Answered && next == t.Remote && (tlsID != t.RemoteTLSID || !slices.Equal(fingerprints, t.RemoteFingerprints)) {
 		return fail(InvalidAccessError, "the answer asks for another association of DTLS without an ICE restart")
 	}
-	mine := sdp.Setup(attribute(local, source(local, i), "setup"))
-	yours := sdp.Setup(strings.ToLower(attribute(theirs, at, "setup")))
+	mine := sdp.Setup(attribute(local, here, "setup"))
+	other := sdp.Setup(strings.ToLower(attribute(theirs, at, "setup")))
 	role := RoleServer
-	if remote && yours == sdp.Passive || !remote && mine == sdp.Active {
+	if remote && other == sdp.Passive || !remote && mine == sdp.Active {
 		role = RoleClient
 	}
-	own := cmp.Or(attribute(local, source(local, i), "tls-id"), t.LocalTLSID)
+	own := cmp.Or(attribute(local, here, "tls-id"), t.LocalTLSID)
 	// RFC 8842 section 3.1: a new association by fingerprints, setup roles or either's tls-id
 	if !t.Answered || !slices.Equal(fingerprints, t.RemoteFingerprints) || tlsID != t.RemoteTLSID || own != t.LocalTLSID || role != t.Role {
 		t.Association++
@@ -176,7 +146,7 @@ func (s *Session) answered(t *transport, local, theirs *sdp.Description, i int, 
 	if t.Restart != (Credentials{}) {
 		t.Local, t.Restart = t.Restart, Credentials{}
 	}
-	t.move(s.sections[source(local, i)].mid)
+	t.move(s.sections[here].mid)
 	return nil
 }
 

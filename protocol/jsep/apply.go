@@ -323,11 +323,10 @@ func (t *Transceiver) prepare(x slot) {
 
 // applyRemoteOffer finds or makes transceivers and transports for what is offered (RFC 8829 section 5.10).
 func (s *Session) applyRemoteOffer(d *sdp.Description, c *Changes) error {
-	groups, shared := bundleGroups(d), map[*sdp.Group]*transport{}
+	b, shared := bundlingOf(d), map[*sdp.Group]*transport{}
 	for i, m := range d.Media { // a group is carried on what carries its first section that has something
 		if i < len(s.sections) && m.Port != 0 && !s.sections[i].rejected {
-			mid, _ := m.Attr("mid")
-			if g := groups[mid]; g != nil && mid != "" && shared[g] == nil {
+			if g := b.of(i); g != nil && shared[g] == nil {
 				shared[g] = s.sections[i].transport
 			}
 		}
@@ -352,10 +351,7 @@ func (s *Session) applyRemoteOffer(d *sdp.Description, c *Changes) error {
 			continue
 		}
 		sec.rejected = false
-		g := groups[mid]
-		if mid == "" {
-			g = nil
-		}
+		g := b.of(i)
 		switch {
 		case g != nil && shared[g] != nil:
 			sec.transport = shared[g]
@@ -368,8 +364,8 @@ func (s *Session) applyRemoteOffer(d *sdp.Description, c *Changes) error {
 				shared[g] = sec.transport
 			}
 		}
-		if g == nil || tagged(d, g, nil) == i {
-			if err := s.offeredTransport(sec.transport, d, i); err != nil {
+		if g == nil || b.tagged(g, nil) == i {
+			if err := s.offeredTransport(sec.transport, d, b.source(i)); err != nil {
 				return err
 			}
 		}
@@ -382,7 +378,6 @@ func (s *Session) applyRemoteOffer(d *sdp.Description, c *Changes) error {
 
 // offeredTransport keeps the peer's credentials: at once where there were none, else until our answer.
 func (s *Session) offeredTransport(t *transport, d *sdp.Description, i int) error {
-	i = source(d, i)
 	remote := Credentials{attribute(d, i, "ice-ufrag"), attribute(d, i, "ice-pwd")}
 	if t.Answered && remote == t.Remote {
 		// RFC 8842 section 3.1 makes a new fingerprint a new association, and section 5.5 that a new tls-id: not one without the

@@ -188,3 +188,35 @@ func TestAnswersAnOfferWithoutBundle(t *testing.T) {
 		}
 	}
 }
+
+// A peer may name a thousand sections, and reject those that it names first: what that costs to take, to answer and to look through
+// for candidates.
+func BenchmarkManySections(b *testing.B) {
+	for _, rejected := range []int{0, 890} {
+		b.Run(fmt.Sprint("rejected=", rejected), func(b *testing.B) {
+			var head, sections strings.Builder
+			fmt.Fprintf(&head, "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=ice-ufrag:abcd\r\na=ice-pwd:aaaaaaaaaaaaaaaaaaaaaaaa\r\na=fingerprint:%v\r\na=group:BUNDLE", fingerprint(9))
+			for i := range 900 {
+				fmt.Fprintf(&head, " %d", i)
+				port := 9
+				if i < rejected {
+					port = 0
+				}
+				fmt.Fprintf(&sections, "m=audio %d UDP/TLS/RTP/SAVPF 0\r\nc=IN IP4 0.0.0.0\r\na=mid:%d\r\na=rtcp-mux\r\n", port, i)
+			}
+			offer := Description{Offer, head.String() + "\r\n" + sections.String()}
+			b.ReportAllocs()
+			for b.Loop() {
+				s := session(b, 1)
+				for _, err := range []error{second(s.SetRemote(offer)), second(s.SetLocal(Description{})), second(s.AddCandidate(CandidateInit{}))} {
+					if err != nil {
+						b.Fatal(err)
+					}
+				}
+				s.RemoteCandidates()
+			}
+		})
+	}
+}
+
+func second[T any](_ T, err error) error { return err }

@@ -68,14 +68,21 @@ func (s *Session) AddCandidate(init CandidateInit) ([]Target, error) {
 	var targets []Target
 	done := map[int]bool{}
 	anywhere := init.Ufrag == nil
+	descriptions, bundlings := [...]*description{s.pendingRemote, s.currentRemote}, [2]*bundling{}
+	for which, d := range descriptions {
+		if d != nil {
+			bundlings[which] = bundlingOf(d.sdp())
+		}
+	}
 	for _, i := range indices {
 		found := false
 		// 4.4.6: into the pending and the current remote description, each if it has this generation
-		for _, d := range []*description{s.pendingRemote, s.currentRemote} {
+		for which, d := range descriptions {
 			if d == nil || i >= len(d.sdp().Media) || found && init.Ufrag == nil {
 				continue
 			}
-			at := source(d.sdp(), i)
+			b := bundlings[which]
+			at := b.source(i)
 			ufrag := attribute(d.sdp(), at, "ice-ufrag")
 			if init.Ufrag != nil && *init.Ufrag != ufrag {
 				continue
@@ -85,7 +92,7 @@ func (s *Session) AddCandidate(init CandidateInit) ([]Target, error) {
 				addCandidate(m, "candidate:"+candidate.String(), init.Candidate == "")
 				d.changed = true
 			}
-			if t := s.sections[i].transport; !found && t != nil && !done[t.ID] && !s.sections[i].rejected && !s.spare(d, i) {
+			if t := s.sections[i].transport; !found && t != nil && !done[t.ID] && !s.sections[i].rejected && !s.spare(d.kind, b, i) {
 				targets = append(targets, Target{t.ID, ufrag, candidate, init.Candidate == ""})
 				done[t.ID] = true
 			}
@@ -177,16 +184,15 @@ func addCandidate(m *sdp.Media, line string, end bool) {
 
 // spare reports whether the candidates of a section of an offer are of a transport that the peer has in case that we do not bundle:
 // the tagged section's are those of the group (RFC 9143 section 10).
-func (s *Session) spare(d *description, i int) bool {
-	if d.kind != Offer || i >= len(s.sections) {
+func (s *Session) spare(kind Type, b *bundling, i int) bool {
+	if kind != Offer || i >= len(s.sections) {
 		return false
 	}
-	mid, _ := d.sdp().Media[i].Attr("mid")
-	g := bundleGroups(d.sdp())[mid]
+	g := b.of(i)
 	if g == nil {
 		return false
 	}
-	at := tagged(d.sdp(), g, func(i int) bool { return s.sections[i].rejected })
+	at := b.tagged(g, func(i int) bool { return s.sections[i].rejected })
 	return at != i && s.sections[at].transport == s.sections[i].transport
 }
 
@@ -198,8 +204,9 @@ func (s *Session) RemoteCandidates() []Target {
 	}
 	defer s.pack()
 	var targets []Target
+	b := bundlingOf(d.sdp())
 	for i, m := range d.sdp().Media {
-		if i >= len(s.sections) || s.sections[i].transport == nil || s.sections[i].rejected || source(d.sdp(), i) != i || s.spare(d, i) {
+		if i >= len(s.sections) || s.sections[i].transport == nil || s.sections[i].rejected || b.source(i) != i || s.spare(d.kind, b, i) {
 			continue
 		}
 		candidates, _ := m.Candidates()

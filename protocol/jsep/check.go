@@ -41,11 +41,12 @@ func (s *Session) check(kind Type, d *sdp.Description) error {
 			grouped[mid] = true
 		}
 	}
+	b := bundlingOf(d)
 	for i, m := range d.Media {
-		if m.Port == 0 && !m.Has("bundle-only") {
+		if !offered(m) {
 			continue
 		}
-		if err := s.checkTransport(d, i, kind); err != nil {
+		if err := s.checkTransport(b, i, kind); err != nil {
 			return err
 		}
 	}
@@ -100,8 +101,9 @@ func refuse(m *sdp.Media, format string, args ...any) error {
 	return err
 }
 
-func (s *Session) checkTransport(d *sdp.Description, i int, kind Type) error {
-	m, at := d.Media[i], source(d, i)
+func (s *Session) checkTransport(b *bundling, i int, kind Type) error {
+	d := b.d
+	m, at := d.Media[i], b.source(i)
 	if attribute(d, at, "ice-ufrag") == "" || attribute(d, at, "ice-pwd") == "" {
 		return refuse(m, "section %d has no ICE credentials", i)
 	}
@@ -112,9 +114,8 @@ func (s *Session) checkTransport(d *sdp.Description, i int, kind Type) error {
 		return refuse(m, "the answer says setup:%s", setup) // RFC 5763 section 5
 	}
 	// RFC 8829 section 5.8.3: rtcp-mux is required; a bundled section may leave it to the tagged one
-	mid, _ := m.Attr("mid")
-	if g := bundleGroups(d)[mid]; g != nil {
-		at = tagged(d, g, nil)
+	if g := b.of(i); g != nil {
+		at = b.tagged(g, nil)
 	}
 	if rtp := m.Kind == "audio" || m.Kind == "video"; rtp && !m.Has("rtcp-mux") && !d.Media[at].Has("rtcp-mux") {
 		return refuse(m, "section %d does not multiplex RTCP, which is required", i)

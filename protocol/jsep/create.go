@@ -501,7 +501,8 @@ func (s *Session) answerSlots(offer *sdp.Description) ([]slot, sdp.Group) {
 		}
 		media = media || !x.rejected && x.kind != "application"
 	}
-	groups := bundleGroups(offer)
+	b := bundlingOf(offer)
+	groups := b.groups
 	s.rejectByPolicy(slots, groups)
 	owner := map[*transport]*slot{}
 	group := sdp.Group{Semantics: "BUNDLE"}
@@ -529,7 +530,7 @@ func (s *Session) answerSlots(offer *sdp.Description) ([]slot, sdp.Group) {
 			}
 			x.restart = x.transport.Restart
 		}
-		at := source(offer, i) // the offer's tagged section may be one that we reject
+		at := b.source(i) // the offer's tagged section may be one that we reject
 		x.setup = s.answerSetup(x.transport, attribute(offer, at, "setup"), media)
 		x.tlsID = attribute(offer, at, "tls-id") != ""
 		if x.tlsID && x.transport.renewedBy(offer, at, x.setup) {
@@ -621,19 +622,4 @@ func attribute(d *sdp.Description, i int, name string) string {
 	}
 	v, _ := d.Attr(name)
 	return v
-}
-
-// bundleGroups finds for each mid its BUNDLE group.
-func bundleGroups(d *sdp.Description) map[string]*sdp.Group {
-	by := map[string]*sdp.Group{}
-	groups, _ := d.Groups()
-	for i := range groups {
-		if groups[i].Semantics != "BUNDLE" {
-			continue
-		}
-		for _, mid := range groups[i].MIDs {
-			by[mid] = &groups[i]
-		}
-	}
-	return by
 }

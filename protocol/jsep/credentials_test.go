@@ -14,7 +14,7 @@ import (
 func together(t testing.TB, d *sdp.Description) Credentials {
 	t.Helper()
 	var group Credentials
-	groups := bundleGroups(d)
+	groups := bundlingOf(d).groups
 	for i, m := range d.Media {
 		mid, _ := m.Attr("mid")
 		if groups[mid] == nil {
