@@ -39,3 +39,28 @@ func Example() {
 	<-done
 	// Output: b received: hello from a
 }
+
+// A binding to a language with promises settles them in their turn among the events.
+func ExamplePeerConnection_After() {
+	pc, err := webrtc.NewPeerConnection(webrtc.Configuration{})
+	check(err)
+	defer pc.Close()
+	_, err = pc.CreateDataChannel("chat", nil)
+	check(err)
+	complete := make(chan struct{})
+	pc.OnSignalingStateChange(func(s webrtc.SignalingState) { fmt.Println("signaling:", s) })
+	pc.OnICEGatheringStateChange(func(s webrtc.ICEGatheringState) {
+		fmt.Println("gathering:", s)
+		if s == webrtc.ICEGatheringStateComplete {
+			close(complete)
+		}
+	})
+
+	pc.After(func() error { return pc.SetLocalDescription(nil) }, func(err error) { fmt.Println("settled:", err) })
+	<-complete
+	// Output:
+	// signaling: have-local-offer
+	// settled: <nil>
+	// gathering: gathering
+	// gathering: complete
+}
