@@ -135,8 +135,9 @@ func (w *world) caller(n *Network, name string, seed uint64, cfg Configuration) 
 			if err == nil || to.ignoreOffer {
 				return
 			}
-			// An offer may have overtaken the candidates of the generation that it ends.
-			if d := to.RemoteDescription(); errorName(err) != OperationError || strings.Contains(d.SDP, "a=ice-ufrag:"+*candidate.UsernameFragment) {
+			// An offer may have overtaken the candidates of a generation that it ends, or of a section whose place it gives to another.
+			d := to.RemoteDescription().SDP
+			if errorName(err) != OperationError || strings.Contains(d, "a=ice-ufrag:"+*candidate.UsernameFragment+"\r\n") && strings.Contains(d, "a=mid:"+*candidate.SDPMid+"\r\n") {
 				to.check("a candidate", err)
 			}
 		})
