@@ -38,14 +38,24 @@ func (r *result) cell(who, i int) string {
 	return fmt.Sprintf("%s ✗ %d of %d", text, missed, len(values))
 }
 
-// table has a row for each number, those with a goal first.
-func (r *result) table(contenders []contender) string {
+// heading begins a table of numbers.
+func heading(contenders []contender) string {
 	var b strings.Builder
 	b.WriteString("| | asked |")
 	for _, c := range contenders {
 		fmt.Fprintf(&b, " %s |", c.name)
 	}
 	b.WriteString("\n|---|---:|" + strings.Repeat("---:|", len(contenders)) + "\n")
+	return b.String()
+}
+
+func (r *result) table(contenders []contender) string {
+	return heading(contenders) + r.rows(contenders)
+}
+
+// rows are the numbers, those with a goal first.
+func (r *result) rows(contenders []contender) string {
+	var b strings.Builder
 	order := make([]int, len(r.scenario.numbers))
 	for i := range order {
 		order[i] = i
@@ -76,8 +86,16 @@ func page(results []*result, contenders []contender, seeds int) string {
 	}
 	b.WriteString("\n|---|" + strings.Repeat("---|", len(contenders)) + "\n")
 	for _, r := range results {
-		fmt.Fprintf(&b, "| [%s](#%s) |", r.scenario.title, anchor(r.scenario.title))
+		at := r.scenario.title
+		if r.scenario.further {
+			at = furtherTitle
+		}
+		fmt.Fprintf(&b, "| [%s](#%s) |", r.scenario.title, anchor(at))
 		for who := range contenders {
+			if r.scenario.whole && !contenders[who].whole {
+				b.WriteString(" – |")
+				continue
+			}
 			asked, held := 0, 0
 			for i, n := range r.scenario.numbers {
 				if n.goal.sign == 0 {
@@ -99,12 +117,22 @@ func page(results []*result, contenders []contender, seeds int) string {
 		}
 		b.WriteString("\n")
 	}
+	var texts, rows strings.Builder
 	for _, r := range results {
-		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n![%s](images/congestion-%s.svg)\n\n%s", r.scenario.title, r.scenario.text, r.scenario.title,
-			r.scenario.id, r.table(contenders))
+		s := r.scenario
+		if s.further {
+			fmt.Fprintf(&texts, "- **%s**: %s\n", s.title, s.text)
+			fmt.Fprintf(&rows, "| **%s** |%s\n%s", s.title, strings.Repeat(" |", 1+len(contenders)), r.rows(contenders))
+			continue
+		}
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n![%s](images/congestion-%s.svg)\n\n%s", s.title, s.text, s.title, s.id, r.table(contenders))
 	}
+	fmt.Fprintf(&b, "\n## %s\n\n%s\n%s%s", furtherTitle, texts.String(), heading(contenders), rows.String())
 	return b.String()
 }
+
+// furtherTitle is the section of the scenarios without plots.
+const furtherTitle = "Further scenarios"
 
 // anchor is the name that a heading gets on the page.
 func anchor(title string) string {
@@ -142,6 +170,7 @@ schedules its goroutines.
   bytes count too. In the other columns lost packets are not sent again. The plots show Parley's congestion control alone, as that is what Pion's is.
 - Each number is the median of %d seeds, and in brackets the worst of them (the largest, where nothing is asked). ✓: asked and so with
   each seed. ✗: with none, or as many as are given were not so.
+- A target of 0 pauses the encoder's video: whole peers do that where there is too little for its least, 30 kbit/s, beside the audio.
 - Queueing delay is the wait for the link, averaged over 100 ms, sampled each 5 ms. The plots show the first seed, rates in bits a second over 500 ms; what is
   above the axis is drawn at its top.
 
