@@ -23,7 +23,7 @@
 // # Where things are
 //
 //	controller.go  what the caller sees; feedback.go what is made of feedback
-//	path.go        delays and the queue
+//	path.go        delays, the queue, and whose it is
 //	history.go     packets sent
 //	arrival.go     groups of packets; trendline.go the slope of their delay, and overuse
 //	aimd.go        the rate by delay; loss.go by losses; acked.go what arrives

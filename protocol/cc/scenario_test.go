@@ -106,7 +106,8 @@ func TestSteadyState(t *testing.T) {
 		{"a round trip of 200 ms", func(l *link) { l.delay = 100 * time.Millisecond }, 0.85},
 		{"100 kbit/s", func(l *link) { l.rate = 100 * kbit }, 0.85},
 		{"2 % loss", func(l *link) { l.loss = 0.02 }, 0.85},
-		{"10 % loss", func(l *link) { l.loss = 0.1 }, 0.8},
+		{"5 % loss at 500 kbit/s", func(l *link) { l.rate, l.loss = 500*kbit, 0.05 }, 0.85},
+		{"10 % loss", func(l *link) { l.loss = 0.1 }, 0.85},
 		{"10 % loss at 5 Mbit/s", func(l *link) { l.rate, l.loss = 5*mbit, 0.1 }, 0.5},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -130,19 +131,33 @@ func TestSteadyState(t *testing.T) {
 	}
 }
 
-// "A CUBIC flow on 4 Mbit/s (ours keeps at least a quarter over 60 s)."
+// "A CUBIC flow on 4 Mbit/s (ours keeps at least a quarter over 60 s)." So it does where the other was first, and where the queue is deep.
 func TestBesideCubic(t *testing.T) {
-	eachSeed(t, func(t *testing.T, w *world, trace func(*flow)) {
-		l := newLink(w, 4*mbit)
-		f := newFlow(w, l, Config{})
-		trace(f)
-		f.start()
-		c := newCubic(w, l)
-		w.at(began.Add(sec(5)), c.push)
-		w.run(sec(65))
-		atLeast(t, "ours", f.got(sec(5), sec(65)), 1*mbit)
-		atLeast(t, "CUBIC", between(c.gotBySec, sec(5), sec(65)), 1*mbit)
-	})
+	for _, c := range []struct {
+		name         string
+		queue        int
+		ours, theirs float64 // begin after so many seconds
+		least        Rate    // of ours
+	}{
+		{"after us", 32 << 10, 0, 5, mbit},
+		{"before us", 32 << 10, 5, 0, mbit},
+		{"before us, a deep queue", 200 << 10, 5, 0, mbit * 8 / 10},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			eachSeed(t, func(t *testing.T, w *world, trace func(*flow)) {
+				l := newLink(w, 4*mbit)
+				l.queue = c.queue
+				f := newFlow(w, l, Config{})
+				trace(f)
+				w.at(began.Add(sec(c.ours)), f.start)
+				other := newCubic(w, l)
+				w.at(began.Add(sec(c.theirs)), other.push)
+				w.run(sec(65))
+				atLeast(t, "ours", f.got(sec(5), sec(65)), c.least)
+				atLeast(t, "CUBIC", between(other.gotBySec, sec(5), sec(65)), 1*mbit)
+			})
+		})
+	}
 }
 
 // "Two equal flows share within 60 to 40 over the second of two minutes."
