@@ -43,7 +43,7 @@ func (s *Session) applyAnswer(d *sdp.Description, final, remote bool, c *Changes
 		g := b.of(i)
 		switch {
 		case g == nil:
-			if sec.transport != nil && sec.transport.MID != sec.mid && s.sharesTransport(i) {
+			if sec.transport != nil && sec.transport.MID != sec.mid && s.sharesTransport(d, i) {
 				return fail(InvalidAccessError, "section %q was offered for BUNDLE only, and the answer does not bundle it", mid)
 			}
 		case carried[g] == nil:
@@ -87,9 +87,10 @@ func (s *Session) pendingRemoteSDP() *sdp.Description {
 	return s.pendingRemote.sdp()
 }
 
-func (s *Session) sharesTransport(i int) bool {
+// sharesTransport reports whether an answer accepts another section on the transport of section i.
+func (s *Session) sharesTransport(answer *sdp.Description, i int) bool {
 	for j, x := range s.sections {
-		if j != i && x.transport == s.sections[i].transport && !x.rejected {
+		if j != i && x.transport == s.sections[i].transport && answer.Media[j].Port != 0 {
 			return true
 		}
 	}

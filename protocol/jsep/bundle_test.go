@@ -220,3 +220,38 @@ func BenchmarkManySections(b *testing.B) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+// Sections that were bundled and are no longer, of which one is left, on either side: it has the transport for itself, whether it was
+// the tagged one or not.
+func TestOneIsLeftOfAGroup(t *testing.T) {
+	for left := range 3 {
+		ok := must(t)
+		a, b := session(t, 1), session(t, 2)
+		for range 2 {
+			add(t, a, "audio", TransceiverInit{})
+		}
+		a.AddData()
+		before, _ := negotiate(t, a, b)
+		ok(a.SetLocal(Description{}))
+		ok(b.SetRemote(edit(t, a.PendingLocal(), func(d *sdp.Description) {
+			d.Remove("group")
+			for i, m := range d.Media {
+				switch {
+				case i == left:
+				case m.Kind == "audio":
+					m.Formats = []string{"99"} // what b does not know
+					m.Remove("rtpmap")
+				default:
+					m.Remove("sctp-port")
+				}
+			}
+		})))
+		theirs := ok(b.SetLocal(Description{}))
+		mine := ok(a.SetRemote(b.CurrentLocal()))
+		for _, c := range []Changes{theirs, mine} {
+			if len(c.Transports) != 1 || c.Transports[0].ID != before.Transports[0].ID || !slices.Equal(c.Transports[0].MIDs, []string{fmt.Sprint(left)}) {
+				t.Errorf("section %d is left: %+v", left, c.Transports)
+			}
+		}
+	}
+}
