@@ -8,8 +8,11 @@ import (
 	"github.com/parley-rtc/parley/protocol/mono"
 )
 
-// maxMediaBox bounds what was written and the loop has not taken yet, in bytes: a few large pictures.
-const maxMediaBox = 8 << 20
+const (
+	// maxMediaBox bounds what was written and the loop has not taken yet, in bytes: a few large pictures.
+	maxMediaBox = 8 << 20
+	letterSize  = 128 // of a packet, beside its payload
+)
 
 // A mediaOutbox is what tracks have written and the loop has not taken yet. One wake-up of the loop takes all of it.
 type mediaOutbox struct {
@@ -58,7 +61,7 @@ func (out *mediaOutbox) put(pc *PeerConnection, l *mediaLetter, payload []byte, 
 	out.mu.Lock()
 	defer out.mu.Unlock()
 	b := &out.next
-	if len(b.bytes)+len(payload) > maxMediaBox {
+	if len(b.bytes)+len(payload)+len(b.letters)*letterSize > maxMediaBox {
 		l.sender.refused[l.encoding].Add(1)
 		return
 	}

@@ -101,8 +101,9 @@ func (l *Loop) Now() mono.Time { return l.poller.Now() }
 // closed before. It may be called from any goroutine, the loop's own included.
 func (l *Loop) Post(f func(now mono.Time)) bool { return l.inbox.post(post{run: f}) }
 
-// Do posts f and waits until the turn is over in which it has run, so that the tenants that it touched were drained. It returns ErrClosed, and f never runs, if the loop was closed before. It must
-// not be called from the loop's own goroutine, which would wait for itself.
+// Do posts f and waits until the turn is over in which it has run, so that the tenants that it touched were drained. It returns
+// ErrClosed, and f never runs, if the loop was closed before. It must not be called from the loop's own goroutine, which would
+// wait for itself.
 func (l *Loop) Do(f func(now mono.Time)) error {
 	ran := make(chan struct{})
 	if !l.inbox.post(post{run: f, ran: ran}) {
