@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/parley-rtc/parley/protocol/ice"
+	"github.com/parley-rtc/parley/protocol/stun"
 )
 
 // "One agent full, one lite: The full agent MUST take the controlling role, and the lite agent MUST take the controlled
@@ -64,5 +65,35 @@ func TestLiteAgentRestarts(t *testing.T) {
 	}
 	if w.b.Restart(w.Now(), ice.Credentials{}); w.b.SetRemoteCredentials(w.Now(), ice.Remote{Credentials: w.a.LocalCredentials(), Lite: true}) != ice.ErrBothLite {
 		t.Error("two lite agents")
+	}
+}
+
+// "failed": the agent "has finished checking all candidate pairs" and has none; only a restart leads out of it (W3C, RTCIceTransportState). A check
+// that comes too late makes no pair of a lite agent valid, as an answer makes none of a full one.
+func TestLiteAgentStaysFailed(t *testing.T) {
+	f := forge(t, ice.Config{Lite: true}, true)
+	nominate := sheet{add: func(b *stun.Builder) {
+		b.Uint64(stun.AttrICEControlling, 1)
+		b.Flag(stun.AttrUseCandidate)
+	}}
+	f.agent.EndOfLocalCandidates(0)
+	f.agent.EndOfRemoteCandidates(0)
+	now := f.agent.NextTimeout()
+	f.agent.HandleTimeout(now)
+	if f.agent.State() != ice.StateFailed {
+		t.Fatalf("%v at %v", f.agent.State(), now)
+	}
+	f.hand(now, f.write(nominate))
+	if _, ok := f.agent.Path(); ok || f.agent.State() != ice.StateFailed {
+		t.Errorf("%v, and a path: %t", f.agent.State(), ok)
+	}
+	f.agent.Restart(now, ice.Credentials{})
+	if err := f.agent.SetRemoteCredentials(now, ice.Remote{Credentials: ice.Credentials{Ufrag: "anew", Password: f.own.Password}}); err != nil {
+		t.Fatal(err)
+	}
+	f.own.Ufrag = "anew"
+	f.hand(now, f.write(nominate))
+	if _, ok := f.agent.Path(); !ok || f.agent.State() != ice.StateConnected {
+		t.Errorf("after a restart %v, and a path: %t", f.agent.State(), ok)
 	}
 }

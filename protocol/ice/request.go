@@ -267,7 +267,7 @@ func (a *Agent) heed(l *candidate, path *pkt.Path, priority, nomination uint32) 
 		p.nomination, p.nominated = nomination, true
 	}
 	if a.cfg.Lite { // RFC 8445 section 7.3.2
-		if p.nominated {
+		if p.nominated && !a.failed { // failed is the end until a restart, as for a full agent
 			p.state, p.valid = PairSucceeded, true
 			p.consentUntil = a.now.Add(consentFor)
 		}
