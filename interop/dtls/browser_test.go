@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/protocol/dtls"
 	"github.com/parley-rtc/parley/protocol/rtcp"
 	"github.com/parley-rtc/parley/protocol/rtp"
@@ -96,12 +97,9 @@ func outsideAddress(t *testing.T) net.IP {
 type stats struct{ TLSVersion, DTLSCipher, SRTPCipher, DTLSState, DTLSRole string }
 
 func TestChromium(t *testing.T) {
-	program, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Skip("chromium is not installed: apt-get install chromium")
-	}
+	need.Program(t, "chromium", "chromium")
 	testBrowser(t, "chromium", func(t *testing.T, url string) {
-		launch(t, "", program, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--user-data-dir="+t.TempDir(), url)
+		launch(t, "", "chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--user-data-dir="+t.TempDir(), url)
 	})
 }
 

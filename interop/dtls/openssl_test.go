@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/protocol/dtls"
 )
 
@@ -17,11 +18,8 @@ const exportLabel = "EXPORTER-interop"
 
 func openssl(t *testing.T) string {
 	t.Helper()
-	path, err := exec.LookPath("openssl")
-	if err != nil {
-		t.Skip("openssl is not installed: apt-get install openssl")
-	}
-	return path
+	need.Program(t, "openssl", "openssl")
+	return "openssl"
 }
 
 // keysOf makes a key and a certificate for OpenSSL.
