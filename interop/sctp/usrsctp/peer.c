@@ -112,9 +112,13 @@ int main(int argc, char **argv) {
 
 	struct sockaddr_conn c = {.sconn_family = AF_CONN, .sconn_port = htons(5000), .sconn_addr = &fd};
 	if (usrsctp_bind(s, (struct sockaddr *)&c, sizeof c) < 0) die("usrsctp_bind");
+	// An INIT may be waiting in the socket already. usrsctp aborts one for which it has no association, so that it reads only
+	// once it has begun its own, and connect may not block until the association stands.
+	usrsctp_set_non_blocking(s, 1);
+	if (usrsctp_connect(s, (struct sockaddr *)&c, sizeof c) < 0 && errno != EINPROGRESS) die("usrsctp_connect");
 	pthread_t thread;
 	pthread_create(&thread, NULL, input, &fd);
-	if (usrsctp_connect(s, (struct sockaddr *)&c, sizeof c) < 0) die("usrsctp_connect");
+	while (!up) usleep(200);
 
 	uint8_t *message = malloc(size);
 	uint32_t seed[4] = {0, 1, 0, 3};
