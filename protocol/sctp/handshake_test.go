@@ -196,3 +196,54 @@ func TestHandshakeMeasuresTheRoundTrip(t *testing.T) {
 		}
 	}
 }
+
+// RFC 9260 section 8.4 has a peer that is not ready yet answer INIT by an ABORT, without a cause. It says nothing about an
+// association that never was, so the tries of RFC 9260 section 5.1 go on; a cause says that the peer does not want one.
+func TestAbortOfAPeerThatIsNotReady(t *testing.T) {
+	for _, patient := range []bool{false, true} {
+		w := newWireEnd(t, func(cfg *Config) { cfg.Patient = patient })
+		w.Connect(w.now)
+		for i := range 3 {
+			if got := names(w.say()); got != "INIT" {
+				t.Fatalf("try %d: %s", i, got)
+			}
+			w.hear(w.myTag, appendChunk(nil, typeAbort, 0, nil))
+			if got := names(w.say()) + w.told(); got != "" {
+				t.Fatalf("try %d: ABORT is answered by %s", i, got)
+			}
+			w.wait()
+		}
+		w.say()
+		w.hear(w.myTag, appendInit(nil, typeInitAck, &initChunk{tag: peersTag, tsn: peersTSN, window: 1500, outgoing: 9, incoming: 9, cookie: []byte("biscuit")}))
+		w.hear(w.myTag, appendChunk(nil, typeCookieAck, 0, nil))
+		if got := w.told(); got != "Established" {
+			t.Errorf("patient %v: the events are %q", patient, got)
+		}
+	}
+	for name, c := range map[string][]byte{
+		"in COOKIE-WAIT, with a cause": appendParam(nil, causeUserAbort, []byte("no")),
+		"in COOKIE-ECHOED":             nil,
+	} {
+		w := newWireEnd(t)
+		w.Connect(w.now)
+		w.say()
+		if c == nil {
+			w.hear(w.myTag, appendInit(nil, typeInitAck, &initChunk{tag: peersTag, tsn: peersTSN, window: 1500, outgoing: 9, incoming: 9, cookie: []byte("biscuit")}))
+		}
+		w.hear(w.myTag, appendChunk(nil, typeAbort, 0, c))
+		if got := w.told(); got != "Closed" {
+			t.Errorf("%s: the events are %q", name, got)
+		}
+	}
+	// Nobody waits for ever but who is patient.
+	w := newWireEnd(t)
+	w.Connect(w.now)
+	for range maxInitRetransmits + 1 {
+		w.say()
+		w.hear(w.myTag, appendChunk(nil, typeAbort, 0, nil))
+		w.wait()
+	}
+	if got := w.told(); got != "Closed" {
+		t.Errorf("after the last try the events are %q", got)
+	}
+}

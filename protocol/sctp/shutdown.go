@@ -147,6 +147,11 @@ func (a *Association) handleShutdownAck() {
 }
 
 func (a *Association) handleAbort(c chunk) {
+	if a.state == stateCookieWait && len(c.value) == 0 {
+		// A peer that has no association yet answers our INIT so, as any other packet out of the blue (section 8.4). It may
+		// have one when T1 sends the next; section 9.1 would have us give up, but browsers do not.
+		return
+	}
 	reason, cause := "the peer aborted", uint16(0)
 	r := wire.NewReader(c.value)
 	for {
