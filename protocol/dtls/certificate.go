@@ -23,13 +23,17 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// minRSA is the shortest RSA key, in bits, that we show or accept.
-const minRSA = 2048
+// minRSA and maxRSA bound the RSA keys, in bits, that we show or accept. A certificate has room for a key whose signatures take
+// seconds to verify (CVE-2023-29409).
+const (
+	minRSA = 2048
+	maxRSA = 8192
+)
 
 // A Certificate is what one side proves to be. It may be shared by any number of connections, and is not to be changed.
 type Certificate struct {
 	Chain      [][]byte      // DER, the leaf first
-	PrivateKey crypto.Signer // ECDSA on P-256 or P-384, or RSA of 2048 bits and more
+	PrivateKey crypto.Signer // ECDSA on P-256 or P-384, or RSA of 2048 to 8192 bits
 
 	made bool // here, so that key and chain belong together
 }
@@ -169,7 +173,7 @@ func (c *Certificate) validate() error {
 	return nil
 }
 
-var errKey = errors.New("dtls: Certificate.PrivateKey must be ECDSA on P-256 or P-384, or RSA of 2048 bits or more")
+var errKey = errors.New("dtls: Certificate.PrivateKey must be ECDSA on P-256 or P-384, or RSA of 2048 to 8192 bits")
 
 // isRSA decides between the suites of DTLS 1.2.
 func (c *Certificate) isRSA() bool {

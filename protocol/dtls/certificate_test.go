@@ -172,9 +172,14 @@ func TestBadCertificates(t *testing.T) {
 			t.Errorf("%s: taken", name)
 		}
 	}
-	// A peer that shows one has itself to blame.
-	if err := verifies(weak.PrivateKey.Public(), Version13, pssSHA256); err == nil {
-		t.Error("a peer's weak RSA key is accepted")
+	// A peer that shows one has itself to blame. One whose key is huge would have us to verify its signature for seconds.
+	huge := new(big.Int).SetBit(big.NewInt(1), 64<<10, 1)
+	for name, public := range map[string]crypto.PublicKey{"weak": weak.PrivateKey.Public(), "huge": &rsa.PublicKey{N: huge, E: 1<<31 - 1}} {
+		for v, s := range map[Version]signatureScheme{Version13: pssSHA256, Version12: pkcs1SHA256} {
+			if err := verifies(public, v, s); err == nil {
+				t.Errorf("%v: a peer's %s RSA key is accepted", v, name)
+			}
+		}
 	}
 }
 

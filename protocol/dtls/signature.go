@@ -62,7 +62,7 @@ func signingSchemes(public crypto.PublicKey, v Version) []signatureScheme {
 			return []signatureScheme{ecdsaSHA384}
 		}
 	case *rsa.PublicKey:
-		if k.N.BitLen() < minRSA {
+		if n := k.N.BitLen(); n < minRSA || n > maxRSA {
 			return nil
 		}
 		schemes := []signatureScheme{pssSHA256, pssSHA384, pssSHA512}
