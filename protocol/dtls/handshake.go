@@ -139,7 +139,10 @@ func (h *handshake) serverHello(now mono.Time, m message) error {
 	}
 	version := sh.version
 	if len(sh.ext.versions) == 1 {
-		version = sh.ext.versions[0]
+		if version = sh.ext.versions[0]; version == Version12 {
+			// RFC 8446 section 4.2.1: the extension must not choose a version prior to 1.3.
+			return peerError(AlertIllegalParameter, "the server chose %s by an extension of DTLS 1.3", version)
+		}
 	}
 	switch {
 	case version != Version12 && version != Version13 || !h.c.cfg.speaks(version):

@@ -39,6 +39,7 @@ func TestServerHelloThatLies(t *testing.T) {
 		want   Alert
 	}{
 		"a version unknown":           {hello13(), func(h *serverHello) { h.ext.versions[0] = 0xfefb }, AlertProtocolVersion},
+		"1.2 as 1.3 would say it":     {hello12(), func(h *serverHello) { h.ext.versions = []Version{Version12} }, AlertIllegalParameter},
 		"a suite unknown":             {hello13(), func(h *serverHello) { h.suite = 0x1304 }, AlertIllegalParameter},
 		"a suite of the other one":    {hello13(), func(h *serverHello) { h.suite = ECDHE_ECDSA_AES128GCM }, AlertIllegalParameter},
 		"a session ID":                {hello13(), func(h *serverHello) { h.sessionID = []byte{1} }, AlertIllegalParameter},
