@@ -103,7 +103,7 @@ func (pc *PeerConnection) applyData(now mono.Time, data *jsep.Data) {
 func (pc *PeerConnection) dataRejected() {
 	for _, ch := range slices.Clone(pc.channels) {
 		if !ch.opened {
-			pc.channelClosed(ch, &Error{Name: OperationError, Detail: DataChannelFailure, Message: "the data section was rejected"})
+			pc.channelClosed(ch, &Error{Name: OperationError, Detail: DataChannelFailure, Message: "the peer has rejected the data section, or wants no association of SCTP (a=sctp-port:0)"})
 		}
 	}
 }

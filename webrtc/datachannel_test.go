@@ -628,3 +628,56 @@ func TestDataRejected(t *testing.T) {
 		}
 	})
 }
+
+// "If the SDP "sctp-port" attribute in the answer contains an attribute value of zero, the offerer MUST NOT establish an SCTP association.
+// If, in addition, an SCTP association exists, the offerer MUST close it" (RFC 8841 section 10.4), and "later, a new SCTP association can be
+// established" (section 9.3), with the ports of before.
+func TestDataWithoutAssociation(t *testing.T) {
+	for _, established := range []bool{false, true} {
+		inWorld(t, func(w *world) {
+			var a, b *PeerConnection
+			var x *DataChannel
+			if established {
+				a, b, x, _ = w.connect(Configuration{}, nil)
+			} else {
+				var err error
+				a, b = w.pair(Configuration{})
+				x, err = a.CreateDataChannel("x", nil)
+				w.check(err)
+			}
+			closed, failed := make(chan struct{}), make(chan *Error, 1)
+			x.OnError(func(e *Error) { failed <- e })
+			x.OnClose(func() { close(closed) })
+			without := func(d SessionDescription) SessionDescription {
+				return SessionDescription{d.Type, strings.Replace(d.SDP, "a=sctp-port:5000", "a=sctp-port:0", 1)}
+			}
+			w.check(a.SetLocalDescription(nil))
+			w.check(b.SetRemoteDescription(without(*a.LocalDescription())))
+			w.check(b.SetLocalDescription(nil))
+			if !strings.Contains(b.LocalDescription().SDP, "a=sctp-port:0\r\n") {
+				t.Errorf("the answer is\n%s", b.LocalDescription().SDP)
+			}
+			w.check(a.SetRemoteDescription(*b.LocalDescription()))
+			await(w, closed, "close")
+			if established != (len(failed) == 0) {
+				t.Errorf("established %v, and there were %d errors", established, len(failed))
+			} else if !established {
+				if e := <-failed; e.Detail != DataChannelFailure || !strings.Contains(e.Message, "a=sctp-port:0") {
+					t.Errorf("failed with %v", e)
+				}
+			}
+			came := make(chan *DataChannel, 1)
+			b.OnDataChannel(func(ch *DataChannel) { came <- ch })
+			y, err := a.CreateDataChannel("y", nil)
+			w.check(err)
+			w.negotiate(a, b)
+			ch := await(w, came, "the second channel")
+			w.check(ch.SendText("hello"))
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			if m, err := y.Receive(ctx); err != nil || m.Text() != "hello" {
+				t.Errorf("there came %q, %v", m.Text(), err)
+			}
+		})
+	}
+}

@@ -159,8 +159,9 @@ func (p *Peer) applyData(now mono.Time, data *jsep.Data) error {
 	cfg := p.cfg.SCTP
 	cfg.LocalPort, cfg.RemotePort = data.LocalPort, data.RemotePort
 	cfg.PeerMaxMessageSize = largest
-	cfg.RemoteInit = nil
-	if cfg.LocalInit != nil && data.RemoteInit != "" {
+	if cfg.RemoteInit = nil; data.RemoteInit == "" {
+		cfg.LocalInit = nil
+	} else if cfg.LocalInit != nil {
 		cfg.RemoteInit, _ = base64.StdEncoding.DecodeString(data.RemoteInit)
 	}
 	s := x.newest()

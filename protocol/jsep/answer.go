@@ -68,7 +68,7 @@ func (s *Session) applyAnswer(d *sdp.Description, final, remote bool, c *Changes
 			return err
 		}
 	}
-	s.negotiateData(theirs)
+	s.negotiateData(local, theirs)
 	if !final {
 		return nil
 	}
@@ -175,21 +175,28 @@ func (s *Session) negotiate(sec *section, i int, local, theirs *sdp.Description,
 	return nil
 }
 
-// negotiateData reads the peer's data section (RFC 8841 section 10).
-func (s *Session) negotiateData(theirs *sdp.Description) {
+// negotiateData reads the data section (RFC 8841 section 10). Where either side says port 0 there is none.
+func (s *Session) negotiateData(local, theirs *sdp.Description) {
 	s.data = nil
 	for i, sec := range s.sections {
 		if sec.kind != "application" || sec.rejected || i >= len(theirs.Media) {
 			continue
 		}
 		m := theirs.Media[i]
+		ours, _, _ := local.Media[i].SCTPPort()
 		port, _, _ := m.SCTPPort()
+		if ours == 0 || port == 0 {
+			return
+		}
 		size, ok, _ := m.MaxMessageSize()
 		if !ok {
 			size = 64 << 10 // RFC 8841 section 6.1
 		}
-		init, _ := m.Attr("sctp-init")
-		s.data = &Data{sec.mid, sec.transport.ID, s.cfg.SCTPPort, port, size, init}
+		init := ""
+		if local.Media[i].Has("sctp-init") {
+			init, _ = m.Attr("sctp-init")
+		}
+		s.data = &Data{sec.mid, sec.transport.ID, ours, port, size, init}
 		return
 	}
 }

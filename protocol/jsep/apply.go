@@ -160,7 +160,10 @@ func (s *Session) set(d Description, remote bool) (Changes, error) {
 	for _, t := range c.Stopped {
 		t.end()
 	}
-	if d.Type == Answer && s.rejectsData(parsed, remote, before.data != nil) {
+	if before.data != nil && s.data == nil {
+		s.initSpent = true // another one has other tags, lest what is under way of the former be taken for its own
+	}
+	if d.Type == Answer && s.data == nil && (before.data != nil || s.offersData(remote)) {
 		c.DataRejected, s.wantData = true, false
 	}
 	kept := &description{kind: d.Type, text: d.SDP, parsed: parsed}
@@ -194,18 +197,13 @@ func (s *Session) set(d Description, remote bool) (Changes, error) {
 	return c, nil
 }
 
-// rejectsData reports whether an answer has a data section rejected that was offered, or was there.
-func (s *Session) rejectsData(answer *sdp.Description, remote, there bool) bool {
+// offersData reports whether the offer, ours or the peer's, asks for an association of SCTP.
+func (s *Session) offersData(ours bool) bool {
 	offer := s.pendingRemoteSDP()
-	if remote {
+	if ours {
 		offer = s.pendingLocal.sdp()
 	}
-	for i, m := range answer.Media {
-		if s.data == nil && m.Kind == "application" && m.Port == 0 && i < len(offer.Media) && (there || offer.Media[i].Port != 0 || offer.Media[i].Has("bundle-only")) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(offer.Media, func(m *sdp.Media) bool { return m.Kind == "application" && offered(m) && !closesData(m) })
 }
 
 func (s *Session) conclude(c *Changes) {

@@ -295,7 +295,7 @@ func (s *Session) write(x *slot, index int, offered *sdp.Media) *sdp.Media {
 		s.writeTransport(m, x)
 	}
 	if data {
-		s.writeData(m, offered)
+		s.writeData(m, x, offered)
 		s.addGathered(m, x)
 		return m
 	}
@@ -372,8 +372,15 @@ func (s *Session) writeTransport(m *sdp.Media, x *slot) {
 	}
 }
 
-func (s *Session) writeData(m, offered *sdp.Media) {
-	port := strconv.Itoa(int(s.cfg.SCTPPort))
+func (s *Session) writeData(m *sdp.Media, x *slot, offered *sdp.Media) {
+	number := s.cfg.SCTPPort
+	switch {
+	case offered != nil && closesData(offered): // RFC 8841 section 10.3: "MUST also associate a zero SCTP port value"
+		number = 0
+	case offered == nil && !x.fresh && s.data == nil && !s.wantData: // what was not wanted is not begun anew by itself
+		number = 0
+	}
+	port := strconv.Itoa(int(number))
 	if legacy(offered) {
 		m.Formats = []string{port}
 		m.Add("sctpmap", port+" webrtc-datachannel 65535")
@@ -381,9 +388,15 @@ func (s *Session) writeData(m, offered *sdp.Media) {
 		m.Add("sctp-port", port)
 	}
 	m.Add("max-message-size", strconv.FormatUint(s.cfg.MaxMessageSize, 10))
-	if s.cfg.SCTPInit != "" && (offered == nil || offered.Has("sctp-init")) {
+	if s.cfg.SCTPInit != "" && !s.initSpent && number != 0 && (offered == nil || offered.Has("sctp-init")) {
 		m.Add("sctp-init", s.cfg.SCTPInit)
 	}
+}
+
+// closesData reports whether a data section is to be without an association (RFC 8841 section 9.3).
+func closesData(m *sdp.Media) bool {
+	port, known, _ := m.SCTPPort()
+	return known && port == 0
 }
 
 // legacy reports whether a data section is of draft-ietf-mmusic-sctp-sdp-03.

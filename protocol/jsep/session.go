@@ -126,7 +126,7 @@ type Transport struct {
 type Data struct {
 	MID                   string
 	Transport             int
-	LocalPort, RemotePort uint16
+	LocalPort, RemotePort uint16 // not 0
 	MaxMessageSize        uint64 // the largest that the peer receives, in bytes; 0: any
 	RemoteInit            string // the value of the peer's a=sctp-init; "": none
 }
@@ -146,8 +146,8 @@ type Changes struct {
 	Transports    []Transport // all there are now
 	ClosedIDs     []int       // of transports that are gone
 	Media         []Media     // the sections of audio and video
-	Data          *Data       // nil: no data section is negotiated
-	DataRejected  bool        // the one that was offered, or was there, has been rejected; AddData asks for another one
+	Data          *Data       // nil: no data section is negotiated, or one without an association
+	DataRejected  bool        // what was offered, or was there, has been rejected; AddData asks for another one
 	Tracks        []TrackChange
 	Created       []*Transceiver
 	Removed       []*Transceiver // by a rollback
@@ -217,6 +217,7 @@ type Session struct {
 	transports    []*transport
 	data          *Data
 	wantData      bool
+	initSpent     bool            // Config.SCTPInit was that of an association that has ended
 	replace       map[string]bool // [[LocalIceCredentialsToReplace]], by ufrag
 	nextTransport int
 	nextMID       int
@@ -427,7 +428,7 @@ func (s *Session) NegotiationNeeded() bool {
 		return true
 	}
 	// 3. If connection has created any RTCDataChannels, and no m= section has been negotiated yet for data, return true.
-	if s.wantData && s.data == nil && !slices.ContainsFunc(s.sections, func(x section) bool { return x.kind == "application" && !x.rejected }) {
+	if s.wantData && s.data == nil { // a section may be there without an association (RFC 8841 section 9.3)
 		return true
 	}
 	// 4. For each transceiver in connection's set of transceivers:
