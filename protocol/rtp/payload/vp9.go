@@ -141,34 +141,80 @@ const maxSuperframe = 8
 
 // AppendFrame joins the payloads of a picture. If they are several frames, of one spatial layer each, they become a superframe.
 func (VP9) AppendFrame(dst []byte, payloads [][]byte) ([]byte, error) {
-	var sizes [maxSuperframe]int
-	frames, begin, open := 0, len(dst), false
+	var ends [maxSuperframe]int
+	layers, begin, open := 0, len(dst), false
 	for _, b := range payloads {
 		f, err := vp9FieldsOf(b)
 		if err != nil {
 			return dst, err
 		}
-		if open == (b[0]&vp9Start != 0) || frames == maxSuperframe {
+		if open == (b[0]&vp9Start != 0) || layers == maxSuperframe {
 			return dst, ErrIncomplete
 		}
 		dst = append(dst, b[f.data:]...)
 		if open = b[0]&vp9End == 0; !open {
-			sizes[frames] = len(dst) - begin
-			frames, begin = frames+1, len(dst)
+			ends[layers] = len(dst)
+			layers++
 		}
 	}
-	if open || frames == 0 {
+	if open || layers == 0 {
 		return dst, ErrIncomplete
 	}
-	if frames == 1 {
+	if layers == 1 {
 		return dst, nil
 	}
-	marker := byte(0xc0 | 3<<3 | (frames - 1)) // sizes of four bytes
-	dst = append(dst, marker)
-	for _, size := range sizes[:frames] {
-		dst = binary.LittleEndian.AppendUint32(dst, uint32(size))
+	return joinVP9(dst, begin, ends[:layers])
+}
+
+// joinVP9 makes a superframe of the layers at the end of b. A layer may be a superframe itself, and they do not nest: its frames are
+// taken out of it.
+func joinVP9(b []byte, begin int, ends []int) ([]byte, error) {
+	var room [maxSuperframe]uint32
+	sizes, to := room[:0], begin
+	for _, end := range ends {
+		inner, n := vp9Superframe(b[begin:end])
+		if len(sizes)+n > maxSuperframe {
+			return b, ErrUnsupported
+		}
+		sizes = append(sizes, inner[:n]...)
+		for _, size := range inner[:n] {
+			to += copy(b[to:], b[begin:begin+int(size)])
+			begin += int(size)
+		}
+		begin = end
 	}
-	return append(dst, marker), nil
+	marker := byte(0xc0 | 3<<3 | (len(sizes) - 1)) // sizes of four bytes
+	b = append(b[:to], marker)
+	for _, size := range sizes {
+		b = binary.LittleEndian.AppendUint32(b, size)
+	}
+	return append(b, marker), nil
+}
+
+// vp9Superframe returns the sizes of the frames in a chunk: by the index at its end, or that of all of it if it has none (VP9 bitstream
+// specification, annex B).
+func vp9Superframe(chunk []byte) (sizes [maxSuperframe]uint32, n int) {
+	whole := [maxSuperframe]uint32{uint32(len(chunk))}
+	if len(chunk) == 0 {
+		return whole, 1
+	}
+	marker := chunk[len(chunk)-1]
+	n, width := int(marker&7)+1, int(marker>>3&3)+1
+	at := len(chunk) - 2 - n*width
+	if marker>>5 != 6 || at < 0 || chunk[at] != marker {
+		return whole, 1
+	}
+	sum := uint64(0)
+	for i := range n {
+		for j := range width {
+			sizes[i] |= uint32(chunk[at+1+i*width+j]) << (8 * j)
+		}
+		sum += uint64(sizes[i])
+	}
+	if sum != uint64(at) {
+		return whole, 1
+	}
+	return sizes, n
 }
 
 // KeyFrame reads the uncompressed header (VP9 bitstream specification, section 6.2).

@@ -3,6 +3,7 @@ package payload
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 )
 
@@ -181,6 +182,42 @@ func TestVP9Flexible(t *testing.T) {
 		if _, err := tryCut(t, p, &f, Limit{Max: 20}); !errors.Is(err, ErrUnsupported) {
 			t.Errorf("%+v: %v", f, err)
 		}
+	}
+}
+
+// VP9 bitstream specification, annex B: superframes do not nest. A layer that is one itself, as where an encoder has put a frame that is
+// not shown before the one that is, becomes frames of the picture's; and alone it stays as it is.
+func TestVP9SuperframeOfALayer(t *testing.T) {
+	hidden, shown, upper := bytes.Repeat([]byte{0x86, 1}, 150), bytes.Repeat([]byte{0x86, 2}, 20), bytes.Repeat([]byte{0x86, 3}, 30)
+	index := []byte{0xc9, 300 & 0xff, 300 >> 8, 40, 0, 0xc9} // two frames, sizes of two bytes
+	layer := slices.Concat(hidden, shown, index)
+	m, _ := ParseMode("L2T1")
+	for _, c := range []struct {
+		name         string
+		lower, upper []byte
+		want         []byte
+	}{
+		{"lower", layer, upper, slices.Concat(hidden, shown, upper, []byte{0xda, 44, 1, 0, 0, 40, 0, 0, 0, 60, 0, 0, 0, 0xda})},
+		{"upper", upper, layer, slices.Concat(upper, hidden, shown, []byte{0xda, 60, 0, 0, 0, 44, 1, 0, 0, 40, 0, 0, 0, 0xda})},
+		{"alone", layer, nil, layer},
+		// What only ends like an index, as its sizes are not those of the frames, is a part of the frame.
+		{"none", layer[1:], upper, slices.Concat(layer[1:], upper, []byte{0xd9, 345 & 0xff, 345 >> 8, 0, 0, 60, 0, 0, 0, 0xd9})},
+	} {
+		p := VP9{}.NewPacketizer(1)
+		payloads := cut(t, p, &Frame{Data: c.lower, Mode: m, More: c.upper != nil}, Limit{Max: 100})
+		if c.upper != nil {
+			payloads = append(payloads, cut(t, p, &Frame{Data: c.upper, Mode: m, Spatial: 1}, Limit{Max: 100})...)
+		}
+		if got, err := (VP9{}).AppendFrame([]byte("before"), payloads); err != nil || !bytes.Equal(got, append([]byte("before"), c.want...)) {
+			t.Errorf("%s: %x, %v", c.name, got, err)
+		}
+	}
+	// Two layers of five frames each are more than an index has room for.
+	five := slices.Concat(bytes.Repeat([]byte{0x86}, 5), []byte{0xc4, 1, 1, 1, 1, 1, 0xc4})
+	p := VP9{}.NewPacketizer(1)
+	payloads := append(cut(t, p, &Frame{Data: five, Mode: m, More: true}, Limit{Max: 100}), cut(t, p, &Frame{Data: five, Mode: m, Spatial: 1}, Limit{Max: 100})...)
+	if b, err := (VP9{}).AppendFrame(nil, payloads); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("ten frames: %x, %v", b, err)
 	}
 }
 
