@@ -28,6 +28,8 @@ const (
 	silence = 500 * time.Millisecond // without feedback, beyond three round trips
 	reports = 5 * time.Second        // the same where there are only reports
 	fallsTo = 0.5                    // at each silence
+
+	mostStrange = 1 << 10 // packets in one feedback that were not sent, or long ago: what follows is not looked at
 )
 
 // Packet is an RTP packet that is sent.
@@ -314,10 +316,14 @@ func (c *Controller) probe(now mono.Time, rates ...Rate) {
 // HandleTransportFeedback takes transport-wide feedback.
 func (c *Controller) HandleTransportFeedback(now mono.Time, f rtcp.TransportFeedback) {
 	c.begin(now, sourceTransport)
+	strange := 0
 	for number, a := range f.All() {
 		n, ok := c.history.find(number)
 		if !ok {
 			c.stats.Strange++
+			if strange++; strange == mostStrange {
+				break
+			}
 			continue
 		}
 		if !a.Received {
@@ -334,25 +340,27 @@ func (c *Controller) HandleCongestionFeedback(now mono.Time, f rtcp.CongestionFe
 	c.begin(now, sourceStreams)
 	report := time.Duration(float64(f.Timestamp) / (1 << 16) * float64(time.Second))
 	report = c.clock.unwrap(report, streamsPeriod)
+	left := c.history.next - c.history.first // as each stream has one report, no packet is looked at twice
 	for s := range f.Streams() {
-		c.stream(&s, report)
+		left = c.stream(&s, report, left)
 	}
 	c.finish(now)
 }
 
-// stream goes back through the packets of a stream that were sent.
-func (c *Controller) stream(s *rtcp.StreamFeedback, report time.Duration) {
+// stream goes back through the packets of a stream that were sent: so many at most, and returns how many of these are left.
+func (c *Controller) stream(s *rtcp.StreamFeedback, report time.Duration, left int64) int64 {
 	h := &c.history
 	n, ok := h.latest[s.SSRC]
-	if !ok {
+	if !ok || left == 0 {
 		c.stats.Strange++
-		return
+		return left
 	}
-	for told := s.Len(); n >= h.first && told > 0; n = h.at(n).before {
+	for told := s.Len(); n >= h.first && told > 0 && left > 0; n = h.at(n).before {
+		left--
 		r := h.at(n)
 		i := int(r.seq - s.Base)
 		if i >= 1<<15 {
-			return // before the first that is told of
+			break // before the first that is told of
 		}
 		if i >= s.Len() {
 			continue // sent since
@@ -370,6 +378,7 @@ func (c *Controller) stream(s *rtcp.StreamFeedback, report time.Duration) {
 			}
 		}
 	}
+	return left
 }
 
 // marked takes in the ECN field that a packet came with. One that came without a mark, though it left with one, shows that the path

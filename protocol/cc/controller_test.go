@@ -266,6 +266,44 @@ func TestLaws(t *testing.T) {
 	}})
 }
 
+// A datagram of feedback makes no more work than there are packets under way. RFC 8888 section 3.1: "one report block per received SSRC".
+func TestFeedbackMakesLittleWork(t *testing.T) {
+	const packets = 100
+	c := New(began, Config{})
+	for i := range packets {
+		c.Sent(began, Packet{SSRC: media, Seq: uint16(i), Size: 1000})
+	}
+	now := began.Add(100 * time.Millisecond)
+	const blocks = 50
+	b := rtcp.BeginCongestionFeedback(nil, 1)
+	for range blocks { // each of a packet before the first: all that were sent are looked through for it
+		b, _ = rtcp.AppendStreamFeedback(b, media, 1<<16-1, []rtcp.Metric{{Received: true}})
+	}
+	p, _, _ := rtcp.Next(rtcp.EndCongestionFeedback(b, 0, ntp(now)))
+	streams, ok := p.CongestionFeedback()
+	if !ok {
+		t.Fatal("it does not read its own feedback")
+	}
+	c.HandleCongestionFeedback(now, streams)
+	if s := c.Stats(); s.Strange != blocks-1 {
+		t.Errorf("%d of %d reports on one stream were strange", s.Strange, blocks)
+	}
+
+	arrivals := make([]rtcp.Arrival, 1<<16-1)
+	arrivals[0].Received = true
+	b, n := rtcp.AppendTransportFeedback(nil, 1, media, packets, 0, arrivals, 1<<17)
+	p, _, _ = rtcp.Next(b)
+	f, ok := p.TransportFeedback()
+	if !ok || n != len(arrivals) {
+		t.Fatalf("it does not read its own feedback of %d", n)
+	}
+	before := c.Stats().Strange
+	c.HandleTransportFeedback(now, f)
+	if strange := c.Stats().Strange - before; strange == 0 || strange > mostStrange {
+		t.Errorf("%d packets that were never sent were looked for", strange)
+	}
+}
+
 // No feedback, however wrong, makes the target leave its bounds or anything panic.
 func FuzzFeedback(f *testing.F) {
 	var rec TransportRecorder

@@ -67,12 +67,16 @@ func (p Packet) TransportFeedback() (f TransportFeedback, ok bool) {
 		if n == 0 { // a run of none would be one of a peer that goes round in circles
 			return f, false
 		}
-		for i := range n {
+		same := 1 // symbols that need no look
+		if chunk&isVector == 0 {
+			same = n
+		}
+		for i := 0; i < n; i += same {
 			s := symbolAt(chunk, i)
 			if s > symbolLarge {
 				return f, false
 			}
-			deltas += int(s)
+			deltas += int(s) * same
 		}
 		left -= n
 	}
