@@ -45,30 +45,33 @@ type RTPStreamStats struct {
 // are handed out by it. In JSON members are left out that are of the other kind.
 type InboundRTPStreamStats struct {
 	RTPStreamStats
-	PacketsReceived              uint64  `json:"packetsReceived"`
-	PacketsReceivedWithECT1      uint64  `json:"packetsReceivedWithEct1"`
-	PacketsReceivedWithCE        uint64  `json:"packetsReceivedWithCe"`
-	PacketsLost                  int64   `json:"packetsLost"`
-	Jitter                       float64 `json:"jitter"`
-	TrackIdentifier              string  `json:"trackIdentifier"`
-	MID                          string  `json:"mid"`
-	RID                          string  `json:"rid,omitempty"` // of simulcast; not in webrtc-stats
-	RemoteID                     string  `json:"remoteId,omitempty"`
-	BytesReceived                uint64  `json:"bytesReceived"`
-	HeaderBytesReceived          uint64  `json:"headerBytesReceived"`
-	LastPacketReceivedTimestamp  float64 `json:"lastPacketReceivedTimestamp,omitempty"`
-	RetransmittedPacketsReceived uint64  `json:"retransmittedPacketsReceived"`
-	RetransmittedBytesReceived   uint64  `json:"retransmittedBytesReceived"`
-	RTXSSRC                      uint32  `json:"rtxSsrc,omitempty"`
-	FECPacketsReceived           uint64  `json:"fecPacketsReceived"`
-	FECPacketsDiscarded          uint64  `json:"fecPacketsDiscarded"`
-	FECBytesReceived             uint64  `json:"fecBytesReceived"`
-	FECSSRC                      uint32  `json:"fecSsrc,omitempty"`
-	PacketsRepaired              uint64  `json:"packetsRepaired"`   // by what came again or by FEC; not in webrtc-stats any more
-	PacketsDuplicated            uint64  `json:"packetsDuplicated"` // not in webrtc-stats any more
-	NACKCount                    uint64  `json:"nackCount"`
-	PLICount                     uint64  `json:"pliCount" of:"video"`
-	FIRCount                     uint64  `json:"firCount" of:"video"`
+	PacketsReceived         uint64 `json:"packetsReceived"`
+	PacketsReceivedWithECT1 uint64 `json:"packetsReceivedWithEct1"`
+	PacketsReceivedWithCE   uint64 `json:"packetsReceivedWithCe"`
+	// By our feedback of RFC 8888, where the peer takes that.
+	PacketsReportedAsLost             uint64  `json:"packetsReportedAsLost,omitempty"`
+	PacketsReportedAsLostButRecovered uint64  `json:"packetsReportedAsLostButRecovered,omitempty"`
+	PacketsLost                       int64   `json:"packetsLost"`
+	Jitter                            float64 `json:"jitter"`
+	TrackIdentifier                   string  `json:"trackIdentifier"`
+	MID                               string  `json:"mid"`
+	RID                               string  `json:"rid,omitempty"` // of simulcast; not in webrtc-stats
+	RemoteID                          string  `json:"remoteId,omitempty"`
+	BytesReceived                     uint64  `json:"bytesReceived"`
+	HeaderBytesReceived               uint64  `json:"headerBytesReceived"`
+	LastPacketReceivedTimestamp       float64 `json:"lastPacketReceivedTimestamp,omitempty"`
+	RetransmittedPacketsReceived      uint64  `json:"retransmittedPacketsReceived"`
+	RetransmittedBytesReceived        uint64  `json:"retransmittedBytesReceived"`
+	RTXSSRC                           uint32  `json:"rtxSsrc,omitempty"`
+	FECPacketsReceived                uint64  `json:"fecPacketsReceived"`
+	FECPacketsDiscarded               uint64  `json:"fecPacketsDiscarded"`
+	FECBytesReceived                  uint64  `json:"fecBytesReceived"`
+	FECSSRC                           uint32  `json:"fecSsrc,omitempty"`
+	PacketsRepaired                   uint64  `json:"packetsRepaired"`   // by what came again or by FEC; not in webrtc-stats any more
+	PacketsDuplicated                 uint64  `json:"packetsDuplicated"` // not in webrtc-stats any more
+	NACKCount                         uint64  `json:"nackCount"`
+	PLICount                          uint64  `json:"pliCount" of:"video"`
+	FIRCount                          uint64  `json:"firCount" of:"video"`
 
 	PacketsDiscarded         uint64  `json:"packetsDiscarded"`
 	JitterBufferDelay        float64 `json:"jitterBufferDelay"`
@@ -155,14 +158,18 @@ func (s OutboundRTPStreamStats) MarshalJSON() ([]byte, error) { return membersOf
 // seconds.
 type RemoteInboundRTPStreamStats struct {
 	RTPStreamStats
-	LocalID                   string  `json:"localId"`
-	PacketsReceived           uint64  `json:"packetsReceived"`
-	PacketsLost               int64   `json:"packetsLost"`
-	Jitter                    float64 `json:"jitter"`
-	RoundTripTime             float64 `json:"roundTripTime,omitempty"`
-	TotalRoundTripTime        float64 `json:"totalRoundTripTime"`
-	FractionLost              float64 `json:"fractionLost"`
-	RoundTripTimeMeasurements uint64  `json:"roundTripTimeMeasurements"`
+	LocalID         string `json:"localId"`
+	PacketsReceived uint64 `json:"packetsReceived"`
+	// By the peer's feedback of RFC 8888, if it gives that.
+	PacketsReceivedWithCE             uint64  `json:"packetsReceivedWithCe,omitempty"`
+	PacketsReportedAsLost             uint64  `json:"packetsReportedAsLost,omitempty"`
+	PacketsReportedAsLostButRecovered uint64  `json:"packetsReportedAsLostButRecovered,omitempty"`
+	PacketsLost                       int64   `json:"packetsLost"`
+	Jitter                            float64 `json:"jitter"`
+	RoundTripTime                     float64 `json:"roundTripTime,omitempty"`
+	TotalRoundTripTime                float64 `json:"totalRoundTripTime"`
+	FractionLost                      float64 `json:"fractionLost"`
+	RoundTripTimeMeasurements         uint64  `json:"roundTripTimeMeasurements"`
 }
 
 // RemoteOutboundRTPStreamStats is RTCRemoteOutboundRtpStreamStats: what the peer reports of a stream that it sends.
@@ -337,6 +344,7 @@ func (r *reporter) outbound(m *mediaSection, transport string, o *session.Outbou
 			RTPStreamStats: r.stream("RI", StatsTypeRemoteInboundRTP, ssrc, m, transport, codec), LocalID: x.ID,
 			PacketsReceived: p.PacketsReceived, PacketsLost: p.PacketsLost, Jitter: p.Jitter.Seconds(), RoundTripTime: p.RoundTripTime.Seconds(),
 			TotalRoundTripTime: p.TotalRoundTripTime.Seconds(), FractionLost: p.FractionLost, RoundTripTimeMeasurements: p.RoundTripTimeMeasurements,
+			PacketsReceivedWithCE: p.Told.CE, PacketsReportedAsLost: p.Told.Lost, PacketsReportedAsLostButRecovered: p.Told.Recovered,
 		}
 		remote.Timestamp = r.at(p.At) // "the time at which the report was received"
 		x.RemoteID = remote.ID
@@ -354,6 +362,7 @@ func (r *reporter) inbound(m *mediaSection, transport string, i *session.Inbound
 		BytesReceived: i.BytesReceived, HeaderBytesReceived: i.HeaderBytesReceived, LastPacketReceivedTimestamp: r.at(i.LastPacketReceived),
 		RetransmittedPacketsReceived: i.RetransmittedPacketsReceived, RetransmittedBytesReceived: i.RetransmittedBytesReceived, RTXSSRC: uint32(i.RTXSSRC),
 		NACKCount: i.NACKCount, PLICount: i.PLICount, FIRCount: i.FIRCount, PacketsReceivedWithECT1: i.PacketsECT1, PacketsReceivedWithCE: i.PacketsCE,
+		PacketsReportedAsLost: i.Told.Lost, PacketsReportedAsLostButRecovered: i.Told.Recovered,
 		FECPacketsReceived: i.FECPacketsReceived, FECPacketsDiscarded: i.FECPacketsDiscarded,
 		FECBytesReceived: i.FECBytesReceived, FECSSRC: uint32(i.FECSSRC), PacketsRepaired: i.PacketsRepaired, PacketsDuplicated: i.PacketsDuplicated,
 	}

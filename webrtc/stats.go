@@ -90,6 +90,8 @@ type TransportStats struct {
 	SRTPCipher                   string             `json:"srtpCipher,omitempty"`
 	TLSGroup                     string             `json:"tlsGroup,omitempty"` // of the key agreement, such as "X25519MLKEM768"
 	SelectedCandidatePairChanges uint32             `json:"selectedCandidatePairChanges"`
+	CCFBMessagesSent             uint64             `json:"ccfbMessagesSent"` // feedback of RFC 8888
+	CCFBMessagesReceived         uint64             `json:"ccfbMessagesReceived"`
 }
 
 // ICECandidatePairStats is RTCIceCandidatePairStats. Times are in seconds.
@@ -190,6 +192,7 @@ type observation struct {
 	selected      uint32 // of pairs, by ID
 	outbound      []session.OutboundStats
 	inbound       []session.InboundStats
+	messages      session.Messages
 	bandwidth     float64 // bits a second; 0: not known
 }
 
@@ -204,6 +207,7 @@ func (x *DTLSTransport) observe() *observation {
 	o := &observation{Stats: p.Stats(), paths: p.Paths(), local: a.LocalCandidates(), remote: a.RemoteCandidates(), pairs: a.Pairs(), selected: selected.ID}
 	if s := p.Session(); s != nil {
 		o.outbound, o.inbound = s.AppendOutbound(nil), s.AppendInbound(nil)
+		o.messages = s.CongestionFeedback()
 		if b, ok := s.Bandwidth(); ok {
 			o.bandwidth = float64(b.Target)
 		}
@@ -274,6 +278,7 @@ func (r *reporter) transport(x *DTLSTransport, o *observation) {
 		BytesSent: s.BytesSent, BytesReceived: s.BytesReceived, ICERole: ICERole(s.ICERole.String()), ICELocalUsernameFragment: x.ice.told.Local.Ufrag,
 		DTLSState: x.State(), ICEState: x.ice.State(), DTLSRole: role, SelectedCandidatePairChanges: s.SelectedPairChanges,
 		TLSVersion: tlsVersion(s.ConnectionState), TLSGroup: tlsGroup(s.ConnectionState),
+		CCFBMessagesSent: o.messages.Sent, CCFBMessagesReceived: o.messages.Received,
 	}
 	if t.TLSVersion != "" {
 		t.DTLSCipher = s.ConnectionState.CipherSuite.String()

@@ -190,6 +190,9 @@ func TestMediaStats(t *testing.T) {
 		if pair := r[transport.SelectedCandidatePairID].(*ICECandidatePairStats); pair.AvailableOutgoingBitrate < 300_000 || transport.SRTPCipher == "" || transport.PacketsSent < o.PacketsSent {
 			t.Errorf("%v bit/s, %+v", pair.AvailableOutgoingBitrate, transport)
 		}
+		if back := s[i.TransportID].(*TransportStats); transport.CCFBMessagesReceived < 50 || transport.CCFBMessagesSent != 0 || back.CCFBMessagesSent < transport.CCFBMessagesReceived {
+			t.Errorf("feedback: %d came of %d, and %d went", transport.CCFBMessagesReceived, back.CCFBMessagesSent, transport.CCFBMessagesSent)
+		}
 
 		// "gather stats indicated by ... all RTCOutboundRtpStreamStats objects representing RTP streams being sent by selector, and all
 		// stats objects referenced directly or indirectly by them"

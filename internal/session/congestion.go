@@ -424,7 +424,10 @@ func (r *recorders) append(dst []byte, now mono.Time, s *Session, limit int) []b
 	sender := s.reporter()
 	start := len(dst)
 	dst = r.transport.AppendFeedback(dst, now, sender, r.media, limit)
-	dst = r.streams.AppendFeedback(dst, now, sender, s.ntp(now).Middle(), limit-(len(dst)-start))
+	before := len(dst)
+	if dst = r.streams.AppendFeedback(dst, now, sender, s.ntp(now).Middle(), limit-(before-start)); len(dst) > before {
+		s.messages.Sent++
+	}
 	if limit-(len(dst)-start) >= 20+4*32 {
 		dst = r.remb.AppendREMB(dst, now, sender)
 	}

@@ -94,7 +94,10 @@ func (s *Session) handleControl(now mono.Time, p rtcp.Packet) {
 		}
 	case rtcp.KindCongestionFeedback:
 		var f rtcp.CongestionFeedback
-		if f, ok = p.CongestionFeedback(); ok && s.congestion.Controller != nil {
+		if f, ok = p.CongestionFeedback(); ok {
+			s.messages.Received++
+		}
+		if ok && s.congestion.Controller != nil {
 			s.congestion.HandleCongestionFeedback(now, f)
 			s.ecn.judge(now, s.congestion.Stats().ECN)
 			s.yield(now)

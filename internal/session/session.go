@@ -78,6 +78,7 @@ type Session struct {
 	sentBytes, receivedBytes uint64
 	rate                     meter
 	dropped                  Dropped
+	messages                 Messages
 	events                   []Event
 	told                     int // of them, by NextEvent
 

@@ -3,6 +3,7 @@ package session
 import (
 	"time"
 
+	"github.com/parley-rtc/parley/protocol/cc"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
 	"github.com/parley-rtc/parley/protocol/rtcp"
@@ -44,6 +45,7 @@ type RemoteInboundStats struct {
 	FractionLost    float64 // since the report before, 0 to 1
 	Jitter          time.Duration
 	HighestSequence uint32
+	Told            cc.Told // by feedback of RFC 8888
 	RoundTrips
 }
 
@@ -73,7 +75,8 @@ type InboundStats struct {
 	FECPacketsReceived, FECPacketsDiscarded, FECBytesReceived uint64
 	FECSSRC                                                   rtp.SSRC // 0: none
 	PacketsDuplicated                                         uint64
-	PacketsCE, PacketsECT1                                    uint64 // by the mark of their IP header (RFC 3168, RFC 9331)
+	PacketsCE, PacketsECT1                                    uint64  // by the mark of their IP header (RFC 3168, RFC 9331)
+	Told                                                      cc.Told // by our feedback of RFC 8888
 	Jitter                                                    time.Duration
 	LastPacketReceived                                        mono.Time
 	NACKCount, PLICount, FIRCount                             uint64
@@ -92,6 +95,12 @@ type RemoteOutboundStats struct {
 	RemoteTimestamp rtp.NTP
 	RoundTrips      // by extended reports (RFC 3611), of who sends nothing
 }
+
+// Messages counts feedback of RFC 8888 (ccfbMessagesSent and ccfbMessagesReceived of RTCTransportStats).
+type Messages struct{ Sent, Received uint64 }
+
+// CongestionFeedback returns how much of it there was.
+func (s *Session) CongestionFeedback() Messages { return s.messages }
 
 func (o *OutboundStats) sent(now mono.Time, size, headers int) {
 	o.PacketsSent++
@@ -147,6 +156,9 @@ func (s *Session) AppendOutbound(dst []OutboundStats) []OutboundStats {
 			o := e.stats
 			o.MID, o.Kind, o.RID, o.Encoding = c.MID, c.Kind, e.told.RID, e.index
 			o.SSRC, o.RTXSSRC, o.Active = e.media.ssrc, e.rtx.ssrc, e.sends() && c.Sends
+			if s.congestion.Controller != nil {
+				o.Remote.Told = s.congestion.Told(e.media.ssrc)
+			}
 			p := &e.frames.pictures
 			o.FrameWidth, o.FrameHeight, o.FramesPerSecond = p.width, p.height, p.rate
 			dst = append(dst, o)
@@ -185,7 +197,9 @@ func (x *Stream) Stats() InboundStats {
 		}
 	}
 	i.FrameWidth, i.FrameHeight, i.FramesPerSecond = x.pictures.width, x.pictures.height, x.pictures.rate
-	i.Remote.RoundTrips = x.section.sender.session.trips
+	s := x.section.sender.session
+	i.Told = s.recorders.streams.Told(x.ssrc)
+	i.Remote.RoundTrips = s.trips
 	return i
 }
 

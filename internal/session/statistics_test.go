@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
 	"github.com/parley-rtc/parley/protocol/rtp"
 )
 
@@ -95,5 +96,21 @@ func TestWhatLimitsQuality(t *testing.T) {
 		if o.Quality.Bandwidth != phase.limited || in+none < 4500*time.Millisecond || (in > none) != phase.limited {
 			t.Errorf("at %d bit/s the target is %d, limited by bandwidth: %t; %v of the time, and %v not", phase.rate, o.TargetBitrate, o.Quality.Bandwidth, in, none)
 		}
+	}
+}
+
+// packetsReportedAsLost of both ends, ccfbMessagesSent and ccfbMessagesReceived (webrtc-stats), where one packet a second is lost.
+func TestCongestionFeedbackIsCounted(t *testing.T) {
+	w, _, _ := ecnWire(t, withECN(), func(now mono.Time, ecn pkt.ECN) (pkt.ECN, bool) {
+		return ecn, int64(now)/int64(time.Millisecond)%1000 == 500
+	})
+	w.pass(20 * time.Second)
+	o, i := w.a.AppendOutbound(nil)[0], w.b.AppendInbound(nil)[0]
+	if i.Told.Lost < 10 || i.Told.Lost > 30 || o.Remote.Told != i.Told {
+		t.Errorf("%+v was told, and %+v came", i.Told, o.Remote.Told)
+	}
+	a, b := w.a.CongestionFeedback(), w.b.CongestionFeedback()
+	if b.Sent < 20*10 || b.Sent > 20*21 || a.Received != b.Sent || a.Sent+b.Received > 0 {
+		t.Errorf("messages: %+v and %+v", a, b)
 	}
 }

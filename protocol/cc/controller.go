@@ -350,12 +350,12 @@ func (c *Controller) HandleCongestionFeedback(now mono.Time, f rtcp.CongestionFe
 // stream goes back through the packets of a stream that were sent: so many at most, and returns how many of these are left.
 func (c *Controller) stream(s *rtcp.StreamFeedback, report time.Duration, left int64) int64 {
 	h := &c.history
-	n, ok := h.latest[s.SSRC]
-	if !ok || left == 0 {
+	x := h.streams[s.SSRC]
+	if x == nil || left == 0 {
 		c.stats.Strange++
 		return left
 	}
-	for told := s.Len(); n >= h.first && told > 0 && left > 0; n = h.at(n).before {
+	for n, told := x.latest, s.Len(); n >= h.first && told > 0 && left > 0; n = h.at(n).before {
 		left--
 		r := h.at(n)
 		i := int(r.seq - s.Base)
@@ -367,15 +367,19 @@ func (c *Controller) stream(s *rtcp.StreamFeedback, report time.Duration, left i
 		}
 		told--
 		m := s.At(i)
+		was := r.fate
 		switch {
 		case !m.Received:
-			h.settle(n, missing)
+			if h.settle(n, missing) {
+				x.told.Lost++
+			}
 		case m.Before < 0:
 			h.settle(n, received)
-		default:
-			if c.arrived(n, report-m.Before) {
-				c.marked(r, m.ECN)
-			}
+		case c.arrived(n, report-m.Before):
+			c.marked(r, x, m.ECN)
+		}
+		if was == missing && r.fate == received {
+			x.told.Recovered++
 		}
 	}
 	return left
@@ -383,9 +387,10 @@ func (c *Controller) stream(s *rtcp.StreamFeedback, report time.Duration, left i
 
 // marked takes in the ECN field that a packet came with. One that came without a mark, though it left with one, shows that the path
 // takes them off; one that left without comes with none.
-func (c *Controller) marked(r *record, ecn uint8) {
+func (c *Controller) marked(r *record, x *stream, ecn uint8) {
 	if ecn == ce {
 		c.stats.PacketsCE++
+		x.told.CE++
 		c.path.marked = true
 	}
 	switch e := &c.stats.ECN; {
@@ -477,6 +482,14 @@ func (c *Controller) decide(now mono.Time) {
 
 // Target is the rate of all that is to be sent together, with padding, repair and what is given to Other.
 func (c *Controller) Target() Rate { return c.target }
+
+// Told returns what feedback by streams has told of an SSRC, that something was sent of.
+func (c *Controller) Told(ssrc rtp.SSRC) Told {
+	if x := c.history.streams[ssrc]; x != nil {
+		return x.told
+	}
+	return Told{}
+}
 
 // Stats returns what was counted and found out.
 func (c *Controller) Stats() Stats {

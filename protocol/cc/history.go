@@ -36,7 +36,7 @@ const (
 
 	leastRecords = 256
 	mostRecords  = 1 << 15 // half of what transport-wide numbers tell apart
-	mostStreams  = 256     // whose last packets are remembered, for feedback by stream
+	mostStreams  = 256     // whose packets can be told of by feedback by stream
 )
 
 // history is the packets sent, by transport-wide sequence numbers, unwrapped. It grows with the rate, to what memory asks for.
@@ -46,7 +46,22 @@ type history struct {
 	next     int64    // what is sent next
 	decided  int64    // up to here each packet was counted as received or lost, once
 	inFlight int      // bytes of packets whose fate is unknown
-	latest   map[rtp.SSRC]int64
+	streams  map[rtp.SSRC]*stream
+	recent   *stream // of the last packet
+}
+
+// stream is an SSRC that packets were sent of.
+type stream struct {
+	ssrc   rtp.SSRC
+	latest int64 // packet
+	told   Told
+}
+
+// Told is what feedback by streams (RFC 8888) has told of one SSRC.
+type Told struct {
+	Lost      uint64 // packets that were told as not received
+	Recovered uint64 // of those, later as received
+	CE        uint64 // packets that came with the ECN mark of congestion
 }
 
 func (h *history) at(n int64) *record { return &h.ring[n&int64(len(h.ring)-1)] }
@@ -55,7 +70,7 @@ func (h *history) at(n int64) *record { return &h.ring[n&int64(len(h.ring)-1)] }
 func (h *history) add(r record) int64 {
 	if h.ring == nil {
 		h.ring = make([]record, leastRecords)
-		h.latest = make(map[rtp.SSRC]int64)
+		h.streams = make(map[rtp.SSRC]*stream)
 	}
 	h.expire(r.at)
 	if h.next-h.first == int64(len(h.ring)) {
@@ -67,13 +82,8 @@ func (h *history) add(r record) int64 {
 	}
 	n := h.next
 	r.before = -1
-	if before, ok := h.latest[r.ssrc]; ok {
-		r.before = before
-	} else if len(h.latest) >= mostStreams {
-		h.forgetStreams()
-	}
-	if len(h.latest) < mostStreams {
-		h.latest[r.ssrc] = n
+	if x := h.stream(r.ssrc); x != nil {
+		r.before, x.latest = x.latest, n
 	}
 	h.next++
 	*h.at(n) = r
@@ -103,13 +113,34 @@ func (h *history) grow() {
 	}
 }
 
+// stream returns that of a packet to be sent; nil if there are too many already.
+func (h *history) stream(ssrc rtp.SSRC) *stream {
+	if x := h.recent; x != nil && x.ssrc == ssrc {
+		return x
+	}
+	x := h.streams[ssrc]
+	if x == nil {
+		if len(h.streams) >= mostStreams {
+			h.forgetStreams()
+		}
+		if len(h.streams) >= mostStreams {
+			return nil
+		}
+		x = &stream{ssrc: ssrc, latest: -1}
+		h.streams[ssrc] = x
+	}
+	h.recent = x
+	return x
+}
+
 // forgetStreams makes room for others: streams whose last packet is no longer remembered.
 func (h *history) forgetStreams() {
-	for ssrc, n := range h.latest {
-		if n < h.first {
-			delete(h.latest, ssrc)
+	for ssrc, x := range h.streams {
+		if x.latest < h.first {
+			delete(h.streams, ssrc)
 		}
 	}
+	h.recent = nil
 }
 
 // find returns the number that 16 bits of feedback stand for.
@@ -134,5 +165,4 @@ func (h *history) settle(n int64, f fate) bool {
 // reset forgets what is under way, and goes on counting.
 func (h *history) reset() {
 	h.first, h.decided, h.inFlight = h.next, h.next, 0
-	clear(h.latest)
 }

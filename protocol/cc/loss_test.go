@@ -165,7 +165,7 @@ func TestHistory(t *testing.T) {
 	for i := range 3 * mostRecords {
 		h.add(record{at: now, size: 1, ssrc: media + rtp.SSRC(i%500)})
 	}
-	if len(h.ring) != mostRecords || h.next-h.first != mostRecords || h.inFlight != mostRecords || len(h.latest) > mostStreams {
-		t.Errorf("%d packets of %d, %d bytes, %d streams are remembered", h.next-h.first, len(h.ring), h.inFlight, len(h.latest))
+	if len(h.ring) != mostRecords || h.next-h.first != mostRecords || h.inFlight != mostRecords || len(h.streams) > mostStreams {
+		t.Errorf("%d packets of %d, %d bytes, %d streams are remembered", h.next-h.first, len(h.ring), h.inFlight, len(h.streams))
 	}
 }

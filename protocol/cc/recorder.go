@@ -29,6 +29,7 @@ type arrival struct {
 	at       mono.Time
 	ecn      uint8
 	received bool
+	lost     bool // it was told as not received
 }
 
 // arrivals is a window over the packets of one counter.
@@ -73,7 +74,7 @@ func (a *arrivals) add(now mono.Time, number uint16, ecn uint8) bool {
 		}
 		return false
 	}
-	*e = arrival{now, ecn, true}
+	*e = arrival{now, ecn, true, e.lost}
 	a.told = min(a.told, n)
 	a.unwrap.Unwrap(number)
 	return true
@@ -180,6 +181,7 @@ type recorded struct {
 	ssrc     rtp.SSRC
 	last     mono.Time
 	arrivals arrivals
+	told     Told
 }
 
 // StreamRecorder is the receiver's side of RFC 8888: it notes when the packets of each stream arrive and with which ECN marks, and
@@ -196,6 +198,9 @@ func (r *StreamRecorder) Record(now mono.Time, ssrc rtp.SSRC, seq uint16, ecn ui
 	s.last = now
 	if s.arrivals.add(now, seq, ecn) {
 		r.schedule.add(now, size)
+		if ecn == ce {
+			s.told.CE++
+		}
 	}
 }
 
@@ -218,8 +223,30 @@ func (r *StreamRecorder) stream(now mono.Time, ssrc rtp.SSRC) *recorded {
 	return &r.streams[oldest]
 }
 
+// Told returns what was told of a stream. It begins anew if the stream has made room for another.
+func (r *StreamRecorder) Told(ssrc rtp.SSRC) Told {
+	for i := range r.streams {
+		if r.streams[i].ssrc == ssrc {
+			return r.streams[i].told
+		}
+	}
+	return Told{}
+}
+
 // NextTimeout returns when AppendFeedback has something to say.
 func (r *StreamRecorder) NextTimeout() mono.Time { return r.schedule.next() }
+
+// tells counts a packet that is told of.
+func (t *Told) tells(a *arrival) {
+	switch {
+	case !a.received && !a.lost:
+		a.lost = true
+		t.Lost++
+	case a.received && a.lost: // it is told as received from now on
+		a.lost = false
+		t.Recovered++
+	}
+}
 
 const (
 	congestionFixed = 16 // bytes of the packet without streams
@@ -246,6 +273,7 @@ func (r *StreamRecorder) AppendFeedback(dst []byte, now mono.Time, sender rtp.SS
 		r.scratch = r.scratch[:0]
 		for i := range n {
 			e := a.at(a.told + i)
+			s.told.tells(e)
 			r.scratch = append(r.scratch, rtcp.Metric{Received: e.received, ECN: e.ecn, Before: now.Sub(e.at)})
 		}
 		b, _ = rtcp.AppendStreamFeedback(b, s.ssrc, uint16(a.told), r.scratch)

@@ -195,6 +195,51 @@ func TestStreamRecorderTellsMarksAndTimes(t *testing.T) {
 	}
 }
 
+// packetsReportedAsLost and packetsReportedAsLostButRecovered (webrtc-stats): both ends count the same, each packet once, however often
+// it is told of.
+func TestBothEndsCountWhatWasTold(t *testing.T) {
+	c := New(began, Config{})
+	var r StreamRecorder
+	now := began
+	for i := range 20 {
+		c.Sent(now, Packet{SSRC: media, Seq: uint16(65530 + i), Size: 1000, ECT: true})
+		c.Sent(now, Packet{SSRC: media + 1, Seq: uint16(i), Size: 1000})
+	}
+	tell := func(want Told) {
+		t.Helper()
+		now = now.Add(100 * time.Millisecond)
+		for b := r.AppendFeedback(nil, now, 1, ntp(now), 1200); len(b) > 0; b = r.AppendFeedback(nil, now, 1, ntp(now), 1200) {
+			p, _, _ := rtcp.Next(b)
+			f, _ := p.CongestionFeedback()
+			c.HandleCongestionFeedback(now, f)
+		}
+		if ours, theirs := r.Told(media), c.Told(media); ours != want || theirs != want {
+			t.Errorf("told %+v, and was told %+v, want %+v", ours, theirs, want)
+		}
+	}
+	for i := range 10 {
+		r.Record(now, media+1, uint16(i), 0, 1000)
+		if i != 4 && i != 6 {
+			r.Record(now, media, uint16(65530+i), uint8(1+i%3), 1000) // three of them with 3, which is CE
+		}
+	}
+	tell(Told{Lost: 2, CE: 3})
+	r.Record(now, media, 4, 1, 1000)
+	tell(Told{Lost: 2, CE: 3})
+	r.Record(now, media, 65534, 1, 1000)
+	tell(Told{Lost: 2, Recovered: 1, CE: 3})
+	r.Record(now, media, 65531, 1, 1000) // again
+	r.Record(now, media, 7, 3, 1000)
+	tell(Told{Lost: 4, Recovered: 1, CE: 4})
+	c.HandleRouteChange(now)
+	if got := c.Told(media); got.Lost != 4 {
+		t.Errorf("another path, and it is forgotten what was told: %+v", got)
+	}
+	if got := c.Told(99); got != (Told{}) || r.Told(99) != got {
+		t.Errorf("of a stream that is none: %+v", got)
+	}
+}
+
 // A report that has not room for all is followed by another.
 func TestStreamRecorderFitsTheLimit(t *testing.T) {
 	var r StreamRecorder
