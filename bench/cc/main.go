@@ -18,6 +18,7 @@ var (
 	write = flag.Bool("write", false, "write the page and the plots into the folder of -docs")
 	docs  = flag.String("docs", "../../docs", "where the documentation is")
 	seeds = flag.Int("seeds", 20, "how many runs of each scenario")
+	first = flag.Int("first", 1, "the seed of the first; those of the page, 1 to 20, are those that constants were chosen with")
 	only  = flag.String("only", "", "measure only the scenarios whose name matches this regular expression")
 	who   = flag.String("who", "", "and only the contenders whose name does")
 )
@@ -80,7 +81,7 @@ func run(t *testing.T, s *scenario) *result {
 			continue
 		}
 		for seed := range *seeds {
-			tr := simulate(t, s, c, uint64(seed+1))
+			tr := simulate(t, s, c, uint64(*first+seed))
 			for i, n := range s.numbers {
 				values[i] = append(values[i], n.of(tr))
 			}

@@ -176,11 +176,13 @@ func (s *Session) allocate(now mono.Time) {
 	s.look(now)
 	g.popAt = 0
 	g.streams, g.layers = g.streams[:0], g.layers[:0]
-	n, talks := 0, false
+	n, talks, answers := 0, false, false
 	for _, c := range s.sections {
 		n += len(c.sender.encodings)
+		answers = answers || c.Sends && perPacket(&c.Media, c.out, &c.outIDs)
 		talks = talks || c.Kind == "audio" && c.Sends && slices.ContainsFunc(c.sender.encodings, (*encoding).flows)
 	}
+	g.SetProbing(now, answers)
 	if cap(g.layers) < n+1 { // so that what lies in it stays there
 		g.layers = make([]cc.Layer, 0, 2*n+1)
 	}

@@ -94,3 +94,20 @@ func TestOnlyDataThatFlowShare(t *testing.T) {
 		t.Errorf("after a file video has %d", video)
 	}
 }
+
+// A peer that gives no feedback about each packet, as one with REMB or bare reports alone: nothing is sent to probe for more, and video does
+// not wait for it.
+func TestNoProbesToAPeerWithReportsAlone(t *testing.T) {
+	from, to := mediaOf("v", "video", vp8), mediaOf("v", "video", vp8)
+	to.Sends = false
+	w := newWire(newEnd(t, 1, Config{}, from), newEnd(t, 2, Config{}, to))
+	w.a.Sender("v").SetEncoding(began, 0, EncodingParameters{Active: true, MaxBitrate: 1_000_000})
+	w.every(10*time.Millisecond, 3000, func(now mono.Time, i int) { // 170 kbit/s
+		w.a.send(now, "v", 0, packet(i))
+	})
+	w.pass(30 * time.Second)
+	o := w.a.AppendOutbound(nil)[0]
+	if o.PacketsSent > 3010 || o.TotalPacketSendDelay > 3000*time.Millisecond {
+		t.Errorf("%d packets left for 3000, and waited for %v together", o.PacketsSent, o.TotalPacketSendDelay)
+	}
+}

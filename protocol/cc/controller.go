@@ -177,6 +177,15 @@ func (c *Controller) SetWanted(now mono.Time, wanted, padding Rate) {
 	}
 }
 
+// SetProbing says whether feedback will tell of each packet, so that probes are answered; at first it is taken that it will. Without there
+// are none.
+func (c *Controller) SetProbing(_ mono.Time, on bool) {
+	if c.prober.off == on {
+		c.prober.abort()
+		c.prober.off, c.prober.started = !on, false
+	}
+}
+
 // Push queues a packet of so many bytes. It returns false if there are too many already: that one is dropped.
 func (c *Controller) Push(now mono.Time, k Kind, ref uint64, size int) bool {
 	if !c.prober.started && c.wants() > c.target {
@@ -306,6 +315,9 @@ func (c *Controller) wants() Rate {
 func (c *Controller) probeAnew(now mono.Time) { c.probe(now, c.start*firstProbe, c.start*secondProbe) }
 
 func (c *Controller) probe(now mono.Time, rates ...Rate) {
+	if c.prober.off {
+		return
+	}
 	c.prober.ask(now, min(c.wants().times(headroom), c.max), rates...)
 	c.stats.Probes++
 	if c.nextTick == mono.Never {

@@ -129,6 +129,31 @@ func TestReportsAlone(t *testing.T) {
 	}
 }
 
+// Where no feedback tells of each packet, a probe would have no answer: it would never be complete, and keep what is queued from leaving.
+func TestNoProbesWithoutAnswers(t *testing.T) {
+	c := New(began, Config{})
+	c.SetProbing(began, false)
+	for now, i := began, 0; now < began.Add(10*time.Second); now = now.Add(5 * time.Millisecond) {
+		if c.Push(now, Video, 0, 300); c.NextTimeout() <= now { // much more than the target in the end
+			c.HandleTimeout(now)
+		}
+		for r, ok := c.Pop(now); ok; r, ok = c.Pop(now) {
+			if r.Kind == Padding || r.Cluster != 0 {
+				t.Fatalf("%v after the beginning: %+v", now.Sub(began), r)
+			}
+			c.Other(now, r.Size)
+		}
+		if i++; i%200 == 0 {
+			c.HandleReport(now, 0, 200, 50*time.Millisecond)
+		}
+	}
+	now := began.Add(10 * time.Second)
+	c.SetProbing(now, true)
+	if c.Push(now, Video, 0, 300); c.Stats().Probes != 1 {
+		t.Errorf("%d probes, now that there are answers", c.Stats().Probes)
+	}
+}
+
 // What shares the path is counted as arrived with the packets around it, and is let out at its rate.
 func TestOtherBytesCount(t *testing.T) {
 	w := newWorld(1)

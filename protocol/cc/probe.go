@@ -88,6 +88,7 @@ type prober struct {
 	pending [2]Rate  // to be sent; 0: none
 	current *probe   // being sent; nil: none
 
+	off     bool // there would be no answers
 	started bool
 	further Rate      // if a probe finds more than this, there may be more
 	probed  mono.Time // when a probe was last decided on
