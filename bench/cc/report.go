@@ -50,11 +50,11 @@ func heading(contenders []contender) string {
 }
 
 func (r *result) table(contenders []contender) string {
-	return heading(contenders) + r.rows(contenders)
+	return heading(contenders) + r.rows(contenders, false)
 }
 
-// rows are the numbers, those with a goal first.
-func (r *result) rows(contenders []contender) string {
+// rows are the numbers, those with a goal first, or alone.
+func (r *result) rows(contenders []contender, asked bool) string {
 	var b strings.Builder
 	order := make([]int, len(r.scenario.numbers))
 	for i := range order {
@@ -65,6 +65,9 @@ func (r *result) rows(contenders []contender) string {
 	})
 	for _, i := range order {
 		n := r.scenario.numbers[i]
+		if asked && n.goal.sign == 0 {
+			continue
+		}
 		fmt.Fprintf(&b, "| %s | %s |", n.what, n.goal.format(n.unit))
 		for who := range contenders {
 			fmt.Fprintf(&b, " %s |", r.cell(who, i))
@@ -122,7 +125,7 @@ func page(results []*result, contenders []contender, seeds int) string {
 		s := r.scenario
 		if s.further {
 			fmt.Fprintf(&texts, "- **%s**: %s\n", s.title, s.text)
-			fmt.Fprintf(&rows, "| **%s** |%s\n%s", s.title, strings.Repeat(" |", 1+len(contenders)), r.rows(contenders))
+			fmt.Fprintf(&rows, "| **%s** |%s\n%s", s.title, strings.Repeat(" |", 1+len(contenders)), r.rows(contenders, false))
 			continue
 		}
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n![%s](images/congestion-%s.svg)\n\n%s", s.title, s.text, s.title, s.id, r.table(contenders))
@@ -130,6 +133,27 @@ func page(results []*result, contenders []contender, seeds int) string {
 	fmt.Fprintf(&b, "\n## %s\n\n%s\n%s%s", furtherTitle, texts.String(), heading(contenders), rows.String())
 	return b.String()
 }
+
+// pageOfOthers is what follows: the numbers asked for, with seeds that nothing was chosen with.
+func pageOfOthers(results []*result, contenders []contender) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, prefaceOfOthers, otherSeeds, firstOther, firstOther+otherSeeds-1)
+	b.WriteString(heading(contenders))
+	for _, r := range results {
+		if rows := r.rows(contenders, true); rows != "" {
+			fmt.Fprintf(&b, "| **%s** |%s\n%s", r.scenario.title, strings.Repeat(" |", 1+len(contenders)), rows)
+		}
+	}
+	return b.String()
+}
+
+const prefaceOfOthers = `
+## With other seeds
+
+Parley's constants were chosen while the seeds above were looked at. These are the numbers asked for with %d others (%d to %d), with which
+nothing was chosen.
+
+`
 
 // furtherTitle is the section of the scenarios without plots.
 const furtherTitle = "Further scenarios"
