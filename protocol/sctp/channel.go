@@ -66,8 +66,8 @@ type channel struct {
 	// Receiving.
 	expected uint32 // the next number of what is ordered; 16 bits of it are compared with an SSN
 	floor    uint32 // MIDs of unordered messages below it will not come
-	early    []inMessage
-	current  *assembly // of I-DATA, the one that was continued last
+	early    earlyQueue
+	partial  partials // of I-DATA
 
 	// Closing.
 	closing      bool // nothing more is taken from the program
@@ -205,10 +205,9 @@ func (a *Association) claim(ch *channel, cfg *ChannelConfig) {
 // openWaiting tells of the channels that were opened before the association stood, but those for which there are too few
 // streams.
 func (a *Association) openWaiting(now mono.Time) {
-	for _, id := range a.channelIDs() {
+	for _, id := range a.channelIDs(func(ch *channel) bool { return ch.waiting }) {
 		ch := a.channels[id]
 		switch {
-		case !ch.waiting:
 		case a.lacks(ch):
 			a.hold(now, ch)
 		case ch.closing:
@@ -236,11 +235,12 @@ func (a *Association) tooFewStreams() *Error {
 	return &Error{Remote: true, Reason: fmt.Sprintf("the peer offers only %d streams", min(a.outStreams, a.inStreams))}
 }
 
-// channelIDs returns the ids of all channels in order.
-func (a *Association) channelIDs() []StreamID {
-	ids := make([]StreamID, 0, len(a.channels))
-	for id := range a.channels {
-		ids = append(ids, id)
+// channelIDs returns the ids of the channels of which something is true, in order.
+func (a *Association) channelIDs(is func(*channel) bool) (ids []StreamID) {
+	for id, ch := range a.channels {
+		if is(ch) {
+			ids = append(ids, id)
+		}
 	}
 	slices.Sort(ids)
 	return ids
@@ -410,7 +410,7 @@ func (a *Association) forgetIncoming(ch *channel) {
 		a.forget(m)
 	}
 	ch.early = nil
-	a.dropPartial(ch, func(*assembly) bool { return true })
+	a.dropPartial(ch, 0, len(ch.partial))
 }
 
 // orphan is a message on a stream that nobody has claimed: a negotiated channel that this end has not opened yet.

@@ -397,7 +397,7 @@ func TestLabelsAreBounded(t *testing.T) {
 	d.b.labels = maxLabels - 65535*5 // as if it had others
 	d.a.driver.Poll()
 	d.until("refused", func() bool { return len(d.a.channels) == 2 })
-	for _, id := range d.a.channelIDs() {
+	for _, id := range d.a.channelIDs(func(*channel) bool { return true }) {
 		d.a.closes(id)
 	}
 	d.until("closed", func() bool { return len(d.a.channels)+len(d.b.channels) == 0 })

@@ -170,12 +170,12 @@ func (a *Association) handleForwardTSN(now mono.Time, c chunk) bool {
 		switch {
 		case ch == nil:
 		case unordered:
-			a.dropPartial(ch, upTo(true, number))
+			a.giveUp(ch, true, number)
 			if seqnum.Before(ch.floor, number+1) {
 				ch.floor = number + 1
 			}
 		default:
-			a.dropPartial(ch, upTo(false, number))
+			a.giveUp(ch, false, number)
 			a.skipTo(now, ch, a.number(ch, number))
 		}
 	}

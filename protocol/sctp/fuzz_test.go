@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parley-rtc/parley/internal/seqnum"
 	"github.com/parley-rtc/parley/internal/wire"
 	"github.com/parley-rtc/parley/protocol/mono"
 )
@@ -65,8 +66,8 @@ func (a *Association) inconsistency(unread int) string {
 		buffered += sum
 		for i, m := range ch.early {
 			unread += cost(len(m.data))
-			if i > 0 && m.number == ch.early[i-1].number {
-				return "two early messages have the same number"
+			if seqnum.Before(m.number, ch.expected) || seqnum.Before(m.number, ch.early[max(0, (i-1)/2)].number) {
+				return "the early messages are not in order"
 			}
 		}
 	}
@@ -81,15 +82,18 @@ func (a *Association) inconsistency(unread int) string {
 			unread = -1
 		}
 	}
+	partial := 0
 	for _, ch := range a.channels {
-		if ch.current != nil {
-			partly(ch.current)
+		partial += len(ch.partial)
+		for i, m := range ch.partial {
+			partly(m)
+			if at, known := ch.partial.find(m.unordered, m.number); !known || at != i || m.stream != ch.id {
+				return fmt.Sprintf("a message on stream %d, known as the message %d of channel %d, is found at %d", m.stream, i, ch.id, at)
+			}
 		}
 	}
-	for id, m := range rx.partial {
-		if partly(m); id != m.id() || a.channels[id.stream] == nil {
-			return fmt.Sprintf("a message is known as %v", id)
-		}
+	if partial != rx.partial || partial > maxPartial {
+		return fmt.Sprintf("of %d messages something is missing, not of %d", partial, rx.partial)
 	}
 	if rx.current != nil {
 		partly(rx.current)

@@ -247,7 +247,7 @@ func (a *Association) establish(now mono.Time) {
 // restart forgets all that was and begins again with what the cookie says (section 5.2.4, action A).
 func (a *Association) restart(now mono.Time, k *cookie) {
 	gone := &Error{Remote: true, Reason: "the peer has started anew"}
-	for _, id := range a.channelIDs() {
+	for _, id := range a.channelIDs(func(*channel) bool { return true }) {
 		a.removeChannel(a.channels[id], gone)
 	}
 	a.begin()

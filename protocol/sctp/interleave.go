@@ -1,6 +1,8 @@
 package sctp
 
 import (
+	"slices"
+
 	"github.com/parley-rtc/parley/internal/seqnum"
 	"github.com/parley-rtc/parley/protocol/mono"
 )
@@ -8,14 +10,32 @@ import (
 // The parts of interleaved messages (RFC 8260 section 2.2.3): a message is known by its stream, by whether it is ordered,
 // and by its MID; the FSN says where a part belongs. TSNs say nothing about it.
 
-// messageID names a message of I-DATA.
-type messageID struct {
-	stream    StreamID
-	unordered bool
-	number    uint32 // MID
+// partials are the messages on a channel of which something is missing: those that are ordered, and then the others, by MID.
+type partials []*assembly
+
+// find returns where a message is, or would have to be.
+func (p partials) find(unordered bool, number uint32) (at int, known bool) {
+	return slices.BinarySearchFunc(p, number, func(m *assembly, n uint32) int {
+		switch {
+		case m.unordered == unordered:
+			return int(seqnum.Diff(m.number, n))
+		case unordered:
+			return -1
+		}
+		return 1
+	})
 }
 
-func (m *assembly) id() messageID { return messageID{m.stream, m.unordered, m.number} }
+// ordered returns how many of them are.
+func (p partials) ordered() int {
+	n, _ := slices.BinarySearchFunc(p, true, func(m *assembly, unordered bool) int {
+		if m.unordered == unordered {
+			return 0
+		}
+		return -1
+	})
+	return n
+}
 
 // interleaved is what is known of a message of I-DATA in addition.
 type interleaved struct {
@@ -25,28 +45,17 @@ type interleaved struct {
 	end     int64             // FSN of the last part; -1: it has not come
 }
 
-// continues returns the message that a part on ch belongs to, which becomes the current one of ch.
-func (rx *receiver) continues(ch *channel, id messageID) *assembly {
-	m := ch.current
-	if m != nil && m.number == id.number && m.unordered == id.unordered {
-		return m
+// beginsTooMany reports whether a part is of a message that is not known yet, and there are too many already.
+func (a *Association) beginsTooMany(d *dataChunk) bool {
+	if a.receive.partial < maxPartial || d.flags&(flagBegin|flagEnd) == flagBegin|flagEnd {
+		return false
 	}
-	if m != nil {
-		if rx.partial == nil {
-			rx.partial = map[messageID]*assembly{}
-		}
-		rx.partial[m.id()] = m
+	ch := a.channel(d.stream)
+	if ch == nil {
+		return true
 	}
-	if m = rx.partial[id]; m != nil {
-		delete(rx.partial, id)
-	} else {
-		m = rx.assembler.new()
-		m.stream, m.unordered, m.number = id.stream, id.unordered, id.number
-		m.highest, m.end = -1, -1
-		rx.held += m.cost()
-	}
-	ch.current = m
-	return m
+	_, known := ch.partial.find(d.flags&flagUnordered != 0, d.number)
+	return !known
 }
 
 // gather takes a part of an interleaved message and delivers the message if it is whole now.
@@ -71,7 +80,16 @@ func (a *Association) gather(now mono.Time, d *dataChunk) {
 		a.closeWithError(now, d.stream, tooLarge)
 		return
 	}
-	m := rx.continues(ch, messageID{d.stream, unordered, d.number})
+	place, known := ch.partial.find(unordered, d.number)
+	if !known {
+		m := rx.assembler.new()
+		m.stream, m.unordered, m.number = d.stream, unordered, d.number
+		m.highest, m.end = -1, -1
+		rx.held += m.cost()
+		rx.partial++
+		ch.partial = slices.Insert(ch.partial, place, m)
+	}
+	m := ch.partial[place]
 	begins, ends, at := d.flags&flagBegin != 0, d.flags&flagEnd != 0, int64(d.fragment)
 	_, twice := m.ahead[d.fragment]
 	if twice || at < m.next || begins != (at == 0) || m.end >= 0 && (ends || at > m.end) || ends && at < m.highest {
@@ -102,7 +120,7 @@ func (a *Association) gather(now mono.Time, d *dataChunk) {
 		a.pool.put(part)
 	}
 	if ch.err == nil && m.next == m.end+1 {
-		ch.current = nil
+		rx.forget(ch, place, place+1)
 		a.assembled(now, m)
 	}
 }
@@ -120,21 +138,29 @@ func (a *Association) putAhead(now mono.Time, m *assembly, fragment uint32, payl
 	}
 }
 
-// dropPartial throws away what has come of messages of I-DATA on ch, of those that are given up.
-func (a *Association) dropPartial(ch *channel, givenUp func(*assembly) bool) {
-	if m := ch.current; m != nil && givenUp(m) {
-		ch.current = nil
-		a.discard(m)
+// giveUp throws away what has come of messages on ch that are ordered or not, as said, and whose MID is not after number.
+func (a *Association) giveUp(ch *channel, unordered bool, number uint32) {
+	from := 0
+	if unordered {
+		from = ch.partial.ordered()
 	}
-	for id, m := range a.receive.partial {
-		if id.stream == ch.id && givenUp(m) {
-			delete(a.receive.partial, id)
-			a.discard(m)
-		}
+	to, known := ch.partial.find(unordered, number)
+	if known {
+		to++
 	}
+	a.dropPartial(ch, from, to)
 }
 
-// upTo returns whether a message is ordered or not as said, and its MID not after number.
-func upTo(unordered bool, number uint32) func(*assembly) bool {
-	return func(m *assembly) bool { return m.unordered == unordered && !seqnum.Before(number, m.number) }
+// dropPartial throws away what has come of some of the messages on ch of which something is missing.
+func (a *Association) dropPartial(ch *channel, from, to int) {
+	for _, m := range ch.partial[from:to] {
+		a.discard(m)
+	}
+	a.receive.forget(ch, from, to)
+}
+
+// forget takes messages on ch out of those of which something is missing.
+func (rx *receiver) forget(ch *channel, from, to int) {
+	rx.partial -= to - from
+	ch.partial = shrunk(slices.Delete(ch.partial, from, to))
 }

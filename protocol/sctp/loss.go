@@ -19,6 +19,7 @@ type rack struct {
 	sample    time.Duration // the round trip of the newest that the SACK in hand acknowledges; 0: it says nothing of it
 	highest   int64         // TSN that has arrived
 	reports   [3]int64      // the highest TSN that each of the last reports of a gap brought
+	judged    int64         // no chunk before it that was sent once is under way: all were reported three times
 	again     int64         // the highest TSN that was sent again
 	probed    bool          // a probe is out, and nothing new was acknowledged since
 	probe     int64         // the TSN that was sent again as a probe, of which it is not known yet whether it was lost
@@ -29,7 +30,7 @@ type rack struct {
 }
 
 func (r *rack) init(tsn int64) {
-	*r = rack{highest: tsn - 1, widened: noTSN, again: noTSN, probe: noTSN}
+	*r = rack{highest: tsn - 1, widened: noTSN, again: noTSN, probe: noTSN, judged: noTSN}
 	r.forget()
 }
 
@@ -112,11 +113,14 @@ func (a *Association) detectLoss(now mono.Time) (lost int) {
 	for tsn := s.oldest; tsn != noTSN; {
 		c := s.at(tsn)
 		if c.sentAt > s.rack.sent || c.sentAt == s.rack.sent && tsn >= s.rack.tsn {
-			break
+			return lost
 		}
 		after := c.after
 		if due := c.sentAt.Add(patience); due > now && (c.sends > 1 || tsn >= thrice) {
 			a.timer[timerLoss] = min(a.timer[timerLoss], due)
+			if thrice <= s.rack.judged {
+				break // what was sent later is due later
+			}
 		} else {
 			lost++
 			a.miss(now, tsn, c)
@@ -126,6 +130,7 @@ func (a *Association) detectLoss(now mono.Time) (lost int) {
 		}
 		tsn = after
 	}
+	s.rack.judged = thrice
 	return lost
 }
 

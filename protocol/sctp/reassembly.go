@@ -1,8 +1,6 @@
 package sctp
 
 import (
-	"slices"
-
 	"github.com/parley-rtc/parley/internal/seqnum"
 	"github.com/parley-rtc/parley/protocol/mono"
 )
@@ -31,13 +29,57 @@ type inMessage struct {
 	data   []byte
 }
 
+// earlyQueue is the messages of a channel that wait for others before them: a heap, first the one whose turn comes first, so
+// that no order in which a peer may send is costly.
+type earlyQueue []inMessage
+
+func (q *earlyQueue) push(m inMessage) {
+	*q = append(*q, m)
+	h := *q
+	for i := len(h) - 1; i > 0 && seqnum.Before(h[i].number, h[(i-1)/2].number); i = (i - 1) / 2 {
+		h[i], h[(i-1)/2] = h[(i-1)/2], h[i]
+	}
+}
+
+func (q *earlyQueue) pop() inMessage {
+	h := *q
+	first, last := h[0], len(h)-1
+	h[0], h[last] = h[last], inMessage{}
+	h = h[:last]
+	for i := 0; ; {
+		child := 2*i + 1
+		if child+1 < last && seqnum.Before(h[child+1].number, h[child].number) {
+			child++
+		}
+		if child >= last || !seqnum.Before(h[child].number, h[i].number) {
+			break
+		}
+		h[i], h[child] = h[child], h[i]
+		i = child
+	}
+	*q = shrunk(h)
+	return first
+}
+
+// shrunk returns a list that has become shorter without the room that it once needed: a peer could have every channel keep it.
+func shrunk[T any](list []T) []T {
+	const small = 16
+	switch {
+	case cap(list) <= small || len(list) > cap(list)/4:
+		return list
+	case len(list) == 0:
+		return nil
+	}
+	return append(make([]T, 0, 2*len(list)), list...)
+}
+
 // assembler holds the messages of which something is missing.
 type assembler struct {
-	current *assembly               // of DATA, the one that was continued last
-	open    map[int64]*assembly     // the others, by the TSN that comes next
-	early   map[int64]dataChunk     // parts of DATA that nothing before them is known of, by TSN
-	partial map[messageID]*assembly // of I-DATA, but those that their channels point at
-	spare   *assembly               // memory for the next
+	current *assembly           // of DATA, the one that was continued last
+	open    map[int64]*assembly // the others, by the TSN that comes next
+	early   map[int64]dataChunk // parts of DATA that nothing before them is known of, by TSN
+	partial int                 // of I-DATA, in all channels
+	spare   *assembly           // memory for the next
 	spares  int
 }
 
@@ -265,14 +307,12 @@ func (a *Association) skipParts(after, upTo int64) {
 	if len(rx.open)+len(rx.early) == 0 {
 		return
 	}
-	for tsn := after + 1; tsn <= upTo+1; tsn++ {
-		if m := rx.open[tsn]; m != nil {
-			delete(rx.open, tsn)
-			a.discard(m)
-		}
-		if d, ok := rx.early[tsn]; ok && tsn <= upTo {
-			a.dropEarly(tsn, d)
-		}
+	for tsn, m := range within(rx.open, after+1, upTo+1) {
+		delete(rx.open, tsn)
+		a.discard(m)
+	}
+	for tsn, d := range within(rx.early, after+1, upTo) {
+		a.dropEarly(tsn, d)
 	}
 	a.skipEarly(upTo + 1)
 }
@@ -293,28 +333,31 @@ func (a *Association) complete(now mono.Time, id StreamID, unordered bool, m inM
 		return
 	}
 	if unordered {
-		const within = 1 << 30 // so that a floor of long ago does not seem to be ahead
-		if seqnum.Diff(m.number, ch.floor) > within {
-			ch.floor = m.number - within
+		const ahead = 1 << 30 // at most, so that a floor of long ago does not seem to be ahead
+		if seqnum.Diff(m.number, ch.floor) > ahead {
+			ch.floor = m.number - ahead
+			a.giveUp(ch, true, ch.floor-1)
 		}
 		a.deliver(now, ch, m)
 		return
 	}
 	m.number = a.number(ch, m.number)
-	if m.number != ch.expected {
-		i, found := slices.BinarySearchFunc(ch.early, m.number, func(e inMessage, n uint32) int {
-			return int(seqnum.Diff(e.number, n))
-		})
-		if found || seqnum.Before(m.number, ch.expected) {
-			a.forget(m) // the peer has used a number twice
-			return
-		}
-		ch.early = slices.Insert(ch.early, i, m)
+	if m.number != ch.expected && !seqnum.Before(m.number, ch.expected) {
+		ch.early.push(m)
 		return
 	}
-	ch.expected++
-	a.deliver(now, ch, m)
+	a.deliverInOrder(now, ch, m)
 	a.deliverEarly(now, ch)
+}
+
+// deliverInOrder delivers a message whose turn it is, unless the peer has used its number twice.
+func (a *Association) deliverInOrder(now mono.Time, ch *channel, m inMessage) {
+	if seqnum.Before(m.number, ch.expected) {
+		a.forget(m)
+		return
+	}
+	ch.expected = m.number + 1
+	a.deliver(now, ch, m)
 }
 
 // number returns what an SSN stands for, the number nearest to what is expected on ch. MIDs have all their bits.
@@ -327,20 +370,9 @@ func (a *Association) number(ch *channel, n uint32) uint32 {
 
 // deliverEarly delivers what was waiting and has its turn now.
 func (a *Association) deliverEarly(now mono.Time, ch *channel) {
-	for len(ch.early) > 0 && ch.early[0].number == ch.expected {
-		ch.expected++
-		a.deliver(now, ch, ch.takeEarly())
+	for len(ch.early) > 0 && !seqnum.Before(ch.expected, ch.early[0].number) {
+		a.deliverInOrder(now, ch, ch.early.pop())
 	}
-}
-
-// takeEarly takes the first of what is waiting.
-func (ch *channel) takeEarly() inMessage {
-	m := ch.early[0]
-	ch.early[0] = inMessage{}
-	if ch.early = ch.early[1:]; len(ch.early) == 0 {
-		ch.early = nil
-	}
-	return m
 }
 
 // skipTo delivers what waits on ch up to a number that will not come, and goes on after it.
@@ -349,7 +381,7 @@ func (a *Association) skipTo(now mono.Time, ch *channel, number uint32) {
 		return
 	}
 	for len(ch.early) > 0 && !seqnum.Before(number, ch.early[0].number) {
-		a.deliver(now, ch, ch.takeEarly())
+		a.deliverInOrder(now, ch, ch.early.pop())
 	}
 	ch.expected = number + 1
 	a.deliverEarly(now, ch)

@@ -63,7 +63,7 @@ func TestReassemblyInAnyOrder(t *testing.T) {
 			if a, c := slices.Index(got, "a"), slices.Index(got, "c"); len(got) != 4 || a < 0 || c < a {
 				t.Errorf("interleaved %v, seed %d: %v have come", interleaved, seed, got)
 			}
-			if w.receive.held != 0 || w.receive.unfinished()+len(w.receive.partial) != 0 {
+			if w.receive.held != 0 || w.receive.unfinished()+w.receive.partial != 0 {
 				t.Errorf("interleaved %v, seed %d: %d bytes are held", interleaved, seed, w.receive.held)
 			}
 		}

@@ -1,6 +1,7 @@
 package sctp
 
 import (
+	"iter"
 	"slices"
 
 	"github.com/parley-rtc/parley/internal/wire"
@@ -24,10 +25,30 @@ type receiver struct {
 // span is a range of TSNs, both ends included.
 type span struct{ from, to int64 }
 
+// within ranges over what there is in m of the TSNs from one to another. It costs as much as the fewer of the two.
+func within[V any](m map[int64]V, from, to int64) iter.Seq2[int64, V] {
+	return func(yield func(int64, V) bool) {
+		if to-from < int64(len(m)) {
+			for tsn := from; tsn <= to; tsn++ {
+				if v, ok := m[tsn]; ok && !yield(tsn, v) {
+					return
+				}
+			}
+			return
+		}
+		for tsn, v := range m {
+			if from <= tsn && tsn <= to && !yield(tsn, v) {
+				return
+			}
+		}
+	}
+}
+
 const (
 	maxAhead      = 1 << 16 // how far a TSN may be ahead of the cumulative one; gap blocks reach no further
 	maxGaps       = 1 << 13 // spans; a chunk that would make one more is dropped
 	maxDuplicates = 32      // reported in a SACK
+	maxPartial    = 1 << 13 // messages of I-DATA of which something is missing; a chunk that would begin one more is dropped
 )
 
 // cost is what a chunk or message of n bytes that is held counts against the window: small ones take more memory than
@@ -124,7 +145,7 @@ func (a *Association) handleData(now mono.Time, c chunk) bool {
 	}
 	// What fills a gap is let in even if the window is shut, because it lets what is held go.
 	full := rx.held >= a.cfg.ReceiveBuffer || rx.shut && a.window() == 0 || a.events.told > a.maxTold()
-	if tsn > rx.cumulative+maxAhead || full && (len(rx.gaps) == 0 || tsn > rx.gaps[len(rx.gaps)-1].to) || !rx.add(tsn) {
+	if tsn > rx.cumulative+maxAhead || full && (len(rx.gaps) == 0 || tsn > rx.gaps[len(rx.gaps)-1].to) || a.beginsTooMany(&d) || !rx.add(tsn) {
 		a.stats.DroppedWindow++
 		a.due |= dueSack
 		return true

@@ -347,7 +347,7 @@ func (a *Association) handleRequest(now mono.Time, kind paramType, sequence uint
 func (a *Association) resetAsked(now mono.Time, streams wire.Reader) result {
 	var ids []StreamID
 	if streams.Len() == 0 {
-		ids = a.channelIDs()
+		ids = a.channelIDs(func(ch *channel) bool { return ch.claimed && !ch.outgoingDone })
 	}
 	for streams.Len() > 0 {
 		id := StreamID(streams.Uint16())
@@ -383,7 +383,7 @@ func (a *Association) pendingResetMayGoOn(now mono.Time) {
 		r.answered[back] = performed
 	}
 	if ids.Len() == 0 { // all of them
-		for _, id := range a.channelIDs() {
+		for _, id := range a.channelIDs(func(ch *channel) bool { return !ch.incomingDone }) {
 			a.incomingReset(now, a.channels[id])
 		}
 	}

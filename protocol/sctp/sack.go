@@ -150,7 +150,13 @@ func (a *Association) takeGaps(now mono.Time, in *sackChunk, advanced bool) (fre
 		}
 		highest = to
 		spans = append(spans, span{from, to})
-		for at := from; at <= to; {
+	}
+	s.spare = spans
+	if now.Sub(s.reneged) < a.path.rto && a.reneges(known, spans, in.gapCount) {
+		return 0 // every chunk that changes costs, and so often no peer can run out of memory
+	}
+	for _, n := range spans {
+		for at := n.from; at <= n.to; {
 			for len(known) > 0 && known[0].to < at {
 				known = known[1:]
 			}
@@ -158,9 +164,9 @@ func (a *Association) takeGaps(now mono.Time, in *sackChunk, advanced bool) (fre
 				at = known[0].to + 1
 				continue
 			}
-			until := to
+			until := n.to
 			if len(known) > 0 {
-				until = min(to, known[0].from-1)
+				until = min(n.to, known[0].from-1)
 			}
 			for ; at <= until; at++ {
 				c := s.at(at)
@@ -175,7 +181,7 @@ func (a *Association) takeGaps(now mono.Time, in *sackChunk, advanced bool) (fre
 			}
 		}
 	}
-	spans = a.takeBack(spans, in.gapCount)
+	spans = a.takeBack(now, spans, in.gapCount)
 	s.spare, s.spans = s.spans, spans
 	// Section 7.2.4: in fast recovery a SACK that moves on counts for everything that it shows missing.
 	if s.cc.inFast && advanced {
@@ -187,11 +193,30 @@ func (a *Association) takeGaps(now mono.Time, in *sackChunk, advanced bool) (fre
 	return fresh
 }
 
+// many gap blocks may be all that there was room for: they say nothing about what follows them.
+const many = 100
+
+// reneges reports whether a SACK with so many blocks leaves out what was reported before.
+func (a *Association) reneges(known, spans []span, blocks int) bool {
+	for _, k := range known {
+		from := max(k.from, a.send.acked+1)
+		for len(spans) > 0 && spans[0].to < from {
+			spans = spans[1:]
+		}
+		switch {
+		case len(spans) == 0:
+			return blocks < many
+		case spans[0].from > from || spans[0].to < k.to:
+			return true
+		}
+	}
+	return false
+}
+
 // takeBack looks for chunks in no gap block that were in one before: the peer has thrown them away (section 6.2.1, rule
-// iii). A SACK with so many blocks that the last may have found no room says nothing about what follows them.
-func (a *Association) takeBack(spans []span, blocks int) []span {
+// iii).
+func (a *Association) takeBack(now mono.Time, spans []span, blocks int) []span {
 	s := &a.send
-	const many = 100
 	i := 0
 	count := len(spans)
 	for _, k := range s.spans {
@@ -210,6 +235,7 @@ func (a *Association) takeBack(spans []span, blocks int) []span {
 			if c := s.at(at); c.fate == arrived {
 				s.arrived--
 				s.relaunch(at)
+				s.reneged = now
 			}
 			at++
 		}

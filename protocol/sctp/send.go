@@ -45,16 +45,17 @@ type sender struct {
 	next        int64 // the next TSN
 	advanced    int64 // Advanced.Peer.Ack.Point of RFC 3758
 	forwarded   mono.Time
-	outstanding int    // bytes flying
-	missing     int    // chunks to be sent again
-	arrived     int    // chunks that gap blocks acknowledged
-	spans       []span // of what they acknowledged
-	spare       []span // memory for the next
-	oldest      int64  // the chunk under way that was sent first; noTSN: none
-	latest      int64  // and last
-	launched    int    // chunks in the packet that is being written
-	lowest      int64  // no chunk before it is missing
-	first       int64  // no chunk before it is missing or flying
+	outstanding int       // bytes flying
+	missing     int       // chunks to be sent again
+	arrived     int       // chunks that gap blocks acknowledged
+	spans       []span    // of what they acknowledged
+	spare       []span    // memory for the next
+	reneged     mono.Time // when the peer last took some of it back
+	oldest      int64     // the chunk under way that was sent first; noTSN: none
+	latest      int64     // and last
+	launched    int       // chunks in the packet that is being written
+	lowest      int64     // no chunk before it is missing
+	first       int64     // no chunk before it is missing or flying
 	peerWindow  int
 	timed       int64 // the TSN whose round trip is measured; 0: none
 	timedAt     mono.Time
