@@ -98,34 +98,63 @@ type stats struct{ TLSVersion, DTLSCipher, SRTPCipher, DTLSState, DTLSRole strin
 
 func TestChromium(t *testing.T) {
 	need.Program(t, "chromium", "chromium")
-	testBrowser(t, "chromium", func(t *testing.T, url string) {
-		launch(t, "", "chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--user-data-dir="+t.TempDir(), url)
-	})
+	testBrowser(t, "chromium", "chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--user-data-dir="+t.TempDir())
 }
 
 func TestFirefox(t *testing.T) {
 	program, err := exec.LookPath("firefox")
 	if err != nil {
-		if program, err = exec.LookPath("firefox-esr"); err != nil {
-			t.Skip("firefox is not installed: apt-get install firefox-esr")
-		}
+		need.Program(t, "firefox-esr", "firefox-esr")
+		program = "firefox-esr"
 	}
 	const prefs = `user_pref("browser.aboutwelcome.enabled", false);
 user_pref("browser.shell.checkDefaultBrowser", false);
 user_pref("datareporting.policy.dataSubmissionEnabled", false);
 `
-	testBrowser(t, "firefox", func(t *testing.T, url string) {
-		profile := t.TempDir()
-		if err := os.WriteFile(filepath.Join(profile, "user.js"), []byte(prefs), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		launch(t, "", program, "--headless", "--no-remote", "--profile", profile, url)
-	})
+	profile := t.TempDir()
+	if err := os.WriteFile(filepath.Join(profile, "user.js"), []byte(prefs), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	testBrowser(t, "firefox", program, "--headless", "--no-remote", "--profile", profile)
 }
 
-// testBrowser opens the page in a browser, in every version and role.
-func testBrowser(t *testing.T, browser string, open func(t *testing.T, url string)) {
+// show starts a browser, which takes seconds, and returns how its frame is made to show one page after another.
+func show(t *testing.T, browser ...string) func(url string) {
+	const frame = `<!DOCTYPE html><iframe></iframe><script>
+(async () => {
+	for (;;) document.querySelector('iframe').src = await (await fetch('/next')).text();
+})();
+</script>`
+	next := make(chan string)
+	site := http.NewServeMux()
+	site.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		io.WriteString(w, frame)
+	})
+	site.HandleFunc("/next", func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case url := <-next:
+			io.WriteString(w, url)
+		case <-r.Context().Done():
+		}
+	})
+	web := httptest.NewServer(site)
+	t.Cleanup(web.Close)
+	launch(t, "", browser[0], append(browser[1:], web.URL)...)
+	return func(url string) {
+		t.Helper()
+		select {
+		case next <- url:
+		case <-time.After(4 * patience):
+			t.Fatal("the browser has not come")
+		}
+	}
+}
+
+// testBrowser opens the page in a browser that a command starts, in every version and role.
+func testBrowser(t *testing.T, browser string, command ...string) {
 	host := outsideAddress(t)
+	open := show(t, command...)
 	for _, c := range []struct {
 		name  string
 		role  dtls.Role
@@ -171,7 +200,7 @@ func testBrowser(t *testing.T, browser string, open func(t *testing.T, url strin
 			}
 			web := httptest.NewServer(site)
 			t.Cleanup(web.Close)
-			open(t, web.URL)
+			open(web.URL)
 
 			remote := waitForChecks(t, udp)
 			s := newSession(t, c.role, cfg, udp, remote)
