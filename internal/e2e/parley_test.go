@@ -20,6 +20,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/parley-rtc/parley/internal/need"
 )
 
 func TestMain(m *testing.M) {
@@ -166,10 +168,10 @@ type server struct {
 // serve starts a server with a state folder and ports of its own, and returns when it is ready.
 func serve(t *testing.T, flags ...string) *server {
 	t.Helper()
-	s := &server{t: t, addr: freePort(t)}
+	s := &server{t: t, addr: address(t)}
 	_, port, _ := net.SplitHostPort(s.addr)
 	s.url = "http://localhost:" + port
-	s.flags = append([]string{"serve", "--http", s.addr, "--https", freePort(t), "--state-dir", filepath.Join(t.TempDir(), "state")}, flags...)
+	s.flags = append([]string{"serve", "--http", s.addr, "--https", address(t), "--state-dir", filepath.Join(t.TempDir(), "state")}, flags...)
 	s.start()
 	return s
 }
@@ -211,13 +213,8 @@ func get(client *http.Client, url string) error {
 	return nil
 }
 
-// freePort is an address on loopback that nobody listens on at this moment.
-func freePort(t *testing.T) string {
+// address is one on loopback for a server, which has it again when it is started again.
+func address(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", need.Port(t))
 }

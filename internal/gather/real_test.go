@@ -152,7 +152,7 @@ func TestCoturn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	plain, secure := freePort(t), freePort(t)
+	plain, secure := need.Port(t), need.Port(t)
 	server := exec.Command("turnserver", "-n", "--no-cli", "--allow-loopback-peers", "--no-rfc5780", "--lt-cred-mech",
 		"--user", "alice:wonderland", "--realm", "test", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1",
 		"--listening-port", fmt.Sprint(plain), "--tls-listening-port", fmt.Sprint(secure), "--cert", cert, "--pkey", pkey,
@@ -186,15 +186,4 @@ func TestCoturn(t *testing.T) {
 	relayEverywhere(t, roots,
 		fmt.Sprintf("turn:127.0.0.1:%d", plain), fmt.Sprintf("turn:127.0.0.1:%d?transport=tcp", plain),
 		fmt.Sprintf("turns:127.0.0.1:%d", secure), fmt.Sprintf("turns:127.0.0.1:%d?transport=udp", secure))
-}
-
-// freePort returns a port that nobody has, for a program that must be told one.
-func freePort(t *testing.T) uint16 {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return netip.MustParseAddrPort(l.Addr().String()).Port()
 }

@@ -4,6 +4,8 @@
 //     installed, it fails instead: nobody reads the skips of a green run.
 //   - what nobody can install, because a kernel has it or not ([Cannot]): a test without it skips everywhere.
 //   - time ([Long]): a test that takes it runs where PARLEY_LONG is set.
+//
+// And [Port] is how a test finds a port for a program that must be told one.
 package need
 
 import (

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -202,11 +203,16 @@ type program struct {
 	stdin interface{ Write([]byte) (int, error) }
 	mu    sync.Mutex
 	out   bytes.Buffer
+	wrote chan struct{} // holds one when there is more
 }
 
 func (p *program) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	select {
+	case p.wrote <- struct{}{}:
+	default:
+	}
 	return p.out.Write(b)
 }
 
@@ -218,7 +224,7 @@ func (p *program) output() string {
 
 func launch(t *testing.T, dir, name string, args ...string) *program {
 	t.Helper()
-	p := &program{t: t, cmd: exec.Command(name, args...)}
+	p := &program{t: t, cmd: exec.Command(name, args...), wrote: make(chan struct{}, 1)}
 	p.cmd.Dir = dir
 	p.cmd.Stdout, p.cmd.Stderr = p, p
 	stdin, err := p.cmd.StdinPipe()
@@ -244,14 +250,19 @@ func (p *program) printed(text string) func() bool {
 	return func() bool { return strings.Contains(p.output(), text) }
 }
 
-// awaitOutput waits for a program to print something while nothing else goes on.
-func (p *program) awaitOutput(text string) {
+// awaitOutput waits for a program to print something while nothing else goes on, and returns what the group of the expression is.
+func (p *program) awaitOutput(expression string) string {
 	p.t.Helper()
-	for deadline := time.Now().Add(patience); !p.printed(text)(); {
-		if time.Now().After(deadline) {
-			p.t.Fatalf("the program never printed %q", text)
+	want := regexp.MustCompile(expression)
+	for timeout := time.After(patience); ; {
+		if found := want.FindStringSubmatch(p.output()); found != nil {
+			return found[len(found)-1]
 		}
-		time.Sleep(5 * time.Millisecond)
+		select {
+		case <-p.wrote:
+		case <-timeout:
+			p.t.Fatalf("the program never printed %q", expression)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/protocol/dtls"
 )
 
@@ -85,7 +86,7 @@ func TestWolfSSLServer(t *testing.T) {
 				default:
 					args = append(args, strings.Fields(extra)...)
 				}
-				port := addrOf(listen(t)).Port() + 1
+				port := uint16(need.Port(t))
 				args = append(args, "-p", fmt.Sprint(port))
 				launch(t, sources, filepath.Join(programs, "server"), args...)
 				s := newSession(t, dtls.Client, cfg, listen(t), netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port))

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/sctp"
 )
@@ -260,30 +261,19 @@ func (e *end) wait(interleaved bool, packets int) {
 	}
 }
 
-// ports returns two UDP ports on loopback that nobody uses.
-func ports(t *testing.T) (a, b int) {
+// pair returns two UDP sockets on loopback that are connected with each other: what is sent to one waits there until it is read.
+func pair(t *testing.T) (a, b *net.UDPConn) {
 	t.Helper()
-	var found [2]int
-	for i := range found {
-		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	loopback := net.IPv4(127, 0, 0, 1)
+	from := need.Port(t)
+	for i, c := range []**net.UDPConn{&a, &b} {
+		var err error
+		*c, err = net.DialUDP("udp4", &net.UDPAddr{IP: loopback, Port: from + i}, &net.UDPAddr{IP: loopback, Port: from + 1 - i})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close()
-		found[i] = c.LocalAddr().(*net.UDPAddr).Port
+		(*c).SetReadBuffer(4 << 20)
+		t.Cleanup(func() { (*c).Close() })
 	}
-	return found[0], found[1]
-}
-
-// dial returns a socket from one port on loopback to another.
-func dial(t *testing.T, from, to int) net.Conn {
-	t.Helper()
-	local := net.IPv4(127, 0, 0, 1)
-	c, err := net.DialUDP("udp4", &net.UDPAddr{IP: local, Port: from}, &net.UDPAddr{IP: local, Port: to})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.SetReadBuffer(4 << 20)
-	t.Cleanup(func() { c.Close() })
-	return c
+	return a, b
 }

@@ -15,17 +15,16 @@ func TestPion(t *testing.T) {
 	for _, c := range []struct{ interleaved, snap bool }{{true, false}, {false, false}, {true, true}} {
 		t.Run(fmt.Sprintf("interleaved %v, SNAP %v", c.interleaved, c.snap), func(t *testing.T) {
 			size := volume()
-			ours, theirs := ports(t)
-			conn := dial(t, theirs, ours)
+			ours, theirs := pair(t)
 			options := []pion.ClientOption{
-				pion.WithNetConn(conn), pion.WithEnableInterleaving(c.interleaved), pion.WithMaxReceiveBufferSize(4 << 20),
+				pion.WithNetConn(theirs), pion.WithEnableInterleaving(c.interleaved), pion.WithMaxReceiveBufferSize(4 << 20),
 				pion.WithMaxMessageSize(messageSize), pion.WithBlockWrite(true),
 			}
 			var cfg sctp.Config
 			if c.snap {
 				cfg = snap(t, cfg, &options)
 			}
-			e := begin(t, dial(t, ours, theirs), size, cfg)
+			e := begin(t, ours, size, cfg)
 			a, err := pion.ClientWithOptions(options...)
 			if err != nil {
 				t.Fatal(err)

@@ -34,13 +34,19 @@ func TestUsrsctp(t *testing.T) {
 	for _, interleaved := range []bool{true, false} {
 		t.Run(fmt.Sprint("interleaved ", interleaved), func(t *testing.T) {
 			size := volume()
-			ours, theirs := ports(t)
+			ours, theirs := pair(t)
+			socket, err := theirs.File()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer socket.Close()
 			flag := "0"
 			if interleaved {
 				flag = "1"
 			}
-			cmd := exec.Command(program, fmt.Sprint(theirs), fmt.Sprint(ours), fmt.Sprint(size), fmt.Sprint(messageSize), flag)
+			cmd := exec.Command(program, fmt.Sprint(size), fmt.Sprint(messageSize), flag)
 			cmd.Stderr = os.Stderr
+			cmd.ExtraFiles = []*os.File{socket} // what comes before the peer is ready waits there
 			in, err := cmd.StdinPipe()
 			if err != nil {
 				t.Fatal(err)
@@ -49,7 +55,7 @@ func TestUsrsctp(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			e := begin(t, dial(t, ours, theirs), size, sctp.Config{})
+			e := begin(t, ours, size, sctp.Config{})
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}

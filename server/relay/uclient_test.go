@@ -38,7 +38,7 @@ func TestCoturnsClientLosesNothing(t *testing.T) {
 	tcpPort := serveStreams(t, r, nil)
 	tlsPort := serveStreams(t, r, selfSigned(t))
 
-	peerPort := freePort(t)
+	peerPort := need.Port(t) // and turnutils_peer takes the one above it
 	peer := exec.Command("turnutils_peer", "-L", "127.0.0.1", "-L", "::1", "-p", strconv.Itoa(peerPort))
 	if err := peer.Start(); err != nil {
 		t.Fatal(err)
@@ -154,26 +154,6 @@ func selfSigned(t *testing.T) *tls.Config {
 		t.Fatal(err)
 	}
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert}, PrivateKey: key}}}
-}
-
-// freePort is one that nobody has on udp, nor the one above it, which turnutils_peer takes too.
-func freePort(t *testing.T) int {
-	t.Helper()
-	for range 20 {
-		a, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := a.LocalAddr().(*net.UDPAddr).Port
-		b, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port + 1})
-		a.Close()
-		if err == nil {
-			b.Close()
-			return port
-		}
-	}
-	t.Fatal("no two free ports beside each other")
-	return 0
 }
 
 // waitForEcho returns when a peer sends back what it gets.

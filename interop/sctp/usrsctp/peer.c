@@ -1,7 +1,7 @@
-// One end of an association by usrsctp, over UDP in the place of DTLS. It sends a number of bytes on each of two streams at
-// once, and tells the hashes of what has come on them.
+// One end of an association by usrsctp, over UDP in the place of DTLS: file 3 is a socket that is connected. It sends a number
+// of bytes on each of two streams at once, and tells the hashes of what has come on them.
 //
-//	peer <own udp port> <other udp port> <bytes for each stream> <size of a message> <interleave: 0 or 1>
+//	peer <bytes for each stream> <size of a message> <interleave: 0 or 1>
 //
 // It prints "up <interleaving: 0 or 1>" when the association stands, "stream <id> bytes <n> hash <h>" for each stream once
 // <bytes> have come on it, and ends when its standard input does.
@@ -21,7 +21,7 @@
 #define SCTP_INTERLEAVING_SUPPORTED 0x00001206
 #endif
 
-static int fd;
+static int fd = 3;
 static uint64_t total, got[4], hash[4];
 static volatile int up;
 
@@ -77,29 +77,21 @@ static void set(struct socket *s, int option, const void *value, socklen_t n, co
 }
 
 int main(int argc, char **argv) {
-	if (argc != 6) return 2;
+	if (argc != 4) return 2;
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	total = strtoull(argv[3], NULL, 10);
-	size_t size = strtoull(argv[4], NULL, 10);
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[1])), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	if ((fd = socket(AF_INET, SOCK_DGRAM, 0)) < 0) die("socket");
-	int room = 4 << 20;
-	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
-	if (bind(fd, (struct sockaddr *)&a, sizeof a) < 0) die("bind");
-	a.sin_port = htons(atoi(argv[2]));
-	if (connect(fd, (struct sockaddr *)&a, sizeof a) < 0) die("connect");
-
+	total = strtoull(argv[1], NULL, 10);
+	size_t size = strtoull(argv[2], NULL, 10);
 	usrsctp_init(0, output, NULL);
 	usrsctp_sysctl_set_sctp_ecn_enable(0);
 	usrsctp_register_address(&fd);
 	struct socket *s = usrsctp_socket(AF_CONN, SOCK_STREAM, IPPROTO_SCTP, received, NULL, 0, NULL);
 	if (s == NULL) die("usrsctp_socket");
-	room = 1 << 20;
+	int room = 1 << 20;
 	usrsctp_setsockopt(s, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
 	usrsctp_setsockopt(s, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
 	struct sctp_event event = {.se_assoc_id = SCTP_ALL_ASSOC, .se_on = 1, .se_type = SCTP_ASSOC_CHANGE};
 	set(s, SCTP_EVENT, &event, sizeof event, "SCTP_EVENT");
-	struct sctp_assoc_value value = {.assoc_value = atoi(argv[5])};
+	struct sctp_assoc_value value = {.assoc_value = atoi(argv[3])};
 	if (value.assoc_value) {
 		int level = 2;
 		set(s, SCTP_FRAGMENT_INTERLEAVE, &level, sizeof level, "SCTP_FRAGMENT_INTERLEAVE");
