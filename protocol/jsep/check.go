@@ -3,6 +3,7 @@ package jsep
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/parley-rtc/parley/protocol/sdp"
 )
@@ -170,7 +171,7 @@ func (s *Session) checkAnswer(d *sdp.Description) error {
 		o := offer.Media[i]
 		mid, known := m.Attr("mid")
 		offered, _ := o.Attr("mid")
-		if m.Kind != o.Kind || m.Proto != o.Proto && m.Port != 0 || known && mid != offered {
+		if m.Kind != o.Kind || !sameProtocol(m.Proto, o.Proto) && m.Port != 0 || known && mid != offered {
 			return refuse(m, "section %d of the answer is not the one of the offer", i)
 		}
 		if o.Port == 0 && !o.Has("bundle-only") && m.Port != 0 {
@@ -196,4 +197,10 @@ func (s *Session) checkAnswer(d *sdp.Description) error {
 		}
 	}
 	return nil
+}
+
+// sameProtocol reports whether an answer means the protocol of the offer. It "MUST exactly match the profile provided in the offer" (RFC
+// 8829 section 5.1.2), but libpeer answers SAVP and Kurento RTP/SAVPF, browsers take it, and DTLS-SRTP it is in any case.
+func sameProtocol(a, b string) bool {
+	return a == b || strings.Contains(a, "RTP/SAVP") && strings.Contains(b, "RTP/SAVP")
 }

@@ -16,7 +16,7 @@ type Codec struct {
 	Channels string // "" is one channel
 	Payload  uint8
 	FMTP     string   // the value of a=fmtp without the payload type
-	Feedback []string // the values of a=rtcp-fb
+	Feedback []string // the values of a=rtcp-fb, in lower case
 	RTX      uint8    // the payload type of its retransmissions; 0: none
 	Optional bool     // negotiated only where preferences name it
 }
@@ -153,7 +153,7 @@ func (c Codec) accepts(o *Codec) Codec {
 func setParam(fmtp, name, value string) string {
 	params := strings.Split(fmtp, ";")
 	for i, p := range params {
-		if k, _, _ := strings.Cut(strings.TrimSpace(p), "="); strings.EqualFold(k, name) {
+		if k, _, _ := strings.Cut(p, "="); strings.EqualFold(strings.TrimSpace(k), name) {
 			params[i] = k + "=" + value
 		}
 	}

@@ -37,7 +37,7 @@ func codecsOf(m *sdp.Media) ([]Codec, error) {
 		params[f.Format] = f.Value
 	}
 	for _, f := range feedback {
-		answers[f.Format] = append(answers[f.Format], f.Value)
+		answers[f.Format] = append(answers[f.Format], strings.ToLower(f.Value))
 	}
 	var codecs []Codec
 	rtx := map[string]uint8{}

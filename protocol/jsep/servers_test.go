@@ -17,18 +17,23 @@ func TestServersOffers(t *testing.T) {
 		trickle, lite, data    bool
 		size                   uint64
 	}{
-		"aiortc-offer-data":                  {1, 2, "0", false, false, true, 65536},
-		"aiortc-offer-av-data":               {1, 2, "0 1 2", false, false, true, 65536},
-		"gstreamer-offer-data":               {1, 9, "application0", true, false, true, 65536},
-		"gstreamer-offer-av-data-max-bundle": {1, 9, "video0 audio1 application2", true, false, true, 65536},
-		"gstreamer-offer-av-data-none":       {3, 27, "video0 audio1 application2", true, false, true, 65536},
-		"gstreamer-offer-recvonly-h264":      {1, 9, "video0", true, false, false, 0},
-		"janus-offer-data":                   {1, 2, "0", true, false, true, 65536},
-		"janus-offer-av-data":                {1, 2, "a v d", true, false, true, 65536},
-		"libdatachannel-offer-data":          {1, 2, "0", true, false, true, 262144},
-		"mediasoup-offer-data-video-h264":    {1, 1, "datachannel 0 probator 1", false, true, true, 262144},
-		"mediasoup-offer-video-vp8":          {1, 2, "0", false, true, false, 0},
-		"obs-30.1-offer-whip":                {1, 0, "0 1", true, false, false, 0},
+		"aiortc-offer-data":                    {1, 2, "0", false, false, true, 65536},
+		"aiortc-offer-av-data":                 {1, 2, "0 1 2", false, false, true, 65536},
+		"gstreamer-offer-data":                 {1, 9, "application0", true, false, true, 65536},
+		"gstreamer-offer-av-data-max-bundle":   {1, 9, "video0 audio1 application2", true, false, true, 65536},
+		"gstreamer-offer-av-data-none":         {3, 27, "video0 audio1 application2", true, false, true, 65536},
+		"gstreamer-offer-recvonly-h264":        {1, 9, "video0", true, false, false, 0},
+		"janus-offer-data":                     {1, 2, "0", true, false, true, 65536},
+		"janus-offer-av-data":                  {1, 2, "a v d", true, false, true, 65536},
+		"libdatachannel-offer-data":            {1, 2, "0", true, false, true, 262144},
+		"mediasoup-offer-data-video-h264":      {1, 1, "datachannel 0 probator 1", false, true, true, 262144},
+		"mediasoup-offer-video-vp8":            {1, 2, "0", false, true, false, 0},
+		"obs-30.1-offer-whip":                  {1, 0, "0 1", true, false, false, 0},
+		"mediasoup-offer-av":                   {1, 2, "0 1", false, true, false, 0},
+		"stream-sfu-offer-video":               {1, 0, "0", false, true, false, 0},
+		"livekit-android-offer-data-simulcast": {1, 6, "0 1", true, false, true, 262144},
+		"libpeer-offer-av-data":                {1, 1, "video audio datachannel", false, false, true, 262144},
+		"jitsi-offer-av-data-sim":              {1, 1, "audio video data", false, false, true, 262144},
 	} {
 		t.Run(name, func(t *testing.T) {
 			offer := read(t, filepath.Join("..", "sdp", "testdata", "servers", name+".sdp"))
@@ -78,6 +83,15 @@ func TestServersOffers(t *testing.T) {
 				if m.Port == 0 && !m.Has("bundle-only") {
 					t.Errorf("section %d is rejected:\n%s", i, s.CurrentLocal().SDP)
 				}
+				// what we can of the offered feedback, however it is written
+				for v := range offered.Media[i].Attrs("rtcp-fb") {
+					f := strings.Fields(v)
+					kind := strings.Join(f[1:], " ")
+					known := slices.ContainsFunc(s.codecs(m.Kind), func(c Codec) bool { return c.Has(kind) })
+					if known && slices.Contains(m.Formats, f[0]) && !slices.Contains(values(m, "rtcp-fb"), f[0]+" "+kind) && m.Kind == "video" {
+						t.Errorf("section %d: the answer lacks %q", i, v)
+					}
+				}
 			}
 		})
 	}
@@ -99,5 +113,42 @@ func TestServersAnswers(t *testing.T) {
 		if s.NegotiationNeeded() {
 			t.Errorf("%s: another offer is needed", name)
 		}
+	}
+}
+
+// What servers have answered to audio and video is applied to an offer of ours.
+func TestServersAnswersOfMedia(t *testing.T) {
+	for name, c := range map[string]struct {
+		audio, video string // sent with
+		candidates   int
+		lite         bool
+		role         Role
+	}{
+		"cloudflare":      {"opus", "H264", 2, true, RoleClient},
+		"srs-5.0":         {"opus", "H264", 2, true, RoleClient},
+		"kurento":         {"opus", "VP8", 0, false, RoleServer}, // RFC 4145 section 4: without a=setup it is active
+		"janus-videoroom": {"opus", "VP8", 4, false, RoleServer},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := session(t, 1)
+			audio, video := add(t, s, "audio", TransceiverInit{Streams: []string{"s"}}), add(t, s, "video", TransceiverInit{Streams: []string{"s"}})
+			must(t)(s.SetLocal(Description{}))
+			applied := must(t)(s.SetRemote(Description{Answer, read(t, filepath.Join("..", "sdp", "testdata", "servers", name+"-answers-av.sdp"))}))
+			if x := applied.Transports; len(x) != 1 || x[0].RemoteLite != c.lite || x[0].Role != c.role || len(x[0].RemoteFingerprints) != 1 || len(x[0].MIDs) != 2 {
+				t.Errorf("the transports are %+v", x)
+			}
+			if a, v := audio.SendCodecs(), video.SendCodecs(); len(a) == 0 || a[0].Name != c.audio || len(v) == 0 || v[0].Name != c.video || !v[0].Has("nack") || !v[0].Has("nack pli") {
+				t.Errorf("audio is sent with %+v, video with %+v", a, v)
+			}
+			if n := len(slices.DeleteFunc(s.RemoteCandidates(), func(x Target) bool { return x.End })); n != c.candidates {
+				t.Errorf("%d candidates", n)
+			}
+			if s.NegotiationNeeded() {
+				t.Error("another offer is needed")
+			}
+			if _, err := s.CreateOffer(OfferOptions{ICERestart: true}); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
