@@ -23,7 +23,7 @@ func (s *Session) applyAnswer(d *sdp.Description, final, remote bool, c *Changes
 	for i, m := range d.Media {
 		sec, at := &s.sections[i], i
 		t := sec.transceiver
-		if m.Port == 0 {
+		if b.rejected(i) {
 			sec.negotiated = sec.negotiated || final
 			if remote {
 				if err := s.receive(sec, i, m, false, true, c); err != nil {
@@ -43,7 +43,7 @@ func (s *Session) applyAnswer(d *sdp.Description, final, remote bool, c *Changes
 		g := b.of(i)
 		switch {
 		case g == nil:
-			if sec.transport != nil && sec.transport.MID != sec.mid && s.sharesTransport(d, i) {
+			if sec.transport != nil && sec.transport.MID != sec.mid && s.sharesTransport(b, i) {
 				return fail(InvalidAccessError, "section %q was offered for BUNDLE only, and the answer does not bundle it", mid)
 			}
 		case carried[g] == nil:
@@ -88,9 +88,9 @@ func (s *Session) pendingRemoteSDP() *sdp.Description {
 }
 
 // sharesTransport reports whether an answer accepts another section on the transport of section i.
-func (s *Session) sharesTransport(answer *sdp.Description, i int) bool {
+func (s *Session) sharesTransport(answer *bundling, i int) bool {
 	for j, x := range s.sections {
-		if j != i && x.transport == s.sections[i].transport && answer.Media[j].Port != 0 {
+		if j != i && x.transport == s.sections[i].transport && !answer.rejected(j) {
 			return true
 		}
 	}

@@ -203,7 +203,13 @@ func (s *Session) offersData(ours bool) bool {
 	if ours {
 		offer = s.pendingLocal.sdp()
 	}
-	return slices.ContainsFunc(offer.Media, func(m *sdp.Media) bool { return m.Kind == "application" && offered(m) && !closesData(m) })
+	b := bundlingOf(offer)
+	for i, m := range offer.Media {
+		if m.Kind == "application" && !b.rejected(i) && !closesData(m) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Session) conclude(c *Changes) {
@@ -322,8 +328,8 @@ func (t *Transceiver) prepare(x slot) {
 // applyRemoteOffer finds or makes transceivers and transports for what is offered (RFC 8829 section 5.10).
 func (s *Session) applyRemoteOffer(d *sdp.Description, c *Changes) error {
 	b, shared := bundlingOf(d), map[*sdp.Group]*transport{}
-	for i, m := range d.Media { // a group is carried on what carries its first section that has something
-		if i < len(s.sections) && m.Port != 0 && !s.sections[i].rejected {
+	for i := range d.Media { // a group is carried on what carries its first section that has something
+		if i < len(s.sections) && !b.rejected(i) && !s.sections[i].rejected {
 			if g := b.of(i); g != nil && shared[g] == nil {
 				shared[g] = s.sections[i].transport
 			}
@@ -335,7 +341,7 @@ func (s *Session) applyRemoteOffer(d *sdp.Description, c *Changes) error {
 			s.sections = append(s.sections, section{mid: mid, kind: m.Kind})
 		}
 		sec := &s.sections[i]
-		rejected := m.Port == 0 && !m.Has("bundle-only")
+		rejected := b.rejected(i)
 		if sec.mid != mid || sec.kind != m.Kind { // recycled
 			if t := sec.transceiver; t != nil {
 				t.mid, t.index = "", -1

@@ -42,15 +42,20 @@ func (b *bundling) of(i int) *sdp.Group {
 // neither in the description nor since.
 func (b *bundling) tagged(g *sdp.Group, since func(i int) bool) int {
 	for _, mid := range g.MIDs {
-		if i, ok := b.index[mid]; ok && offered(b.d.Media[i]) && (since == nil || !since(i)) {
+		if i, ok := b.index[mid]; ok && !b.rejected(i) && (since == nil || !since(i)) {
 			return i
 		}
 	}
 	return 0 // there is none: nobody asks
 }
 
-// offered reports whether a section is not rejected.
-func offered(m *sdp.Media) bool { return m.Port != 0 || m.Has("bundle-only") }
+// rejected reports whether a section is rejected, in an offer or in an answer. "If an offerer or answerer receives a 'bundle-only' attribute
+// in a non-bundled "m=" section, the offerer or answerer MUST discard the attribute" (RFC 9143 section 6). In a bundled one it counts in
+// answers too, where it has no place, but libpeer writes it.
+func (b *bundling) rejected(i int) bool {
+	m := b.d.Media[i]
+	return m.Port == 0 && (!m.Has("bundle-only") || b.of(i) == nil)
+}
 
 // source finds the section that describes the transport of section i: itself, or another of its group that has credentials.
 func (b *bundling) source(i int) int {

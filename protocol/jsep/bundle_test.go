@@ -255,3 +255,45 @@ func TestOneIsLeftOfAGroup(t *testing.T) {
 		}
 	}
 }
+
+// "If an offerer or answerer receives a 'bundle-only' attribute in a non-bundled "m=" section, the offerer or answerer MUST discard the
+// attribute" (RFC 9143 section 6): with port 0 it is rejected. In a bundled one of an answer it means what it does in an offer.
+func TestBundleOnly(t *testing.T) {
+	bundleOnly := func(d *sdp.Description) {
+		for _, m := range d.Media[1:] {
+			m.Port = 0
+			m.Add("bundle-only", "")
+		}
+	}
+	for _, bundled := range []bool{true, false} {
+		ok := must(t)
+		a, b := session(t, 1), session(t, 2)
+		crowd(t, a)
+		ok(a.SetLocal(Description{}))
+		ok(b.SetRemote(edit(t, a.PendingLocal(), func(d *sdp.Description) {
+			if bundleOnly(d); !bundled {
+				d.Set("group", "BUNDLE 0")
+			}
+		})))
+		ok(b.SetLocal(Description{}))
+		for i, m := range parsed(t, b.CurrentLocal()).Media {
+			if want := i > 0 && !bundled; (m.Port == 0) != want {
+				t.Errorf("bundled %v: section %d is answered with port %d", bundled, i, m.Port)
+			}
+		}
+		if !bundled {
+			continue
+		}
+		c := ok(a.SetRemote(edit(t, b.CurrentLocal(), bundleOnly)))
+		if n := len(parsed(t, a.CurrentLocal()).Media); len(c.Transports) != 1 || len(c.Transports[0].MIDs) != n || len(c.Stopped) != 0 || c.Data == nil {
+			t.Errorf("answered with bundle-only: %+v, stopped %v, data %v", c.Transports, c.Stopped, c.Data)
+		}
+		negotiate(t, a, b)
+		// RFC 8843, before 9143, had it in later offers as well.
+		ok(a.SetLocal(Description{}))
+		ok(b.SetRemote(edit(t, a.PendingLocal(), bundleOnly)))
+		if c := ok(b.SetLocal(Description{})); len(c.Transports) != 1 || len(c.Transports[0].MIDs) != len(b.sections) || len(c.ClosedIDs) != 0 {
+			t.Errorf("offered again with bundle-only: %+v, closed %v", c.Transports, c.ClosedIDs)
+		}
+	}
+}

@@ -88,7 +88,7 @@ func (s *Session) AddCandidate(init CandidateInit) ([]Target, error) {
 				continue
 			}
 			m := d.sdp().Media[at]
-			if d.sdp().Media[i].Port != 0 || d.sdp().Media[i].Has("bundle-only") {
+			if !b.rejected(i) {
 				addCandidate(m, "candidate:"+candidate.String(), init.Candidate == "")
 				d.changed = true
 			}

@@ -43,8 +43,8 @@ func (s *Session) check(kind Type, d *sdp.Description) error {
 		}
 	}
 	b := bundlingOf(d)
-	for i, m := range d.Media {
-		if !offered(m) {
+	for i := range d.Media {
+		if b.rejected(i) {
 			continue
 		}
 		if err := s.checkTransport(b, i, kind); err != nil {
@@ -54,7 +54,7 @@ func (s *Session) check(kind Type, d *sdp.Description) error {
 	if kind == Offer {
 		return s.checkOffer(d)
 	}
-	return s.checkAnswer(d)
+	return s.checkAnswer(b)
 }
 
 // checkSyntax parses every attribute that will be read.
@@ -162,8 +162,8 @@ func (s *Session) checkOffer(d *sdp.Description) error {
 }
 
 // checkAnswer wants the sections of the offer (RFC 3264 section 6).
-func (s *Session) checkAnswer(d *sdp.Description) error {
-	offer := s.pendingLocal.sdp()
+func (s *Session) checkAnswer(b *bundling) error {
+	d, offer := b.d, s.pendingLocal.sdp()
 	if len(d.Media) != len(offer.Media) {
 		return fail(InvalidAccessError, "the answer has %d sections, the offer %d", len(d.Media), len(offer.Media))
 	}
@@ -171,13 +171,13 @@ func (s *Session) checkAnswer(d *sdp.Description) error {
 		o := offer.Media[i]
 		mid, known := m.Attr("mid")
 		offered, _ := o.Attr("mid")
-		if m.Kind != o.Kind || !sameProtocol(m.Proto, o.Proto) && m.Port != 0 || known && mid != offered {
+		if m.Kind != o.Kind || !sameProtocol(m.Proto, o.Proto) && !b.rejected(i) || known && mid != offered {
 			return refuse(m, "section %d of the answer is not the one of the offer", i)
 		}
-		if o.Port == 0 && !o.Has("bundle-only") && m.Port != 0 {
+		if o.Port == 0 && !o.Has("bundle-only") && !b.rejected(i) {
 			return refuse(m, "section %d was rejected by the offer and is accepted by the answer", i)
 		}
-		if m.Port == 0 || m.Kind != "audio" && m.Kind != "video" {
+		if b.rejected(i) || m.Kind != "audio" && m.Kind != "video" {
 			continue
 		}
 		// RFC 3264 section 6.1: what is offered to be sent may be received, and what is to be received may be sent
