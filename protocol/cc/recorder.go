@@ -166,11 +166,13 @@ func (r *TransportRecorder) AppendFeedback(dst []byte, now mono.Time, sender, me
 	dst, told := rtcp.AppendTransportFeedback(dst, sender, media, uint16(a.told), r.number, r.scratch, limit)
 	if told == 0 { // nothing is left, or limit has no room for anything
 		a.told = a.next
-		r.schedule.done(now)
-		return dst
+	} else {
+		r.number++
+		a.told += int64(told)
 	}
-	r.number++
-	a.told += int64(told)
+	if a.told == a.next {
+		r.schedule.done(now)
+	}
 	return dst
 }
 
@@ -261,12 +263,13 @@ func (r *StreamRecorder) AppendFeedback(dst []byte, now mono.Time, sender rtp.SS
 	}
 	start := len(dst)
 	b := rtcp.BeginCongestionFeedback(dst, sender)
-	told := 0
+	told, left := 0, false
 	for i := range r.streams {
 		s := &r.streams[i]
 		a := &s.arrivals
 		room := limit - congestionFixed - (len(b) - start - congestionFixed + 4) - streamFixed
 		n := min(a.next-a.told, int64(room/4*2))
+		left = left || n < a.next-a.told
 		if n <= 0 {
 			continue
 		}
@@ -286,6 +289,9 @@ func (r *StreamRecorder) AppendFeedback(dst []byte, now mono.Time, sender rtp.SS
 		}
 		r.schedule.done(now)
 		return dst
+	}
+	if !left {
+		r.schedule.done(now)
 	}
 	return rtcp.EndCongestionFeedback(b, start, timestamp)
 }

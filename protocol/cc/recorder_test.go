@@ -121,6 +121,31 @@ func TestFeedbackComesMoreOftenAtAHigherRate(t *testing.T) {
 	}
 }
 
+// Feedback that has told all is done, though it is not asked again before the next packet comes: at a high rate one always does.
+func TestFeedbackIsDoneWhenAllIsTold(t *testing.T) {
+	var r TransportRecorder
+	var s StreamRecorder
+	told := [2]int{}
+	now := began
+	for i := range 10_000 {
+		r.Record(now, uint16(i), 1200)
+		s.Record(now, media, uint16(i), 0, 1200)
+		if len(r.AppendFeedback(nil, now, 1, media, 1200)) > 0 {
+			told[0]++
+		}
+		if len(s.AppendFeedback(nil, now, 1, ntp(now), 1200)) > 0 {
+			told[1]++
+		}
+		now = now.Add(200 * time.Microsecond)
+	}
+	for _, n := range told { // in two seconds, each 50 ms
+		if n < 38 || n > 41 {
+			t.Errorf("feedback was given %d times, and %d times by streams", told[0], told[1])
+			break
+		}
+	}
+}
+
 func TestRecorderForgetsWhatItHasNoRoomFor(t *testing.T) {
 	var r TransportRecorder
 	for i := range 3 * mostArrivals {
