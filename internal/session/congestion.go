@@ -38,7 +38,8 @@ type congestion struct {
 	*cc.Controller
 	streams   []cc.Stream
 	layers    []cc.Layer
-	nextLook  mono.Time
+	shared    cc.Rate   // the target, when it was shared last
+	nextLook  mono.Time // when that is due at the latest
 	data      bool      // they take part in the allocation
 	dataWait  mono.Time // when data last waited for their turn
 	dataBytes int       // that flowed since the last look
@@ -211,7 +212,8 @@ func (s *Session) allocate(now mono.Time) {
 		g.layers = append(g.layers, cc.Layer{Min: minVideo, Max: most})
 		g.streams = append(g.streams, cc.Stream{Layers: g.layers[len(g.layers)-1:]})
 	}
-	wanted, padding := cc.Allocate(g.Target(), g.streams)
+	g.shared = g.Target()
+	wanted, padding := cc.Allocate(g.shared, g.streams)
 	g.SetWanted(now, wanted, padding)
 	rate := g.yielding.rate
 	if g.data {

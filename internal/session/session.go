@@ -384,7 +384,10 @@ func (s *Session) HandleTimeout(now mono.Time) {
 	}
 	if g := &s.congestion; g.Controller != nil && g.NextTimeout() <= now {
 		g.HandleTimeout(now)
-		s.allocate(now)
+		g.popAt = 0
+		if g.Target() != g.shared || now >= g.nextLook { // most timeouts are the pacer's
+			s.allocate(now)
+		}
 	}
 }
 

@@ -97,7 +97,7 @@ func share(total Rate, streams []Stream) {
 		return sum
 	}
 	low, high := 0.0, float64(total)
-	for range 50 {
+	for high-low > 0.1 { // bits a second
 		if mid := (low + high) / 2; given(mid) > float64(total) {
 			high = mid
 		} else {
