@@ -1,6 +1,10 @@
 package dtls
 
 import (
+	"container/heap"
+	"fmt"
+	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -189,5 +193,80 @@ func TestRepeatedHelloIsAnsweredOnce(t *testing.T) {
 	}
 	if flight == 0 || sent != flight {
 		t.Errorf("fifty repetitions brought %d datagrams, want one flight of %d", sent, flight)
+	}
+}
+
+// What becomes of a datagram.
+const (
+	arrives = iota
+	lost
+	twice
+	late // after what is sent next
+	fates
+)
+
+// RFC 9147 section 5.8.1 and RFC 6347 section 4.2.4: the state machines of the two versions. Each of the first datagrams of a
+// handshake has each fate, in every combination: the handshake comes to its end, both agree, and neither has anything to
+// repeat when it is over. First what can happen to whole flights, then each subset of the datagrams of flights in pieces
+// lost.
+func TestEveryFateOfTheFirstDatagrams(t *testing.T) {
+	whole, pieces := 4, 7
+	if os.Getenv("PARLEY_LONG") != "" {
+		whole, pieces = 6, 12
+	}
+	for name, change := range map[string]func(client, server *Config){
+		"1.2":         func(c, _ *Config) { only(c, Version12) },
+		"1.3":         func(c, _ *Config) { only(c, Version13) },
+		"1.2, cookie": func(c, s *Config) { only(c, Version12); s.CookieSecret = make([]byte, 32) },
+		"1.3, cookie": func(c, s *Config) { only(c, Version13); s.CookieSecret = make([]byte, 32) },
+		"1.3, share":  func(c, s *Config) { only(c, Version13); s.Groups = []Group{P256} },
+	} {
+		for _, c := range []struct{ mtu, datagrams, kinds int }{{DefaultMTU, whole, fates}, {400, pieces, lost + 1}} {
+			t.Run(fmt.Sprintf("%s/MTU %d", name, c.mtu), func(t *testing.T) {
+				combinations := 1
+				for range c.datagrams {
+					combinations *= c.kinds
+				}
+				for combination := range combinations {
+					client, server := configOf(t, "client", 1), configOf(t, "server", 1)
+					client.Groups, client.MTU, server.MTU = []Group{X25519, P256}, c.mtu, c.mtu
+					change(client, server)
+					p := newPair(t, client, server)
+					var fate []int
+					for left := combination; len(fate) < c.datagrams; left /= c.kinds {
+						fate = append(fate, left%c.kinds)
+					}
+					sent := 0
+					p.filter = func(from *end, b []byte) [][]byte {
+						if sent++; sent > len(fate) {
+							return [][]byte{b}
+						}
+						switch fate[sent-1] {
+						case lost:
+							return nil
+						case twice:
+							return [][]byte{b, b}
+						case late:
+							p.serial++
+							heap.Push(&p.queue, arriving{p.now.Add(75 * time.Millisecond), p.serial, p.other(from), slices.Clone(b)})
+							return nil
+						}
+						return [][]byte{b}
+					}
+					p.connect()
+					p.checkAgreement()
+					p.exchange(1)
+					p.idle(5 * time.Minute)
+					p.exchange(1)
+					if left := len(p.client.out.messages) + len(p.server.out.messages); left > 0 || p.client.closed+p.server.closed > 0 ||
+						p.client.NextTimeout() != mono.Never || p.server.NextTimeout() != mono.Never {
+						t.Errorf("%d messages are repeated; closed: %v, %v", left, p.client.err, p.server.err)
+					}
+					if t.Failed() {
+						t.Fatalf("the fates were %v", fate)
+					}
+				}
+			})
+		}
 	}
 }
