@@ -212,6 +212,30 @@ func (e *extensions) parseOne(id uint16, body *cryptobyte.String, f form) bool {
 	return ok && body.Empty()
 }
 
+// misplaced reports whether a server's message of DTLS 1.3 holds an extension that we know and that belongs elsewhere: whoever
+// receives that "MUST abort the handshake" (RFC 8446 section 4.2, where the table is; RFC 9147 section 9 for connection IDs).
+func (e *extensions) misplaced(in handshakeType, f form) error {
+	for id := range e.has {
+		belongs := true
+		switch id {
+		case extSupportedVersions, extKeyShare:
+			belongs = in == serverHelloType
+		case extCookie:
+			belongs = f == inRetryRequest
+		case extConnectionID:
+			belongs = in == serverHelloType && f == inServerHello
+		case extServerName, extSupportedGroups, extUseSRTP, extALPN:
+			belongs = in == encryptedExtensions
+		case extSignatureAlgorithms:
+			belongs = in == certificateRequest
+		}
+		if !belongs {
+			return peerError(AlertIllegalParameter, "extension %d does not belong into the server's %s", id, in)
+		}
+	}
+	return nil
+}
+
 const hostName = 0 // the only NameType there is (RFC 6066 section 3)
 
 // parseServerName reads the host's name, and passes over names of other types.

@@ -162,6 +162,9 @@ func (h *handshake) serverHello(now mono.Time, m message) error {
 		}
 	}
 	if version == Version13 {
+		if err := sh.ext.misplaced(serverHelloType, sh.form()); err != nil {
+			return err
+		}
 		if len(sh.sessionID) > 0 {
 			return peerError(AlertIllegalParameter, "the server echoes a session ID that was not sent")
 		}

@@ -114,6 +114,9 @@ func (h *handshake) encryptedExtensions13(_ mono.Time, m message) error {
 			return peerError(AlertUnsupportedExtension, "the server answers extension %d, which was not offered", id)
 		}
 	}
+	if err := e.misplaced(encryptedExtensions, inServerHello); err != nil {
+		return err
+	}
 	if err := h.takeCommon(e); err != nil {
 		return err
 	}

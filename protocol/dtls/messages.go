@@ -209,7 +209,7 @@ func parseCertificateRequest(v Version, body []byte) (schemes []signatureScheme,
 		if !ok {
 			return nil, errMalformed(certificateRequest)
 		}
-		return e.schemes, nil
+		return e.schemes, e.misplaced(certificateRequest, inServerHello)
 	}
 	ok := b.ReadUint8LengthPrefixed(&types) && b.ReadUint16LengthPrefixed(&list) && readNumbers(&schemes, list) &&
 		b.ReadUint16LengthPrefixed(&names) && b.Empty()

@@ -38,16 +38,20 @@ func TestServerHelloThatLies(t *testing.T) {
 		change func(*serverHello)
 		want   Alert
 	}{
-		"a version unknown":           {hello13(), func(h *serverHello) { h.ext.versions[0] = 0xfefb }, AlertProtocolVersion},
-		"1.2 as 1.3 would say it":     {hello12(), func(h *serverHello) { h.ext.versions = []Version{Version12} }, AlertIllegalParameter},
-		"a suite unknown":             {hello13(), func(h *serverHello) { h.suite = 0x1304 }, AlertIllegalParameter},
-		"a suite of the other one":    {hello13(), func(h *serverHello) { h.suite = ECDHE_ECDSA_AES128GCM }, AlertIllegalParameter},
-		"a session ID":                {hello13(), func(h *serverHello) { h.sessionID = []byte{1} }, AlertIllegalParameter},
-		"no share":                    {hello13(), func(h *serverHello) { h.ext.shares = nil }, AlertMissingExtension},
-		"a share of another group":    {hello13(), func(h *serverHello) { h.ext.shares = []keyShare{{P384, []byte{4}}} }, AlertIllegalParameter},
-		"a share that is none":        {hello13(), func(h *serverHello) { h.ext.shares = []keyShare{{X25519, []byte{4}}} }, AlertIllegalParameter},
-		"a share of zeros":            {hello13(), func(h *serverHello) { h.ext.shares = []keyShare{{X25519, make([]byte, 32)}} }, AlertIllegalParameter},
-		"an extension not offered":    {hello13(), func(h *serverHello) { h.ext.connectionID = []byte("x") }, AlertUnsupportedExtension},
+		"a version unknown":        {hello13(), func(h *serverHello) { h.ext.versions[0] = 0xfefb }, AlertProtocolVersion},
+		"1.2 as 1.3 would say it":  {hello12(), func(h *serverHello) { h.ext.versions = []Version{Version12} }, AlertIllegalParameter},
+		"a suite unknown":          {hello13(), func(h *serverHello) { h.suite = 0x1304 }, AlertIllegalParameter},
+		"a suite of the other one": {hello13(), func(h *serverHello) { h.suite = ECDHE_ECDSA_AES128GCM }, AlertIllegalParameter},
+		"a session ID":             {hello13(), func(h *serverHello) { h.sessionID = []byte{1} }, AlertIllegalParameter},
+		"no share":                 {hello13(), func(h *serverHello) { h.ext.shares = nil }, AlertMissingExtension},
+		"a share of another group": {hello13(), func(h *serverHello) { h.ext.shares = []keyShare{{P384, []byte{4}}} }, AlertIllegalParameter},
+		"a share that is none":     {hello13(), func(h *serverHello) { h.ext.shares = []keyShare{{X25519, []byte{4}}} }, AlertIllegalParameter},
+		"a share of zeros":         {hello13(), func(h *serverHello) { h.ext.shares = []keyShare{{X25519, make([]byte, 32)}} }, AlertIllegalParameter},
+		"an extension not offered": {hello13(), func(h *serverHello) { h.ext.connectionID = []byte("x") }, AlertUnsupportedExtension},
+		"a profile":                {hello13(), func(h *serverHello) { h.ext.srtp = []SRTPProfile{7} }, AlertIllegalParameter},
+		"groups":                   {hello13(), func(h *serverHello) { h.ext.groups = []Group{X25519} }, AlertIllegalParameter},
+		"a retry with a profile": {retryRequest(AES128GCM, P256, nil), func(h *serverHello) { h.ext.srtp = []SRTPProfile{7} },
+			AlertIllegalParameter},
 		"1.2 without master secret":   {hello12(), func(h *serverHello) { h.ext.extendedMasterSecret = false }, AlertHandshakeFailure},
 		"1.2 in a renegotiation":      {hello12(), func(h *serverHello) { h.ext.renegotiated = []byte("old") }, AlertHandshakeFailure},
 		"1.2 and the sentinel":        {hello12(), func(h *serverHello) { copy(h.random[24:], downgraded) }, AlertIllegalParameter},
@@ -126,6 +130,26 @@ func TestEncryptedExtensionsThatLie(t *testing.T) {
 		}
 		if e, ok := p.server.err.(*Error); !ok || !e.Received {
 			t.Errorf("%s: the server: %v", name, p.server.err)
+		}
+	}
+}
+
+// RFC 8446 section 4.2: "If an implementation receives an extension which it recognizes and which is not specified for the
+// message in which it appears, it MUST abort the handshake with an "illegal_parameter" alert."
+func TestMisplacedExtensions(t *testing.T) {
+	for name, e := range map[string]extensions{
+		"a key share":   {shares: []keyShare{{X25519, make([]byte, 32)}}},
+		"a version":     {versions: []Version{Version13}},
+		"signatures":    {schemes: acceptedSchemes},
+		"a connection":  {connectionID: []byte("id")},
+		"nothing wrong": {srtp: []SRTPProfile{SRTP_AEAD_AES_128_GCM}, groups: []Group{X25519}},
+	} {
+		conn := greeted(t, func(cfg *Config) { cfg.ConnectionID = []byte("c") })
+		m := newMessage(encryptedExtensions, 1, e.marshal())
+		m.epoch = 2
+		err, _ := conn.hs.encryptedExtensions13(1, m).(*Error)
+		if good := name == "nothing wrong"; good != (err == nil) || !good && err.Alert != AlertIllegalParameter {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
