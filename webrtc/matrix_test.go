@@ -147,6 +147,27 @@ func meetAt(t *testing.T, a, b place, ways int) (c cell) {
 
 func serveRelay(t *testing.T, host *simloop.Host) (*simloop.TURNServer, *tls.Config) {
 	t.Helper()
+	c := relayCertificate(t)
+	return serveRelayAs(t, host, c), c.roots
+}
+
+// A certified is who a relay is, and for whom.
+type certified struct {
+	own   *tls.Certificate
+	roots *tls.Config
+}
+
+func relayCertificate(t *testing.T) certified {
+	t.Helper()
+	own, roots, err := simloop.Certificate("turn.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certified{own, &tls.Config{RootCAs: roots}}
+}
+
+func serveRelayAs(t *testing.T, host *simloop.Host, c certified) *simloop.TURNServer {
+	t.Helper()
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -159,15 +180,13 @@ func serveRelay(t *testing.T, host *simloop.Host) (*simloop.TURNServer, *tls.Con
 		Own:   []netip.Addr{netip.MustParseAddr(turn4), netip.MustParseAddr(turn6)},
 	})
 	must(err)
-	certificate, roots, err := simloop.Certificate("turn.test")
-	must(err)
 	for _, a := range []string{turn4, turn6} {
 		addr := netip.MustParseAddr(a)
 		must(server.UDP(netip.AddrPortFrom(addr, 3478)))
 		must(server.TCP(netip.AddrPortFrom(addr, 3478), nil))
-		must(server.TCP(netip.AddrPortFrom(addr, 443), &tls.Config{Certificates: []tls.Certificate{*certificate}}))
+		must(server.TCP(netip.AddrPortFrom(addr, 443), &tls.Config{Certificates: []tls.Certificate{*c.own}}))
 	}
-	return server, &tls.Config{RootCAs: roots}
+	return server
 }
 
 // connectCell exchanges descriptions in no time, and candidates as they come.

@@ -228,6 +228,10 @@ func (pc *PeerConnection) handleICE(now mono.Time, x *DTLSTransport, e ice.Event
 		if t.gatherer != nil {
 			t.gatherer.Connect(now, e)
 		}
+	case ice.Searching:
+		if t.gatherer != nil {
+			t.gatherer.Verify(now)
+		}
 	case ice.Disconnect:
 		pc.lease.Close(e.Socket)
 	}

@@ -21,6 +21,7 @@
 //	g.HandleClose(now, socket)
 //	g.HandleICMP(now, m)                // of its sockets, where the system tells
 //	g.Connect(now, c)                   // the agent's event
+//	g.Verify(now)                       // at the agent's event Searching
 //	g.Close(now)                        // and go on until Closed, or let the lease end
 //
 // A relay's name is a negative number: the agent has it as the socket of a relayed candidate, and what is to be sent from

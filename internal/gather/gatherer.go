@@ -227,6 +227,21 @@ func (g *Gatherer) Conclude(mono.Time) {
 	}
 }
 
+// Verify has servers asked whether what they gave still stands, since ICE finds no path any more (ice.Searching): a NAT or a server
+// that forgets says nothing of it. Other candidates follow where it does not.
+func (g *Gatherer) Verify(now mono.Time) {
+	for _, b := range g.bindings {
+		if b.tx == nil {
+			b.refresh = now
+		}
+	}
+	for _, r := range g.relays {
+		if r != nil && r.ready && !r.retiring {
+			r.client.Verify(now)
+		}
+	}
+}
+
 // tell adds a candidate to those that stand, unless there is one like it, or it is not wanted.
 func (g *Gatherer) tell(c Candidate) {
 	if g.cfg.Candidates != nil && !g.cfg.Candidates(&c.Candidate) {

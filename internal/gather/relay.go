@@ -333,9 +333,13 @@ func (g *Gatherer) endRelay(now mono.Time, r *relay, err error) {
 	if r.ready {
 		g.lose(r.name)
 		g.failed(s, r.path.Local, err)
-		if e := (*turn.ClientError)(nil); err != errAddressLost && (!errors.As(err, &e) || e.Err != turn.ErrExpired) {
+		e := (*turn.ClientError)(nil)
+		switch errors.As(err, &e); {
+		case e != nil && e.Err == turn.ErrLost && s.backoff == 0: // the server is there
+			s.retryAt = now
+		case err != errAddressLost && (e == nil || e.Err != turn.ErrExpired):
 			s.lost(now)
-		} else if r.stream {
+		case r.stream:
 			s.retryAt = now
 		}
 		return

@@ -53,9 +53,12 @@ func (s *server) busy() bool { return s.resolves || s.attempts > 0 }
 // datagrams reports whether the server is spoken to from the sockets of bases.
 func (s *server) datagrams() bool { return s.URI.Transport == "udp" }
 
-// ask begins to ask a server, unless it has given what it has.
+// ask begins to ask a server, unless it has given what it has; one that is being asked already, from the bases that it was not asked from.
 func (g *Gatherer) ask(now mono.Time, s *server) {
 	if s.busy() {
+		for _, b := range g.bases {
+			g.askFrom(now, s, b)
+		}
 		return
 	}
 	s.answered, s.why, s.retryAt, s.tried = false, nil, mono.Never, 0
@@ -174,13 +177,7 @@ func (g *Gatherer) serves(s *server) bool {
 // askServers asks every server for what it has not given yet: from all bases, if there are new ones.
 func (g *Gatherer) askServers(now mono.Time) {
 	for _, s := range g.servers {
-		if !s.busy() {
-			g.ask(now, s)
-			continue
-		}
-		for _, b := range g.bases {
-			g.askFrom(now, s, b)
-		}
+		g.ask(now, s)
 	}
 	if slices.ContainsFunc(g.servers, (*server).busy) {
 		g.complete = false

@@ -56,7 +56,7 @@ const (
 	maxEarly     = 32  // checks kept until the peer's credentials come
 	maxResponses = 64  // answers that wait to be written
 	maxChecks    = 256 // transactions that still may be answered
-	maxQueued    = 256 // events CandidateFound, Connect, Disconnect and PathKnown that nobody took
+	maxQueued    = 256 // events CandidateFound, Connect, Disconnect, PathKnown and Searching that nobody took
 )
 
 // An Agent is one side of ICE for one component. It is an engine (docs/architecture.md): it is told the time, handed the

@@ -58,8 +58,16 @@ func TestDeadPathInUseIsLeft(t *testing.T) {
 			w.b.driver.Poll()
 			w.Run(c.after)
 			cut := w.Now()
+			for _, s := range []*side{w.a, w.b} {
+				if n := s.searched(); n != 0 {
+					t.Errorf("%v: searched %d times while all was well", s.Role(), n)
+				}
+			}
 			c.cut(links[0])
 			w.Run(10 * time.Second)
+			if a, b := w.a.searched(), w.b.searched(); a > 1 || b > 1 || a+b == 0 { // one of them may follow the other in time
+				t.Errorf("searched %d and %d times", a, b)
+			}
 			for _, s := range []*side{w.a, w.b} {
 				other := w.b
 				if s == w.b {
@@ -76,6 +84,16 @@ func TestDeadPathInUseIsLeft(t *testing.T) {
 			}
 		})
 	}
+}
+
+// searched counts the events Searching.
+func (s *side) searched() (n int) {
+	for _, e := range s.events {
+		if _, ok := e.(ice.Searching); ok {
+			n++
+		}
+	}
+	return n
 }
 
 func both(w *world) { w.a.talking, w.b.talking = true, true }

@@ -134,6 +134,7 @@ func (a *Agent) again() {
 		return
 	}
 	a.search, a.parked, a.parkAt = false, false, mono.Never
+	a.emit(Searching{})
 	for _, l := range a.local {
 		a.pairLocal(l)
 	}

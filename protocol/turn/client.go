@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/parley-rtc/parley/protocol/mono"
@@ -31,6 +32,7 @@ const (
 
 	clientRTO     = 250 * time.Millisecond
 	clientTi      = 15 * time.Second // over a stream
+	verifyTi      = 5 * time.Second  // ... that is in doubt
 	staleNonces   = 4                // in a row, for one request
 	clientEvents  = 256
 	maxAllocation = time.Hour // the longest lifetime that is believed
@@ -186,6 +188,7 @@ type request struct {
 	permission *clientPermission
 	peer       *clientPeer
 	stale      int
+	doubt      bool // Refresh: of Verify
 }
 
 type grant uint8
@@ -439,6 +442,17 @@ func (c *Client) permission(now mono.Time, peer netip.Addr) *clientPermission {
 		c.ask(now, &request{method: stun.CreatePermission, permission: p})
 	}
 	return p
+}
+
+// Verify asks the server, before the time, whether the allocation is still there: a server that was restarted does not know it, nor
+// one for which a NAT gave the client another port, and only requests are answered. If it is gone, Ended follows with ErrLost. Over
+// a stream silence ends it too, for a NAT that forgets a stream says nothing; over UDP the path may come back.
+func (c *Client) Verify(now mono.Time) {
+	if c.state != allocated || slices.ContainsFunc(c.requests, func(r *request) bool { return r.method == stun.Refresh }) {
+		return
+	}
+	c.ask(now, &request{method: stun.Refresh, doubt: true})
+	c.settle()
 }
 
 // AppendData appends to dst the datagram or frame for the server that carries payload to a peer. It appends nothing if

@@ -312,3 +312,61 @@ func TestReadySaysWhatTheServerKnows(t *testing.T) {
 		}
 	}
 }
+
+// An allocation in doubt: the server knows it, or answers 437 ("the allocation does not exist", RFC 8656 section 7.3 and 8.2), long before the Refresh
+// that would find out. Silence proves nothing over UDP, and over a stream, where nothing else could be wrong, it is the end.
+func TestVerify(t *testing.T) {
+	for _, stream := range []bool{false, true} {
+		verify := func(l *line) int {
+			l.sent = nil
+			l.c.Verify(l.now)
+			l.c.Verify(l.now) // under way already
+			l.step()
+			return len(l.sent)
+		}
+		l := newLine(t, stream)
+		if l.c.Verify(l.now); len(l.sent) > 0 {
+			t.Error("verified before there was an allocation")
+		}
+		l.pass(time.Second)
+		if n := verify(l); n != 1 {
+			t.Errorf("stream %t: %d messages", stream, n)
+		}
+		l.pass(time.Minute)
+		if n := len(l.events); n != 1 {
+			t.Errorf("stream %t: after a Refresh that was answered there are %d events", stream, n)
+		}
+
+		l.cut = true
+		l.c.Verify(l.now)
+		l.pass(4 * time.Second)
+		if n := len(l.events); n != 1 {
+			t.Errorf("stream %t: four seconds of silence are %d events", stream, n)
+		}
+		l.pass(2 * time.Second)
+		if stream {
+			if err := l.end(); !errors.Is(err, stun.ErrTimeout) {
+				t.Errorf("six seconds of silence end it by %v", err)
+			}
+		} else {
+			l.pass(time.Minute)
+			l.cut = false
+			if n := verify(l); n != 1 {
+				t.Errorf("after silence: %d messages", n)
+			}
+			l.pass(time.Minute)
+			if n := len(l.events); n != 1 {
+				t.Errorf("after silence there are %d events", n)
+			}
+		}
+
+		l = newLine(t, stream)
+		l.pass(time.Second)
+		l.s.AddSocket(l.now, l.socket, stream) // which forgets what was there
+		verify(l)
+		l.pass(time.Millisecond)
+		if err := l.end(); !errors.Is(err, turn.ErrLost) {
+			t.Errorf("stream %t: an allocation that is gone ends by %v", stream, err)
+		}
+	}
+}

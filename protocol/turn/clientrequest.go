@@ -65,6 +65,9 @@ func (c *Client) ask(now mono.Time, r *request) {
 		Path: c.cfg.Path, Reliable: c.cfg.Stream, RTO: c.rto(now), Ti: clientTi,
 		Key: c.credential.Key(), LongTerm: true, Hasher: c.hasher,
 	}
+	if r.doubt {
+		cfg.Ti = verifyTi
+	}
 	if c.state == closing {
 		cfg.Rc, cfg.Rm, cfg.Ti = 2, 2, time.Second
 	}
@@ -296,6 +299,9 @@ func (c *Client) refreshAt(now mono.Time, m *stun.Message) {
 
 // unanswered takes the end of a request without a response.
 func (c *Client) unanswered(now mono.Time, r *request, err error) {
+	if r.doubt && !c.cfg.Stream {
+		return // Refresh will come to the same end in its time, unless the path comes back
+	}
 	switch r.method {
 	case stun.Allocate, stun.Refresh:
 		c.end(&ClientError{Err: err})
