@@ -462,7 +462,7 @@ func (s *Session) receive(sec *section, i int, m *sdp.Media, offer, rejected boo
 		if err != nil {
 			return syntax(err)
 		}
-		if msids = all; len(msids) == 0 {
+		if msids = bounded(all); len(msids) == 0 {
 			msids = s.unnamed(m)
 		}
 	}
@@ -497,13 +497,26 @@ func (s *Session) unnamed(m *sdp.Media) (msids []sdp.MSID) {
 			msids = append(msids, msid)
 		}
 	}
-	if msids == nil {
+	if msids = bounded(msids); msids == nil {
 		if s.defaultStream == "" {
 			s.defaultStream = hex.EncodeToString(s.random(16))
 		}
 		msids = []sdp.MSID{{Stream: s.defaultStream}}
 	}
 	return msids
+}
+
+// maxStreams bounds the streams that the peer's track of one section is in.
+const maxStreams = 64
+
+// bounded returns the first entry of each stream, of so many.
+func bounded(msids []sdp.MSID) (first []sdp.MSID) {
+	for _, m := range msids {
+		if len(first) < maxStreams && !slices.ContainsFunc(first, func(f sdp.MSID) bool { return f.Stream == m.Stream }) {
+			first = append(first, m)
+		}
+	}
+	return first
 }
 
 // streamsOf are the ids of the streams, each once.

@@ -362,3 +362,19 @@ func TestOfferToReceiveSimulcast(t *testing.T) {
 		t.Errorf("%+v", media.Encodings)
 	}
 }
+
+// A peer may say that a track is in any number of streams, by a=msid or with its sources: so many are taken, each once.
+func TestStreamsOfATrackAreBounded(t *testing.T) {
+	for _, form := range []string{"msid:stream%d t", "ssrc:1 msid:stream%d t"} {
+		lines := []string{"sendrecv", "rtpmap:100 VP8/90000"}
+		for i := range 20000 {
+			lines = append(lines, fmt.Sprintf(form, i/2))
+		}
+		s := session(t, 1)
+		c := must(t)(s.SetRemote(offerOf("video", lines...)))
+		streams := c.Tracks[0].Streams
+		if len(streams) != maxStreams || streams[1] != "stream1" || !slices.Equal(streams, c.Tracks[0].Transceiver.RemoteStreams()) {
+			t.Errorf("%s: the track is in %d streams, %q first", form, len(streams), streams[:2])
+		}
+	}
+}
