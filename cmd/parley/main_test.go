@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -16,6 +17,7 @@ func TestExitCodes(t *testing.T) {
 	}
 	defer busy.Close()
 	t.Setenv("CONFIGURATION_DIRECTORY", t.TempDir())
+	t.Setenv("HOME", t.TempDir()) // where the state folder would be; there may be none
 	state := filepath.Join(t.TempDir(), "state")
 	for _, c := range []struct {
 		args       string
@@ -35,10 +37,14 @@ func TestExitCodes(t *testing.T) {
 		{"serve --htps :1", exitUse, "", "there is no flag --htps: did you mean https?"},
 		{"serve --drain soon", exitUse, "", "soon"},
 		{"serve --https nowhere", exitUse, "", "flag --https"},
-		{"serve --http " + busy.Addr().String() + " --https off --state-dir " + state, exitFailed, "", "--http " + busy.Addr().String() + ": another program listens there already"},
+		{"serve --http " + busy.Addr().String() + " --https off --state-dir STATE", exitFailed, "", "--http " + busy.Addr().String() + ": another program listens there already"},
 	} {
 		var out, complaints bytes.Buffer
-		code := run(strings.Fields(c.args), &out, &complaints)
+		args := strings.Fields(c.args)
+		if at := slices.Index(args, "STATE"); at >= 0 {
+			args[at] = state // which may have spaces
+		}
+		code := run(args, &out, &complaints)
 		if code != c.code || !strings.Contains(out.String(), c.out) || !strings.Contains(complaints.String(), c.complaints) {
 			t.Errorf("parley %s: code %d, want %d\nout: %s\ncomplaints: %s", c.args, code, c.code, out.String(), complaints.String())
 		}

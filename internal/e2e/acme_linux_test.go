@@ -49,9 +49,7 @@ func TestACME(t *testing.T) {
 	bob.joins(ada.invites())
 	meet(ada, bob)
 	second := h.awaits(name, roots, h.shows(name, roots))
-	ada.perceives(1)
-
-	ca.hang()
+	ca.hang() // at once: on a slow machine the second is soon replaced, too
 	wait(t, "the time to renew is over", func() error {
 		if left := time.Until(second.NotAfter); left > acmeLifetime/4 {
 			return fmt.Errorf("%v left", left)

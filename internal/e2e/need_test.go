@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,7 +67,7 @@ func namespacesWork() bool {
 	return exec.Command("ip", "netns", "add", probeNS).Run() == nil && probeGone()
 }
 
-const probeNS = "parley-e2e-probe"
+var probeNS = fmt.Sprintf("parley-e2e-%d-probe", os.Getpid())
 
 func probeGone() bool { return exec.Command("ip", "netns", "del", probeNS).Run() == nil }
 

@@ -151,7 +151,7 @@ func TestNoRelay(t *testing.T) {
 }
 
 // The relay dies with the server and comes back with it: two who hide their addresses in the lobby see each other again
-// within 5 s, with nothing done. The server comes back while the browsers have not noticed yet, and long after.
+// within 5 s, with nothing done, or on a slow machine in twice the time in which they found each other first. The server comes back while the browsers have not noticed yet, and long after.
 func TestServerKilledInARelayedCall(t *testing.T) {
 	needs(t, needChromium, needNamespaces)
 	home := newLAN(t, "192.168.78.10")[0] // udp goes by an address of a local network
@@ -168,15 +168,16 @@ func TestServerKilledInARelayedCall(t *testing.T) {
 	ada.click("new-room")
 	ada.goesInHidden()
 	bob.open(eval[string](ada, "location.href"))
+	began := time.Now()
 	bob.goesInHidden()
 	meet(ada, bob)
+	most := max(5*time.Second, 2*time.Since(began))
 	for _, p := range []*tab{ada, bob} {
 		if got := eval[string](p, relayed); !strings.HasPrefix(got, "udp turn:") {
 			t.Fatalf("%s's media goes over %q, want a relay", p.name, got)
 		}
 	}
 
-	const most = 5 * time.Second
 	for _, noticed := range []bool{false, true} {
 		for try := 1; ; try++ {
 			proc.kill()

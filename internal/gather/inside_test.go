@@ -2,7 +2,6 @@ package gather_test
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"github.com/parley-rtc/parley/internal/gather"
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/internal/simnet"
 	"github.com/parley-rtc/parley/internal/simnet/simloop"
 	"github.com/parley-rtc/parley/protocol/ice"
@@ -85,12 +85,7 @@ func TestServerOnThisMachine(t *testing.T) {
 
 // A port on which nobody listens is known by the ICMP message for a second request, and gathering does not wait for the third.
 func TestClosedPort(t *testing.T) {
-	c, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := c.LocalAddr().(*net.UDPAddr).Port
-	c.Close()
+	port := need.Port(t)
 	for _, url := range []string{"stun:127.0.0.1:%d", "turn:127.0.0.1:%d", "turns:127.0.0.1:%d?transport=udp"} {
 		url = fmt.Sprintf(url, port)
 		o := newOwner(t, nil, gather.Config{

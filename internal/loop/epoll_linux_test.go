@@ -3,10 +3,12 @@ package loop
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"runtime"
 	"testing"
 	"time"
 
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/internal/udp"
 	"github.com/parley-rtc/parley/protocol/mono"
 	"github.com/parley-rtc/parley/protocol/pkt"
@@ -106,20 +108,14 @@ func TestICMPReachesTheTenantThatAsked(t *testing.T) {
 	w := world{systemPollers(t)["epoll"], loopback, nil, false}
 	l := start(t, w)
 	defer l.Close()
-	closed, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone := closed.LocalAddr().(*net.UDPAddr).AddrPort()
-	closed.Close()
-
+	gone := netip.AddrPortFrom(loopback.Addr(), uint16(need.Port(t)))
 	reports := make(chan pkt.ICMP, 10)
 	a := &actor{icmp: func(m *pkt.ICMP) { reports <- *m }}
 	attach(t, l, a)
 	var name pkt.Socket
 	do(t, l, func(mono.Time) {
-		name, _, err = a.lease.Open(udp.Config{Local: w.local, ICMP: true})
-		if err != nil {
+		var err error
+		if name, _, err = a.lease.Open(udp.Config{Local: w.local, ICMP: true}); err != nil {
 			t.Error(err)
 			return
 		}
