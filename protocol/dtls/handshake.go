@@ -42,7 +42,7 @@ func (h *handshake) startClient() error {
 	if err != nil {
 		return err
 	}
-	hello := &clientHello{suites: slices.DeleteFunc(slices.Clone(cfg.suites()), func(s CipherSuite) bool {
+	hello := &clientHello{compression: []byte{0}, suites: slices.DeleteFunc(slices.Clone(cfg.suites()), func(s CipherSuite) bool {
 		return !cfg.speaks(s.suite().version)
 	})}
 	copy(hello.random[:], random)
@@ -226,8 +226,9 @@ func (h *handshake) clientHello(now mono.Time, m message) error {
 	if version != Version13 && h.retry != nil {
 		return peerError(AlertIllegalParameter, "the second hello offers other versions than the first")
 	}
-	if !hello.noneOnly {
-		return peerError(AlertIllegalParameter, "the client insists on compression")
+	// RFC 5246 section 7.4.1.2: the null method must be among them; RFC 8446 section 4.1.2: and be the only one.
+	if !slices.Contains(hello.compression, 0) || version == Version13 && len(hello.compression) > 1 {
+		return peerError(AlertIllegalParameter, "the client offers the compression methods %v", hello.compression)
 	}
 	if version == Version13 {
 		return h.clientHello13(now, m, hello)
@@ -366,8 +367,11 @@ func (h *handshake) takeCertificate(m message) error {
 	}
 	if len(chain) == 0 {
 		alert := AlertCertificateRequired
-		if h.c.version == Version12 {
+		switch {
+		case h.c.version == Version12:
 			alert = AlertHandshakeFailure // RFC 5246 section 7.4.6
+		case h.c.role == Client:
+			alert = AlertDecodeError // RFC 8446 section 4.4.2.4
 		}
 		return peerError(alert, "the peer shows no certificate")
 	}

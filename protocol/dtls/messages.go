@@ -18,13 +18,13 @@ var helloRetryRandom = sha256.Sum256([]byte("HelloRetryRequest"))
 const downgraded = "DOWNGRD\x01"
 
 type clientHello struct {
-	version   Version
-	random    [randomLen]byte
-	sessionID []byte
-	cookie    []byte // of a HelloVerifyRequest
-	suites    []CipherSuite
-	noneOnly  bool // null compression is offered; filled by parsing
-	ext       extensions
+	version     Version
+	random      [randomLen]byte
+	sessionID   []byte
+	cookie      []byte // of a HelloVerifyRequest
+	suites      []CipherSuite
+	compression []byte
+	ext         extensions
 }
 
 func (h *clientHello) marshal() []byte {
@@ -38,24 +38,21 @@ func (h *clientHello) marshal() []byte {
 			b.AddUint16(uint16(s))
 		}
 	})
-	b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddUint8(0) })
+	b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(h.compression) })
 	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { h.ext.append(b, inClientHello) })
 	return b.BytesOrPanic()
 }
 
 func parseClientHello(body []byte) (*clientHello, error) {
 	b, h := cryptobyte.String(body), new(clientHello)
-	var suites, compression, ext cryptobyte.String
+	var suites, ext cryptobyte.String
 	ok := b.ReadUint16((*uint16)(&h.version)) && b.CopyBytes(h.random[:]) &&
 		b.ReadUint8LengthPrefixed((*cryptobyte.String)(&h.sessionID)) && len(h.sessionID) <= 32 &&
 		b.ReadUint8LengthPrefixed((*cryptobyte.String)(&h.cookie)) &&
 		b.ReadUint16LengthPrefixed(&suites) && readNumbers(&h.suites, suites) &&
-		b.ReadUint8LengthPrefixed(&compression)
+		b.ReadUint8LengthPrefixed((*cryptobyte.String)(&h.compression))
 	if !ok {
 		return nil, errMalformed(clientHelloType)
-	}
-	for _, c := range compression {
-		h.noneOnly = h.noneOnly || c == 0
 	}
 	if b.Empty() {
 		return h, nil

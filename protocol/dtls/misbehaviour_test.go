@@ -80,6 +80,8 @@ func TestClientHelloThatLacks(t *testing.T) {
 		want   Alert
 	}{
 		"nothing above DTLS 1.0":    {func(h *clientHello) { h.version = 0xfeff; h.ext = extensions{} }, AlertProtocolVersion},
+		"compression too":           {func(h *clientHello) { h.compression = []byte{1, 0} }, AlertIllegalParameter},
+		"1.2 with compression only": {func(h *clientHello) { h.ext.versions, h.compression = []Version{Version12}, []byte{1} }, AlertIllegalParameter},
 		"no key share":              {func(h *clientHello) { h.ext.shares = nil }, AlertMissingExtension},
 		"no groups":                 {func(h *clientHello) { h.ext.groups = nil }, AlertMissingExtension},
 		"no signature algorithms":   {func(h *clientHello) { h.ext.schemes = nil }, AlertMissingExtension},
@@ -150,6 +152,21 @@ func TestMisplacedExtensions(t *testing.T) {
 		err, _ := conn.hs.encryptedExtensions13(1, m).(*Error)
 		if good := name == "nothing wrong"; good != (err == nil) || !good && err.Alert != AlertIllegalParameter {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// RFC 8446 section 4.4.2.4: "If the server supplies an empty Certificate message, the client MUST abort the handshake with a
+// "decode_error" alert."
+func TestServerWithoutACertificate(t *testing.T) {
+	for v, want := range map[Version]Alert{Version12: AlertHandshakeFailure, Version13: AlertDecodeError} {
+		p := newPair(t, only(configOf(t, "client", 1), v), only(configOf(t, "server", 1), v))
+		bare := *p.server.cfg
+		bare.Certificate = &Certificate{PrivateKey: p.server.cfg.Certificate.PrivateKey, made: true}
+		p.server.cfg = &bare
+		p.runUntil(10*time.Second, p.bothClosed)
+		if e, ok := p.client.err.(*Error); !ok || e.Alert != want || e.Fault != FaultPeer {
+			t.Errorf("%v: %v", v, p.client.err)
 		}
 	}
 }
