@@ -69,19 +69,22 @@ func (s *Session) handleControl(now mono.Time, p rtcp.Packet) {
 		if pli, ok = p.PLI(); ok {
 			if e := s.asked(pli.Media); e != nil {
 				e.stats.PLICount++
-				s.keyFrameAsked(e)
+				s.keyFrameRequested(now, e)
 			}
 		}
 	case rtcp.KindFIR:
 		var f rtcp.FIR
 		if f, ok = p.FIR(); ok {
 			for entry := range f.Entries() {
+				e := s.asked(entry.SSRC)
+				if e == nil {
+					continue
+				}
+				e.stats.FIRCount++
 				// "the decoder refresh point ... MUST NOT be repeated" for a command that was repeated, with its number (RFC 5104
 				// section 4.3.1.2).
-				if e := s.asked(entry.SSRC); e != nil && (!e.firSeen || e.firNumber != entry.Number) {
+				if (!e.firSeen || e.firNumber != entry.Number) && s.keyFrameRequested(now, e) {
 					e.firSeen, e.firNumber = true, entry.Number
-					e.stats.FIRCount++
-					s.keyFrameAsked(e)
 				}
 			}
 		}

@@ -196,8 +196,8 @@ func TestLossesAreBounded(t *testing.T) {
 	}
 }
 
-// RFC 4585 section 6.3.1 and RFC 5104 section 4.3.1: requests are answered by an event, of which one stands for many; an FIR that
-// is repeated is one request.
+// RFC 4585 section 6.3.1 and RFC 5104 section 4.3.1: requests are answered by an event, of which one stands for many, also for those that
+// come within 200 ms of the last; an FIR that is repeated is one request, and one that came too soon is answered when it is repeated.
 func TestKeyFrameRequests(t *testing.T) {
 	m := mediaOf("v", "video", vp8)
 	e := newEnd(t, 1, Config{}, m)
@@ -207,14 +207,15 @@ func TestKeyFrameRequests(t *testing.T) {
 	e.HandleRTCP(began, pli)
 	e.HandleRTCP(began, pli)
 	e.take(began)
-	for _, n := range []uint8{4, 4, 5} {
-		e.handle(began, fir(n))
+	e.handle(began.Add(minKeyInterval-1), pli)
+	for i, n := range []uint8{4, 5, 5, 5} { // of which the second is too soon, and the last a repetition
+		e.handle(began.Add(minKeyInterval+time.Duration(i)*minKeyInterval/2), fir(n))
 	}
 	e.handle(began, rtcp.PLI{Sender: 1, Media: 99}.Append(nil))
 	if l := e.told(KeyFrameWanted); len(l) != 3 || l[0].MID != "v" {
 		t.Errorf("%d requests: %+v", len(l), l)
 	}
-	if o := e.AppendOutbound(nil)[0]; o.PLICount != 2 || o.FIRCount != 2 || e.Dropped().Control != 1 {
+	if o := e.AppendOutbound(nil)[0]; o.PLICount != 3 || o.FIRCount != 4 || e.Dropped().Control != 1 {
 		t.Errorf("%+v, %+v", o, e.Dropped())
 	}
 

@@ -50,7 +50,18 @@ func (s *Session) askForKeyFrame(now mono.Time, x *Stream) {
 	s.dueFeedback(k.next)
 }
 
-// keyFrameAsked is the other way: the peer asks for one of ours. One event stands for all requests until it is taken.
+// keyFrameRequested is the other way: the peer asks for one of ours. What it asks for sooner than we would is left out, and false: most
+// likely it is answered already, and if not will be said again.
+func (s *Session) keyFrameRequested(now mono.Time, e *encoding) bool {
+	if e.keyAsked != 0 && now.Sub(e.keyAsked) < minKeyInterval {
+		return false
+	}
+	e.keyAsked = now
+	s.keyFrameAsked(e)
+	return true
+}
+
+// keyFrameAsked tells that one is wanted. One event stands for all requests until it is taken.
 func (s *Session) keyFrameAsked(e *encoding) {
 	if !e.keyWanted && e.section.Kind == "video" {
 		e.keyWanted = s.tell(Event{Kind: KeyFrameWanted, MID: e.section.MID, Encoding: e.index, encoding: e})

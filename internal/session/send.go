@@ -102,7 +102,8 @@ type encoding struct {
 
 	repair repair
 
-	keyWanted bool // an event says so, or will
+	keyWanted bool      // an event says so, or will
+	keyAsked  mono.Time // when the peer last did; 0: never
 	firSeen   bool
 	firNumber uint8
 
