@@ -6,6 +6,7 @@ import (
 
 	"github.com/parley-rtc/parley/internal/session"
 	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/rtp"
 )
 
 const (
@@ -39,6 +40,8 @@ type mediaLetter struct {
 	timestamp uint32
 	marker    bool
 	keyFrame  bool
+	source    rtp.SSRC // that it is forwarded from, and its number there; 0: it is not
+	sequence  int64
 	captured  time.Time
 	end       int // of its payload, in the batch's bytes
 	values    int // of its header extensions, in the batch's values
@@ -128,6 +131,7 @@ func (pc *PeerConnection) sendMedia(now mono.Time, l *mediaLetter, p *session.Pa
 		s.tellEncodings(now)
 	}
 	p.PayloadType, p.Marker, p.KeyFrame, p.Captured = pt, l.marker, l.keyFrame, 0
+	p.Source, p.Sequence = l.source, l.sequence
 	if !l.captured.IsZero() {
 		p.Captured = now.Add(time.Until(l.captured))
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/parley-rtc/parley/internal/seqnum"
 	"github.com/parley-rtc/parley/internal/session"
 	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/mono"
@@ -63,6 +64,9 @@ func (l *timeline) next(now mono.Time, f *feed, timestamp uint32) uint32 {
 		l.feed = f
 	}
 	out := timestamp + l.offset
+	if l.at != 0 && seqnum.Before(out, l.last) { // it comes late
+		return out
+	}
 	if out != l.last {
 		l.step = out - l.last
 	}

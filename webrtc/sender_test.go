@@ -410,6 +410,36 @@ func TestForward(t *testing.T) {
 	})
 }
 
+// What was lost on the way to the one that forwards is missing on the way from it as well, and what comes late gets its place; who does not
+// count sends packets that follow each other.
+func TestForwardKeepsGaps(t *testing.T) {
+	inWorld(t, func(w *world) {
+		track, err := NewRTPTrack(PCMU, "forwarded")
+		w.check(err)
+		_, _, _, remote := w.sends(track, nil)
+		p := rtp.Packet{Payload: make([]byte, 160)}
+		for _, c := range []struct {
+			ssrc rtp.SSRC
+			n    uint16
+		}{{7, 65534}, {7, 65535}, {7, 2}, {7, 0}, {7, 3}, {8, 500}, {8, 501}, {0, 0}, {0, 0}, {9, 5}, {9, 5}, {9, 5}} {
+			p.SSRC, p.SequenceNumber = c.ssrc, c.n
+			p.Timestamp += 160
+			w.check(track.WriteRTP(&p))
+		}
+		var got rtp.Packet
+		w.check(remote.ReadRTP(w.ctx(), &got))
+		first := got.SequenceNumber
+		var numbers []int
+		for range 11 {
+			w.check(remote.ReadRTP(w.ctx(), &got))
+			numbers = append(numbers, int(got.SequenceNumber-first))
+		}
+		if !slices.Equal(slices.Sorted(slices.Values(numbers)), []int{1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12}) {
+			t.Errorf("numbers go on by %v", numbers)
+		}
+	})
+}
+
 // Levels are linear: 0 dBov is 1, and 127 silence (webrtc-pc, RTCRtpContributingSource).
 func TestAudioLevel(t *testing.T) {
 	for level, want := range map[uint8]float64{0: 1, 20: 0.1, 127: 0} {

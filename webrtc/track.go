@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/parley-rtc/parley/internal/seqnum"
 	"github.com/parley-rtc/parley/protocol/rtp"
 )
 
@@ -111,6 +112,29 @@ type feed struct {
 
 	keyFrameRequest handler[struct{}]
 	targetBitrate   handler[int]
+
+	forwarded forwarded // under the source's lock
+}
+
+// forwarded is where the packets come from that are written.
+type forwarded struct {
+	source  rtp.SSRC
+	last    uint16
+	numbers seqnum.Unwrapper[uint16]
+}
+
+// number returns the source of a packet and its number there; 0 if it is not forwarded, as whoever writes it does not count.
+func (x *forwarded) number(p *rtp.Packet) (source rtp.SSRC, number int64) {
+	switch {
+	case p.SSRC == 0:
+		return 0, 0
+	case p.SSRC != x.source:
+		*x = forwarded{source: p.SSRC}
+	case p.SequenceNumber == x.last:
+		return 0, 0
+	}
+	x.last = p.SequenceNumber
+	return p.SSRC, x.numbers.Unwrap(p.SequenceNumber)
 }
 
 func (f *feed) ID() string         { return f.src.id }
@@ -225,9 +249,10 @@ func (t *RTPTrack) SetHeaderExtensions(list []RTPHeaderExtensionParameters) {
 	}
 }
 
-// WriteRTP sends a packet, which is copied, to every sender of the track. SSRC, payload type and sequence number are the
-// sender's; of the timestamp the differences count. It never waits: what a sender cannot take is dropped and counted. A track
-// that has ended is an InvalidStateError, and ErrCodec says that nobody takes what it is written in.
+// WriteRTP sends a packet, which is copied, to every sender of the track. SSRC and payload type are the sender's; of the timestamp
+// and, among packets of one SSRC, of the sequence number the differences count: so what was lost before is seen to be missing, and what
+// was sent again is put in its place. It never waits: what a sender cannot take is dropped and counted. A track that has ended is an
+// InvalidStateError, and ErrCodec says that nobody takes what it is written in.
 func (t *RTPTrack) WriteRTP(p *rtp.Packet) error {
 	ok, err := t.mayWrite()
 	if !ok {
@@ -243,6 +268,9 @@ func (t *RTPTrack) WriteRTP(p *rtp.Packet) error {
 		}
 	}
 	l := mediaLetter{timestamp: p.Timestamp, marker: p.Marker}
+	t.src.mu.Lock()
+	l.source, l.sequence = t.forwarded.number(p)
+	t.src.mu.Unlock()
 	if p.Marker && t.Kind() == "video" {
 		t.src.frames.Add(1)
 	}

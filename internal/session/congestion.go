@@ -363,8 +363,8 @@ func (s *Session) appendPadding(dst []byte, now mono.Time, r cc.Release) []byte 
 	if e.flow.paddingAt > h.first {
 		e.flow.paddingAt--
 		i := h.item(e.flow.paddingAt)
-		if f := e.section.out.of(i.payloadType); i.size <= 2*r.Size && f != nil && f.RTX != 0 {
-			return s.write(dst, now, e, i, e.flow.paddingAt, cc.Release{Kind: cc.Padding, Cluster: r.Cluster})
+		if f := e.section.out.of(i.payloadType); !i.hole && !i.late && i.size <= 2*r.Size && f != nil && f.RTX != 0 {
+			return s.write(dst, now, e, i, e.flow.paddingAt, true, cc.Release{Kind: cc.Padding, Cluster: r.Cluster})
 		}
 	}
 	pt := e.rtxPayload()

@@ -222,7 +222,7 @@ func (s *Session) handleNACK(now mono.Time, n rtcp.NACK) {
 	echoes := farAndLossy(path.RTT, path.Loss) && known.Queue < echoQueue
 	for seq := range n.Lost() {
 		i, number := e.history.find(seq)
-		if i == nil {
+		if i == nil || i.hole || i.late {
 			continue
 		}
 		if passed := now.Sub(i.sent); passed >= between || echoes && !i.echoed && passed >= echoAfter/2 {
@@ -235,7 +235,7 @@ func (s *Session) handleNACK(now mono.Time, n rtcp.NACK) {
 // repeat queues a packet to be sent again, if its format has retransmissions.
 func (s *Session) repeat(now mono.Time, e *encoding, number int64) {
 	i := e.history.item(number)
-	if f := e.section.out.of(i.payloadType); i.again || len(e.repeats) >= maxRepeats || f == nil || f.RTX == 0 {
+	if f := e.section.out.of(i.payloadType); i.again || i.hole || i.late || len(e.repeats) >= maxRepeats || f == nil || f.RTX == 0 {
 		return
 	}
 	if s.push(now, e, cc.Retransmission, s.wireSize(i.values+i.size)) {

@@ -27,12 +27,15 @@ type history struct {
 
 // An item is one packet. Its number is its sequence number, not wrapped.
 type item struct {
-	at           int64 // in the arena: values of extensions, then the payload
+	at           int64 // where its turn is in the arena: what is there goes before those behind are overwritten
+	from         int64 // where its bytes are: there, or behind, if it came late. Values of extensions, then the payload
 	values, size int
 	timestamp    uint32
 	payloadType  rtp.PayloadType
 	marker       bool
 	keyFrame     bool
+	hole         bool // it is not here: only its number is taken
+	late         bool // it came when its turn was over, and waits to be sent for the first time
 	again        bool // it waits to be sent once more
 	echoed       bool // it was sent twice for two requests in a row
 	queued       mono.Time
@@ -56,7 +59,7 @@ func (h *history) find(seq uint16) (*item, int64) {
 
 // values returns the extensions' values and payload the packet was pushed with. They are overwritten sooner or later.
 func (h *history) content(i *item) (values, payload []byte) {
-	from := int(i.at % int64(len(h.arena)))
+	from := int(i.from % int64(len(h.arena)))
 	b := h.arena[from : from+i.values+i.size]
 	return b[:i.values], b[i.values:]
 }
@@ -68,6 +71,41 @@ func (h *history) push(now mono.Time, n int, keep time.Duration) (*item, []byte)
 	if h.next-h.first == int64(len(h.items)) && !h.evict(since, len(h.items) < maxHistoryItems, h.growItems) {
 		return nil, nil
 	}
+	at, b := h.room(since, n)
+	if b == nil {
+		return nil, nil
+	}
+	i := h.item(h.next)
+	*i = item{at: at, from: at, queued: now}
+	h.next++
+	return i, b
+}
+
+// skip leaves numbers free up to one, for packets that may come late. It is false if there is no room for that.
+func (h *history) skip(now mono.Time, number int64, keep time.Duration) bool {
+	for h.next < number {
+		i, _ := h.push(now, 0, keep)
+		if i == nil {
+			return false
+		}
+		i.hole, i.sent = true, now
+	}
+	return true
+}
+
+// fill is push for a number that was left free.
+func (h *history) fill(now mono.Time, number int64, n int, keep time.Duration) (*item, []byte) {
+	at, b := h.room(now.Add(-keep), n)
+	if b == nil || number < h.first {
+		return nil, nil
+	}
+	i := h.item(number)
+	*i = item{at: i.at, from: at, queued: now, late: number < h.unsent}
+	return i, b
+}
+
+// room takes n bytes of the arena, and returns where they begin.
+func (h *history) room(since mono.Time, n int) (at int64, b []byte) {
 	for {
 		size := int64(len(h.arena))
 		at := h.end
@@ -75,15 +113,12 @@ func (h *history) push(now mono.Time, n int, keep time.Duration) (*item, []byte)
 			at += size - at%size
 		}
 		if size > 0 && int64(n) <= size && (h.first == h.next || h.item(h.first).at >= at+int64(n)-size) {
-			i := h.item(h.next)
-			*i = item{at: at, queued: now}
-			h.next++
 			h.end = at + int64(n)
 			from := int(at % size)
-			return i, h.arena[from : from : from+n]
+			return at, h.arena[from : from : from+n]
 		}
 		if !h.evict(since, size < maxHistoryBytes, func() { h.growArena(n) }) {
-			return nil, nil
+			return 0, nil
 		}
 	}
 }
@@ -116,7 +151,7 @@ func (h *history) growArena(n int) {
 	for n := h.first; n < h.next; n++ {
 		i := h.item(n)
 		values, payload := h.content(i)
-		i.at = int64(end)
+		i.at, i.from = int64(end), int64(end)
 		end += copy(arena[end:], values)
 		end += copy(arena[end:], payload)
 	}

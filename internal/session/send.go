@@ -20,6 +20,7 @@ var (
 	ErrPayloadType = errors.New("session: the payload type is not one that the peer receives")
 	ErrTooLong     = errors.New("session: the packet is too long")
 	ErrFull        = errors.New("session: too much waits to be sent")
+	ErrNoPlace     = errors.New("session: the number was sent, or is too old to be")
 )
 
 const (
@@ -44,6 +45,11 @@ type Packet struct {
 	Payload     []byte
 	Extensions  []Extension // those that are not negotiated are left out
 	KeyFrame    bool        // it is of a picture that can be decoded alone
+	// Of a packet that is forwarded: the source that it comes from, and its number there, not wrapped. Numbers that are left out are
+	// left out here too, so that those who receive know that something is missing; one that comes late gets its place. Another source
+	// goes on behind the one before. 0: it is not forwarded, and follows the last.
+	Source   rtp.SSRC
+	Sequence int64
 }
 
 // Encoding parameters that may change at any time.
@@ -89,6 +95,7 @@ type encoding struct {
 
 	media, rtx source
 	history    history
+	forwarded  forwarded
 	rtxNumber  uint16
 	tails      uint8   // how often the last packet was sent once more, as nothing followed it
 	repeats    []int64 // numbers of packets to send again, in the order asked for
@@ -109,6 +116,30 @@ type encoding struct {
 
 	stats  OutboundStats
 	frames sentFrames
+}
+
+// forwarded is the source of what was sent last.
+type forwarded struct {
+	source rtp.SSRC // 0: it was not forwarded
+	offset int64    // from its numbers to ours
+}
+
+// maxHoles bounds the numbers that are left free for packets that may come late, and how late they may come. SRTP takes what is 1024 numbers
+// behind.
+const maxHoles = 512
+
+// numberOf returns the number that a packet is to have. Beyond maxHoles its source has begun anew.
+func (e *encoding) numberOf(p *Packet) int64 {
+	f, next := &e.forwarded, e.history.next
+	if p.Source == 0 {
+		f.source = 0
+		return next
+	}
+	if n := p.Sequence + f.offset; p.Source == f.source && n >= next-maxHoles && n <= next+maxHoles {
+		return n
+	}
+	*f = forwarded{p.Source, next - p.Sequence}
+	return next
 }
 
 // maxRepeats bounds the packets of an encoding that wait to be sent again.
@@ -197,10 +228,15 @@ func (x *Sender) Send(now mono.Time, encoding int, p *Packet) error {
 		e.stats.PacketsDropped++
 		return ErrFull
 	}
-	i, b := e.history.push(now, values+len(p.Payload), s.keepFor(f))
-	if i == nil {
+	number, kind := e.numberOf(p), kindOf(x.section)
+	i, b, err := e.room(now, number, values+len(p.Payload), s.keepFor(f))
+	if err != nil {
 		e.stats.PacketsDropped++
-		return ErrFull
+		return err
+	}
+	late := i.late
+	if late {
+		kind = cc.Retransmission
 	}
 	for j := range p.Extensions {
 		v := &p.Extensions[j]
@@ -215,17 +251,40 @@ func (x *Sender) Send(now mono.Time, encoding int, p *Packet) error {
 	_ = append(b, p.Payload...)
 	i.values, i.size = values, len(p.Payload)
 	i.timestamp, i.payloadType, i.marker, i.keyFrame = p.Timestamp, p.PayloadType, p.Marker, p.KeyFrame
-	e.clock, e.timestamp, e.captured = f.Clock, p.Timestamp, p.Captured
-	if p.Captured == 0 {
-		e.captured = now
-	}
-	if !s.push(now, e, kindOf(x.section), s.wireSize(i.values+i.size)) {
-		e.history.next--
+	if !s.push(now, e, kind, s.wireSize(i.values+i.size)) {
+		if i.hole, i.late = true, false; number == e.history.next-1 {
+			e.history.next--
+		}
 		e.stats.PacketsDropped++
 		return ErrFull
 	}
+	if late {
+		e.repeats = append(e.repeats, number)
+	} else {
+		e.clock, e.timestamp, e.captured = f.Clock, p.Timestamp, p.Captured
+		if p.Captured == 0 {
+			e.captured = now
+		}
+	}
 	e.flow.queued += uint64(len(p.Payload))
 	return nil
+}
+
+// room takes the place of a packet, with room for n bytes, which it returns.
+func (e *encoding) room(now mono.Time, number int64, n int, keep time.Duration) (i *item, b []byte, err error) {
+	h := &e.history
+	switch {
+	case number < h.next && (number < h.first || !h.item(number).hole || len(e.repeats) >= maxRepeats):
+		return nil, nil, ErrNoPlace
+	case number < h.next:
+		i, b = h.fill(now, number, n, keep)
+	case h.skip(now, number, keep):
+		i, b = h.push(now, n, keep)
+	}
+	if i == nil {
+		err = ErrFull
+	}
+	return i, b, err
 }
 
 const (
@@ -266,49 +325,53 @@ func (s *Session) appendMedia(dst []byte, now mono.Time) (_ []byte, m Marking) {
 			}
 			continue
 		}
-		number, ok := e.take(now, r.Kind)
+		number, again, ok := e.take(now, r.Kind)
 		if !ok {
 			continue // dropped, or overwritten
 		}
-		dst = s.write(dst, now, e, e.history.item(number), number, r)
+		dst = s.write(dst, now, e, e.history.item(number), number, again, r)
 		return dst, Marking{e.params.DSCP, s.marked}
 	}
 }
 
-// take takes the next packet of an encoding, or the next that is to be sent again.
-func (e *encoding) take(now mono.Time, kind cc.Kind) (number int64, ok bool) {
+// take takes the next packet of an encoding, or the next that is to be sent again or comes late.
+func (e *encoding) take(now mono.Time, kind cc.Kind) (number int64, again, ok bool) {
 	h := &e.history
 	if kind != cc.Retransmission {
+		for h.unsent < h.next && h.item(h.unsent).hole {
+			h.unsent++
+		}
 		if number = h.unsent; number == h.next {
-			return 0, false
+			return 0, false, false
 		}
 		h.unsent++
 		h.item(number).sent = now
 		e.tails = 0
-		return number, true
+		return number, false, true
 	}
 	if len(e.repeats) == 0 {
-		return 0, false
+		return 0, false, false
 	}
 	number = e.repeats[0]
 	e.repeats = e.repeats[:copy(e.repeats, e.repeats[1:])]
 	if number < h.first {
-		return 0, false
+		return 0, false, false
 	}
 	i := h.item(number)
-	i.again, i.sent = false, now
+	again = !i.late
+	i.again, i.late, i.sent = false, false, now
 	f := e.section.out.of(i.payloadType)
-	return number, f != nil && f.RTX != 0 // which may not be negotiated any more
+	return number, again, f != nil && (f.RTX != 0 || !again) // which may not be negotiated any more
 }
 
 // write writes a packet of an encoding, or its retransmission.
-func (s *Session) write(dst []byte, now mono.Time, e *encoding, i *item, number int64, r cc.Release) []byte {
+func (s *Session) write(dst []byte, now mono.Time, e *encoding, i *item, number int64, again bool, r cc.Release) []byte {
 	p := rtp.Packet{
 		Marker: i.marker, PayloadType: i.payloadType, SequenceNumber: uint16(number), Timestamp: i.timestamp, SSRC: e.media.ssrc,
 	}
 	values, payload := e.history.content(i)
 	p.Payload = payload
-	if r.Kind != cc.Retransmission && r.Kind != cc.Padding {
+	if !again {
 		e.flow.useful += uint64(len(payload))
 		if f := e.section.out.of(i.payloadType); f != nil && f.pictures != nil {
 			e.frames.packet(now, e, f, i, payload)
@@ -319,7 +382,9 @@ func (s *Session) write(dst []byte, now mono.Time, e *encoding, i *item, number 
 		}
 		start := len(dst)
 		dst = s.seal(dst, now, e, &e.media, &p, values, r.Kind, r.Cluster)
-		s.protect(now, e, dst[start:], p.Marker)
+		if r.Kind != cc.Retransmission { // repair that has gone does not know of one that comes late
+			s.protect(now, e, dst[start:], p.Marker)
+		}
 		return dst
 	}
 	p.PayloadType, p.SequenceNumber, p.SSRC = rtp.PayloadType(e.section.out.of(i.payloadType).RTX), e.rtxNumber, e.rtx.ssrc

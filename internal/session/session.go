@@ -216,9 +216,11 @@ func (s *Session) claim(e *encoding, x *source, told rtp.SSRC) {
 func (s *Session) silence(e *encoding) {
 	e.media.confirmedAt, e.rtx.confirmedAt = 0, 0
 	e.history.drop()
+	e.forwarded = forwarded{}
 	for _, n := range e.repeats {
 		if n >= e.history.first {
-			e.history.item(n).again = false
+			i := e.history.item(n)
+			i.again, i.late, i.hole = false, false, i.late
 		}
 	}
 	e.repeats = e.repeats[:0]

@@ -370,12 +370,12 @@ func (c *Controller) stream(s *rtcp.StreamFeedback, report time.Duration, left i
 	for n, told := x.latest, s.Len(); n >= h.first && told > 0 && left > 0; n = h.at(n).before {
 		left--
 		r := h.at(n)
-		i := int(r.seq - s.Base)
-		if i >= 1<<15 {
-			break // before the first that is told of
+		i := int(int16(r.seq - s.Base))
+		if i < -mostLate {
+			break // before the first that is told of, be it that some were sent late
 		}
-		if i >= s.Len() {
-			continue // sent since
+		if i < 0 || i >= s.Len() {
+			continue
 		}
 		told--
 		m := s.At(i)
