@@ -22,8 +22,7 @@ const (
 )
 
 // A Config is shared by any number of connections and must not change once one of them was made. Entropy and Certificate
-// are required, but an
-// anonymous client needs no Certificate; all else has a default.
+// are required, but an anonymous client needs no Certificate; all else has a default.
 type Config struct {
 	// Entropy is where every random byte comes from: crypto/rand's Reader, but for tests. It is read when a
 	// connection is made and while its engine runs, never by a Job.

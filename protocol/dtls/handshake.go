@@ -83,7 +83,7 @@ func (h *handshake) makeShares(groups []Group) error {
 		return err
 	}
 	var keys []*privateKey
-	return h.start(JobKeyGeneration, func() error {
+	return h.start(func() error {
 		for _, g := range groups {
 			if g == X25519 && len(keys) == 1 && keys[0].group == X25519MLKEM768 {
 				keys = append(keys, &privateKey{group: g, ecdh: keys[0].ecdh}) // the same scalar gives the same key
@@ -392,7 +392,7 @@ func (h *handshake) checkSignature(s signed, signedBytes []byte, then func(now m
 		return peerError(AlertIllegalParameter, "the peer's signature cannot be right: %v", err)
 	}
 	key := h.peerKey
-	return h.start(JobVerify, func() error {
+	return h.start(func() error {
 		return verify(key, s.scheme, signedBytes, s.signature)
 	}, func(now mono.Time, err error) error {
 		if err != nil {
@@ -415,7 +415,7 @@ func (h *handshake) makeSignature(signedBytes []byte, then func(now mono.Time, s
 		return err
 	}
 	var signature []byte
-	return h.start(JobSign, func() (err error) {
+	return h.start(func() (err error) {
 		signature, err = sign(key, scheme, signedBytes, salt)
 		return err
 	}, func(now mono.Time, err error) error {

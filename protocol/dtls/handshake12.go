@@ -125,7 +125,7 @@ func (h *handshake) serverHelloDone12(now mono.Time, m message) error {
 	}
 	group, peer := h.v12.exchange.group, h.v12.exchange.key
 	var share, secret []byte
-	return h.start(JobKeyAgreement, func() (err error) {
+	return h.start(func() (err error) {
 		share, secret, err = group.respond(peer, entropy)
 		return err
 	}, func(now mono.Time, err error) error {
@@ -201,7 +201,7 @@ func (h *handshake) clientHello12(now mono.Time, m message, hello *clientHello) 
 	if c.cfg.speaks(Version13) {
 		copy(h.random[2*randomLen-len(downgraded):], downgraded)
 	}
-	return h.start(JobKeyGeneration, func() (err error) {
+	return h.start(func() (err error) {
 		h.v12.key, err = groups[g].generate(entropy)
 		return err
 	}, func(now mono.Time, err error) error {
@@ -265,7 +265,7 @@ func (h *handshake) clientKeyExchange12(_ mono.Time, m message) error {
 	}
 	key := h.v12.key
 	var secret []byte
-	return h.start(JobKeyAgreement, func() (err error) {
+	return h.start(func() (err error) {
 		secret, err = key.agree(peer)
 		return err
 	}, func(_ mono.Time, err error) error {

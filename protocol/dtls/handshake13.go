@@ -90,7 +90,7 @@ func (h *handshake) serverHello13(_ mono.Time, m message, sh *serverHello) error
 	h.transcript.add(m)
 	h.expect = h.encryptedExtensions13
 	var secret []byte
-	return h.start(JobKeyAgreement, func() (err error) {
+	return h.start(func() (err error) {
 		secret, err = key.agree(share.key)
 		return err
 	}, func(_ mono.Time, err error) error {
@@ -268,7 +268,7 @@ func (h *handshake) agree13(peer keyShare) error {
 	}
 	copy(h.random[randomLen:], entropy[entropySize:])
 	var share, secret []byte
-	return h.start(JobKeyAgreement, func() (err error) {
+	return h.start(func() (err error) {
 		share, secret, err = peer.group.respond(peer.key, entropy)
 		return err
 	}, func(now mono.Time, err error) error {

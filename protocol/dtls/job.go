@@ -2,20 +2,9 @@ package dtls
 
 import "github.com/parley-rtc/parley/protocol/mono"
 
-// JobKind says what a [Job] computes; it is for accounting.
-type JobKind uint8
-
-const (
-	JobKeyGeneration JobKind = iota + 1
-	JobKeyAgreement
-	JobSign
-	JobVerify
-)
-
 // A Job is public-key work of a handshake: tens to hundreds of microseconds, for which a loop need not stand still. Run
 // touches nothing but the job, so it may be called on any goroutine; then the job goes back to [Conn.JobDone].
 type Job struct {
-	Kind JobKind
 	work func() error
 	then func(now mono.Time, err error) error
 	err  error
@@ -62,7 +51,7 @@ func (c *Conn) RunJobs(now mono.Time) {
 }
 
 // start makes work the handshake's next job. When it comes back, then goes on, in the engine again.
-func (h *handshake) start(kind JobKind, work func() error, then func(now mono.Time, err error) error) error {
-	h.c.job = &Job{Kind: kind, work: work, then: then}
+func (h *handshake) start(work func() error, then func(now mono.Time, err error) error) error {
+	h.c.job = &Job{work: work, then: then}
 	return nil
 }
