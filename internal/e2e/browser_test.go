@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/parley-rtc/parley/internal/need"
 )
 
 // browserOptions say how one Chromium process is started. The zero value is the browser of most people: a camera and
@@ -74,6 +76,9 @@ func startChromium(o browserOptions) (*chromium, context.CancelFunc, error) {
 // launch starts a browser process that ends with the test.
 func launch(t *testing.T, o browserOptions) *chromium {
 	t.Helper()
+	if o.netns == "" {
+		need.Network(t)
+	}
 	if o.home == "" {
 		o.home = t.TempDir()
 	}
@@ -99,6 +104,7 @@ var shared struct {
 func sharedChromium(t *testing.T) *chromium {
 	t.Helper()
 	needs(t, needChromium)
+	need.Network(t)
 	shared.Do(func() {
 		home, err := os.MkdirTemp("", "parley-e2e-home")
 		if err != nil {

@@ -2,13 +2,15 @@
 //
 //   - what can be had ([Program], [Missing]): a test without it skips and says how to get it. Under CI, where everything is
 //     installed, it fails instead: nobody reads the skips of a green run.
-//   - what nobody can install, because a kernel has it or not ([Cannot]): a test without it skips everywhere.
+//   - what nobody can install, because a kernel has it or not ([Cannot]), or that is no program ([Network]): a test without it
+//     skips everywhere.
 //   - time ([Long]): a test that takes it runs where PARLEY_LONG is set.
 //
 // And [Port] is how a test finds a port for a program that must be told one.
 package need
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"testing"
@@ -45,4 +47,21 @@ func Long(t testing.TB) {
 	if os.Getenv("PARLEY_LONG") == "" {
 		t.Skip("needs time; set PARLEY_LONG=1")
 	}
+}
+
+// Network returns an IPv4 address of this machine that is not loopback, from which browsers and others do not send. Without one the
+// test is skipped.
+func Network(t testing.TB) net.IP {
+	t.Helper()
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range list {
+		if n, ok := a.(*net.IPNet); ok && !n.IP.IsLoopback() && n.IP.To4() != nil {
+			return n.IP
+		}
+	}
+	t.Skip("this machine has no IPv4 address but loopback: connect it to a network")
+	return nil
 }

@@ -81,10 +81,17 @@ type call struct {
 	lost  atomic.Int64 // packets of RTP
 }
 
+// newPion makes a connection of Pion's that has loopback too, for machines that have nothing else.
+func newPion() (*pion.PeerConnection, error) {
+	var settings pion.SettingEngine
+	settings.SetIncludeLoopbackCandidate(true)
+	return pion.NewAPI(pion.WithSettingEngine(settings)).NewPeerConnection(pion.Configuration{})
+}
+
 func newCall(t *testing.T, loss float64) *call {
 	ours, err := webrtc.NewPeerConnection(webrtc.Configuration{})
 	check(t, err)
-	pions, err := pion.NewPeerConnection(pion.Configuration{})
+	pions, err := newPion()
 	check(t, err)
 	rng := rand.New(rand.NewPCG(1, 2))
 	var mu sync.Mutex

@@ -28,10 +28,17 @@ type call struct {
 	early []pion.ICECandidateInit // before Pion has our description
 }
 
+// newPion makes a connection of Pion's that has loopback too, for machines that have nothing else.
+func newPion() (*pion.PeerConnection, error) {
+	var settings pion.SettingEngine
+	settings.SetIncludeLoopbackCandidate(true)
+	return pion.NewAPI(pion.WithSettingEngine(settings)).NewPeerConnection(pion.Configuration{})
+}
+
 func newCall(t *testing.T) *call {
 	ours, err := webrtc.NewPeerConnection(webrtc.Configuration{})
 	check(t, err)
-	pions, err := pion.NewPeerConnection(pion.Configuration{})
+	pions, err := newPion()
 	check(t, err)
 	c := &call{t: t, ours: ours, pions: pions}
 	t.Cleanup(func() {

@@ -18,15 +18,16 @@ import (
 func TestULPFECOfGStreamer(t *testing.T) {
 	need.Program(t, "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good", "gst-launch-1.0")
 	const redType, repairType = 116, 122
-	file := filepath.Join(t.TempDir(), "stream.rtp")
+	folder := t.TempDir()
 	pipeline := "videotestsrc num-buffers=100 ! video/x-raw,width=320,height=240 ! vp8enc deadline=1 target-bitrate=1000000 ! rtpvp8pay mtu=500 pt=96 ! " +
-		"rtpulpfecenc percentage=50 pt=122 ! rtpredenc pt=116 ! rtpstreampay ! filesink location=" + file
+		"rtpulpfecenc percentage=50 pt=122 ! rtpredenc pt=116 ! rtpstreampay ! filesink location=stream.rtp"
 	cmd := exec.CommandContext(t.Context(), "gst-launch-1.0", append([]string{"-q"}, strings.Fields(pipeline)...)...)
+	cmd.Dir = folder // whose path may have spaces
 	cmd.Env = append(os.Environ(), "GST_REGISTRY_FORK=no")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", cmd, err, out)
 	}
-	stream, err := os.ReadFile(file)
+	stream, err := os.ReadFile(filepath.Join(folder, "stream.rtp"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,6 +47,7 @@ type process struct {
 func start(t *testing.T, script, role, imports, packages string) *process {
 	t.Helper()
 	ffmpeg.Need(t)
+	need.Network(t)
 	if out, err := exec.Command(python, "-c", imports).CombinedOutput(); err != nil {
 		t.Logf("%s", out)
 		need.Missing(t, "what "+script+" imports", "on Debian: apt-get install "+packages)

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/parley-rtc/parley/internal/ffmpeg"
 	"github.com/parley-rtc/parley/internal/need"
@@ -181,7 +180,7 @@ func (s *sample) roundTrip(t *testing.T, frames [][]byte) {
 	}
 }
 
-// fromFFmpeg has it send the file as RTP.
+// fromFFmpeg has it send the file as RTP, in its time: all at once may be more than a socket holds until it is read.
 func (s *sample) fromFFmpeg(t *testing.T, file string, want [][]byte) {
 	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -195,7 +194,7 @@ func (s *sample) fromFFmpeg(t *testing.T, file string, want [][]byte) {
 		for {
 			b := make([]byte, 2048)
 			n, err := socket.Read(b)
-			if err != nil {
+			if err != nil || n == 0 { // the end, which the test sends when ffmpeg has
 				received <- packets
 				return
 			}
@@ -204,13 +203,14 @@ func (s *sample) fromFFmpeg(t *testing.T, file string, want [][]byte) {
 			}
 		}
 	}()
-	args := []string{"-i", file, "-c", "copy"}
+	args := []string{"-re", "-i", file, "-c", "copy"}
 	if s.experimental {
 		args = append(args, "-strict", "experimental")
 	}
 	ffmpeg.Run(t, append(args, "-f", "rtp", "rtp://"+socket.LocalAddr().String()+"?pkt_size=700")...)
-	// What was sent is in the socket's queue already: after a moment without any more that is all.
-	socket.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+	if _, err := socket.WriteTo(nil, socket.LocalAddr()); err != nil {
+		t.Fatal(err)
+	}
 	got, keys := join(t, s.format, <-received)
 	if s.name == "h265" { // its parser leaves the first zero of a start code at the end of the frame before
 		for i := range got {
@@ -220,11 +220,12 @@ func (s *sample) fromFFmpeg(t *testing.T, file string, want [][]byte) {
 	compare(t, s, got, want, keys)
 }
 
-// gst runs a pipeline of Debian's GStreamer.
-func gst(t *testing.T, pipeline string) {
+// gst runs a pipeline of Debian's GStreamer, with the files of a folder: words are apart by spaces, which a path may have.
+func gst(t *testing.T, folder, pipeline string) {
 	t.Helper()
 	need.Program(t, "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad", "gst-launch-1.0")
 	cmd := exec.CommandContext(t.Context(), "gst-launch-1.0", append([]string{"-q"}, strings.Fields(pipeline)...)...)
+	cmd.Dir = folder
 	cmd.Env = append(os.Environ(), "GST_REGISTRY_FORK=no")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", cmd, err, out)
@@ -234,7 +235,7 @@ func gst(t *testing.T, pipeline string) {
 // fromGStreamer has its payloader write packets, with the framing of RFC 4571.
 func (s *sample) fromGStreamer(t *testing.T, file string, want [][]byte) {
 	stream := file + ".rtp"
-	gst(t, "filesrc location="+file+" ! "+s.parse+" ! rtp"+s.element+"pay mtu=700 pt=96 ! rtpstreampay ! filesink location="+stream)
+	gst(t, filepath.Dir(file), "filesrc location="+filepath.Base(file)+" ! "+s.parse+" ! rtp"+s.element+"pay mtu=700 pt=96 ! rtpstreampay ! filesink location="+filepath.Base(stream))
 	packets := readStream(t, stream)
 	got, keys := join(t, s.format, packets)
 	for i, frame := range got { // its parser puts delimiters before access units
@@ -286,7 +287,7 @@ func (s *sample) toGStreamer(t *testing.T, file string, frames [][]byte) {
 	if s.name == "h264" || s.name == "h265" {
 		format = " ! video/x-" + s.name + ",stream-format=byte-stream,alignment=au"
 	}
-	gst(t, "filesrc location="+in+" ! application/x-rtp-stream,payload=96,"+s.caps+" ! rtpstreamdepay ! rtp"+s.element+"depay"+format+" ! filesink location="+out)
+	gst(t, filepath.Dir(file), "filesrc location="+filepath.Base(in)+" ! application/x-rtp-stream,payload=96,"+s.caps+" ! rtpstreamdepay ! rtp"+s.element+"depay"+format+" ! filesink location="+filepath.Base(out))
 	got, err := os.ReadFile(out)
 	if err != nil {
 		t.Fatal(err)
@@ -301,7 +302,7 @@ func TestREDReference(t *testing.T) {
 	s := &samples[len(samples)-1]
 	file, frames := s.make(t)
 	stream := file + ".rtp"
-	gst(t, "filesrc location="+file+" ! "+s.parse+" ! rtpopuspay pt=96 ! rtpredenc pt=63 distance=2 ! rtpstreampay ! filesink location="+stream)
+	gst(t, filepath.Dir(file), "filesrc location="+filepath.Base(file)+" ! "+s.parse+" ! rtpopuspay pt=96 ! rtpredenc pt=63 distance=2 ! rtpstreampay ! filesink location="+filepath.Base(stream))
 	packets := readStream(t, stream)
 	if len(packets) != len(frames) {
 		t.Fatalf("%d packets of %d frames", len(packets), len(frames))
