@@ -56,7 +56,14 @@ func ParseOpusHead(b []byte) (h OpusHead, err error) {
 		return OpusHead{}, ErrFormat
 	}
 	h.Streams, h.Coupled, h.Channel = b[19], b[20], slices.Clone(b[21:21+int(h.Channels)])
-	if h.Streams == 0 || h.Coupled > h.Streams || int(h.Streams)+int(h.Coupled) > 255 {
+	decoded := int(h.Streams) + int(h.Coupled)
+	if h.Streams == 0 || h.Coupled > h.Streams || decoded > 255 {
+		return OpusHead{}, ErrFormat
+	}
+	// Of these families it is known that a channel is one of those decoded, or 255 for silence (RFC 7845 section 5.1.1).
+	const surround, most, discrete, silent = 1, 8, 255, 255
+	if h.Mapping == surround && h.Channels > most || (h.Mapping == surround || h.Mapping == discrete) &&
+		slices.ContainsFunc(h.Channel, func(c byte) bool { return int(c) >= decoded && c != silent }) {
 		return OpusHead{}, ErrFormat
 	}
 	return h, nil

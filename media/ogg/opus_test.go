@@ -128,6 +128,19 @@ func TestOpusHead(t *testing.T) {
 	if h, err := ParseOpusHead(surround.Append(nil)); err != nil || fmt.Sprint(h) != fmt.Sprint(surround) {
 		t.Errorf("%+v, %v", h, err)
 	}
+	for name, h := range map[string]OpusHead{
+		"a channel beyond what is decoded": {Channels: 6, Mapping: 1, Streams: 4, Coupled: 2, Channel: []byte{0, 4, 1, 2, 3, 6}},
+		"nine channels of surround":        {Channels: 9, Mapping: 1, Streams: 9, Channel: make([]byte, 9)},
+		"more coupled than there are":      {Channels: 2, Mapping: 255, Streams: 1, Coupled: 2, Channel: make([]byte, 2)},
+	} {
+		if _, err := ParseOpusHead(h.Append(nil)); !errors.Is(err, ErrFormat) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	silence := OpusHead{Channels: 9, Mapping: 255, Streams: 1, Channel: []byte{0, 0, 0, 255, 0, 0, 0, 0, 0}}
+	if _, err := ParseOpusHead(silence.Append(nil)); err != nil {
+		t.Error(err)
+	}
 	// Versions with the same upper four bits are compatible.
 	later := bytes.Clone(b)
 	later[8] = 15
