@@ -267,7 +267,7 @@ func (s *Session) handleExtended(now mono.Time, x rtcp.ExtendedReport) {
 			}
 		}
 		for d := range b.DLRRs() {
-			if d.SSRC != s.reporter() && d.SSRC != s.own {
+			if d.SSRC != s.own && s.ours[d.SSRC] == nil {
 				continue
 			}
 			if rtt, ok := rtcp.RoundTrip(s.ntp(now).Middle(), d.LastReport, d.Delay); ok {

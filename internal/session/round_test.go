@@ -172,3 +172,26 @@ func TestEverySourceReports(t *testing.T) {
 		t.Errorf("reports take %d bytes of %d", bytes, most)
 	}
 }
+
+// RFC 3611 section 4.4: who sends nothing learns of the round trip by its reference times, also if it has sent before, and so reports as what
+// it was then.
+func TestRoundTripOfOneWhoHasSent(t *testing.T) {
+	m := mediaOf("v", "video", vp8)
+	w := newWire(newEnd(t, 1, Config{}, m), newEnd(t, 2, Config{}, m))
+	w.every(20*time.Millisecond, 1500, func(now mono.Time, i int) {
+		if i < 250 {
+			w.a.send(now, "v", 0, packet(i))
+		}
+		w.b.send(now, "v", 0, packet(i))
+	})
+	w.pass(5 * time.Second)
+	m.Sends = false
+	w.a.Apply(w.now, []jsep.Media{m})
+	w.pass(10 * time.Second) // until it counts as one who does not send
+	before := w.a.AppendInbound(nil)[0].Remote.RoundTripTimeMeasurements
+	w.pass(10 * time.Second)
+	r := w.a.AppendInbound(nil)[0].Remote
+	if n := r.RoundTripTimeMeasurements - before; n < 5 || r.RoundTripTime < 2*delay || r.RoundTripTime > 3*delay {
+		t.Errorf("%d measurements, the last of %v", n, r.RoundTripTime)
+	}
+}
