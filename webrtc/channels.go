@@ -142,7 +142,11 @@ func (pc *PeerConnection) handleSCTP(now mono.Time, e *sctp.Event) {
 		ch.read.bytes += uint64(len(e.Data))
 		ch.receive(Message{pc.network.copy(e.Data), e.Text})
 	case sctp.ChannelClosing:
-		if ch != nil && ch.beginClosing() {
+		if ch == nil {
+			return
+		}
+		ch.end(nil) // all that the peer has sent is here, whatever becomes of the connection now
+		if ch.beginClosing() {
 			ch.emit(&ch.onClosing)
 		}
 	case sctp.ChannelClosed:
@@ -197,6 +201,7 @@ func (ch *DataChannel) becomeOpen() bool {
 		return false
 	}
 	ch.setState(DataChannelStateOpen)
+	ch.wake()
 	return true
 }
 

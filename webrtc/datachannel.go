@@ -332,15 +332,27 @@ func (ch *DataChannel) isClosed(err error) {
 	} else {
 		ch.setState(DataChannelStateClosed)
 	}
+	switch {
+	case ch.pc.SignalingState() == SignalingStateClosed:
+		ch.over = errClosed
+	case err == nil:
+		ch.over = io.EOF
+	default:
+		ch.over = err
+	}
 	ch.wake()
 	ch.pc.out.mu.Unlock()
 	ch.end(err)
 }
 
 // ReadWriteCloser returns the channel as a stream of bytes: what is written goes out in messages of at most 64 KiB, and
-// what comes in is read without regard to messages. Write waits for room. Read returns io.EOF once the peer has closed the
-// channel. Close is that of the channel. The channel should be ordered and reliable.
+// what comes in is read without regard to messages. Write waits, as SendContext does. Read returns io.EOF once the peer has
+// closed the channel. Close waits until the peer has everything and the channel is closed, so that the connection may be closed
+// then; the error says that it has not. The channel should be ordered and reliable.
 func (ch *DataChannel) ReadWriteCloser() io.ReadWriteCloser { return &stream{ch: ch} }
+
+// userInitiatedAbort is the cause of the ABORT that Close sends, ours as browsers' (RFC 9260 section 3.3.10.12).
+const userInitiatedAbort = 12
 
 // channelError makes the error of an association the one that closes a channel.
 func channelError(err error) *Error {
@@ -350,6 +362,9 @@ func channelError(err error) *Error {
 	e := &Error{Name: OperationError, Message: err.Error(), Detail: SCTPFailure}
 	if s, ok := errors.AsType[*sctp.Error](err); ok {
 		e.Message, e.SCTPCauseCode = s.Reason, int(s.Cause)
+		if s.Remote && s.Cause == userInitiatedAbort {
+			e.Message = "the peer has closed the connection"
+		}
 	}
 	return e
 }

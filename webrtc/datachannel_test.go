@@ -243,7 +243,11 @@ func TestSendErrors(t *testing.T) {
 		w.check(err)
 		is(t, "Send while connecting", connecting.Send(nil), InvalidStateError)
 		is(t, "SendText while connecting", connecting.SendText(""), InvalidStateError)
-		is(t, "SendContext while connecting", connecting.SendContext(context.Background(), nil), InvalidStateError)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := connecting.SendContext(ctx, nil); err != context.DeadlineExceeded {
+			t.Errorf("SendContext while connecting returned %v", err)
+		}
 		limit := a.SCTP().MaxMessageSize()
 		if limit != maxReceived {
 			t.Errorf("MaxMessageSize is %d", limit)
@@ -454,7 +458,9 @@ func TestReadWriteCloser(t *testing.T) {
 		_, _, x, y := w.connect(Configuration{}, nil)
 		data := make([]byte, 10<<20)
 		rand.Read(data)
+		written := make(chan struct{})
 		go func() {
+			defer close(written)
 			rw := x.ReadWriteCloser()
 			if n, err := io.Copy(rw, bytes.NewReader(data)); err != nil || n != int64(len(data)) {
 				t.Errorf("%d bytes were written: %v", n, err)
@@ -466,6 +472,7 @@ func TestReadWriteCloser(t *testing.T) {
 		if err != nil || n != int64(len(data)) || [32]byte(sum.Sum(nil)) != sha256.Sum256(data) {
 			t.Errorf("%d bytes were read: %v", n, err)
 		}
+		await(w, written, "the end of Close")
 	})
 }
 

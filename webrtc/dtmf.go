@@ -56,12 +56,27 @@ func (d *DTMFSender) CanInsertDTMF() (can bool) {
 }
 
 // can is "determine if DTMF can be sent".
-func (d *DTMFSender) can() bool {
+func (d *DTMFSender) can() bool { return d.hindrance() == "" }
+
+// hindrance says why tones cannot be sent; "" if they can.
+func (d *DTMFSender) hindrance() string {
 	s := d.sender
 	t := s.transceiver
-	_, ok := d.negotiated()
-	return ok && s.pc.ConnectionState() == PeerConnectionStateConnected && s.Track() != nil && !t.state.Load().stopping &&
-		t.CurrentDirection().sends() && s.encodings[0].active()
+	switch _, ok := d.negotiated(); {
+	case t.state.Load().stopping:
+		return "the transceiver is stopped"
+	case s.pc.ConnectionState() != PeerConnectionStateConnected:
+		return "the connection is " + string(s.pc.ConnectionState())
+	case !t.CurrentDirection().sends():
+		return "the direction is " + string(t.CurrentDirection())
+	case !ok:
+		return "the peer takes no telephone-event"
+	case s.Track() == nil:
+		return "the sender has no track"
+	case !s.encodings[0].active():
+		return "the encoding is not active"
+	}
+	return ""
 }
 
 // negotiated returns what tones are sent as: with the clock of the track's codec, if there is one (RFC 4733 section 2.1).
@@ -91,8 +106,8 @@ func (d *DTMFSender) InsertDTMF(tones string, duration, gap time.Duration) error
 		gap = DefaultInterToneGap
 	}
 	return d.sender.pc.try(func(now mono.Time) error {
-		if !d.can() {
-			return fail(InvalidStateError, "tones cannot be sent")
+		if why := d.hindrance(); why != "" {
+			return fail(InvalidStateError, "tones cannot be sent: %s", why)
 		}
 		upper := strings.ToUpper(tones)
 		if strings.Trim(upper, "0123456789*#ABCD,") != "" {

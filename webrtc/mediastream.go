@@ -48,6 +48,9 @@ func (s *MediaStream) ID() string { return s.id }
 // AddTrack adds a track of ours, if it is not in the stream (addTrack). That alone sends nothing:
 // [PeerConnection.AddTrack] does.
 func (s *MediaStream) AddTrack(t Track) {
+	if !given(t) {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !slices.ContainsFunc(s.local, func(o Track) bool { return sameTrack(o, t) }) {
@@ -57,6 +60,9 @@ func (s *MediaStream) AddTrack(t Track) {
 
 // RemoveTrack takes a track of ours out of the stream (removeTrack).
 func (s *MediaStream) RemoveTrack(t Track) {
+	if !given(t) {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.local = slices.DeleteFunc(s.local, func(o Track) bool { return sameTrack(o, t) })
@@ -111,7 +117,7 @@ func (s *MediaStream) remove(t *RemoteTrack) {
 // streamIDs returns the ids of streams, each once.
 func streamIDs(streams []*MediaStream) (ids []string) {
 	for _, s := range streams {
-		if !slices.Contains(ids, s.id) {
+		if s != nil && !slices.Contains(ids, s.id) {
 			ids = append(ids, s.id)
 		}
 	}

@@ -261,9 +261,9 @@ func (s *stream) Read(b []byte) (int, error) {
 }
 
 func (s *stream) Write(b []byte) (n int, err error) {
-	size := int(min(streamMessage, max(s.ch.pc.maxMessageSize.Load(), 1)))
 	for len(b) > 0 {
-		k := min(len(b), size)
+		s.ch.await(func() bool { return s.ch.ReadyState() != DataChannelStateConnecting }) // what the peer takes is not known before
+		k := int(min(uint64(len(b)), streamMessage, max(s.ch.pc.maxMessageSize.Load(), 1)))
 		if err := s.ch.SendContext(context.Background(), b[:k]); err != nil {
 			return n, err
 		}
@@ -272,4 +272,25 @@ func (s *stream) Write(b []byte) (n int, err error) {
 	return n, nil
 }
 
-func (s *stream) Close() error { return s.ch.Close() }
+// await waits until something holds of the channel's state. The end of the connection is one of them.
+func (ch *DataChannel) await(holds func() bool) {
+	out := &ch.pc.out
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	for !holds() {
+		changed := ch.changes()
+		out.mu.Unlock()
+		<-changed
+		out.mu.Lock()
+	}
+}
+
+// Close closes the channel and waits until that is done.
+func (s *stream) Close() error {
+	s.ch.Close()
+	s.ch.await(func() bool { return s.ch.over != nil })
+	if s.ch.over == io.EOF {
+		return nil
+	}
+	return s.ch.over
+}

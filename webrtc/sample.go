@@ -66,7 +66,7 @@ func NewSampleTrack(codec RTPCodec, label string) (*SampleTrack, error) {
 	c := codec.jsep()
 	format, ok := payload.For(c.Name, c.FMTP)
 	if !ok {
-		return nil, fail(NotSupportedError, "%s is no format of frames", codec.MimeType)
+		return nil, fail(NotSupportedError, "frames of %s are not known here: an RTPTrack takes packets of any codec", codec.MimeType)
 	}
 	return newSampleTrack(f, format), nil
 }
@@ -155,7 +155,7 @@ func (t *SampleTrack) WriteSample(s Sample) error {
 	}
 	if err := t.packetizer.Begin(&f, limit); err != nil {
 		t.layers = before
-		return fail(TypeError, "%v", err)
+		return fail(TypeError, "the data is no frame of %s: %v", t.src.codec.MimeType, err)
 	}
 	if video && !s.More {
 		t.src.frames.Add(1)

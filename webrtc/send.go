@@ -74,7 +74,8 @@ func (out *outbox) endChunk() {
 
 // outgoing is a channel's part in sending.
 type outgoing struct {
-	room chan struct{} // closed when there is room again; nil if nobody waits
+	room chan struct{} // closed when there is room again, or another state; nil if nobody waits
+	over error         // why the channel is closed: io.EOF in good order; nil while it is not
 }
 
 // Send sends a binary message. It never waits: the data is copied. ErrBufferFull says that 16 MiB are buffered already;
@@ -84,8 +85,8 @@ func (ch *DataChannel) Send(data []byte) error { return send(ch, data, false) }
 // SendText sends a string, as Send does.
 func (ch *DataChannel) SendText(s string) error { return send(ch, scalars(s), true) }
 
-// SendContext sends a binary message and waits for room first, if as much as 1 MiB is buffered for the channel. Else it
-// is like Send. When ctx is done, the message is not sent and the error is that of ctx.
+// SendContext sends a binary message and waits first: until the channel is open, and for room if as much as 1 MiB is buffered
+// for it. Else it is like Send. When ctx is done, the message is not sent and the error is that of ctx.
 func (ch *DataChannel) SendContext(ctx context.Context, data []byte) error {
 	return sendContext(ctx, ch, data, false)
 }
@@ -106,6 +107,9 @@ func send[T []byte | string](ch *DataChannel, data T, text bool) error {
 func put[T []byte | string](out *outbox, ch *DataChannel, data T, text bool) error {
 	// send(), 3. If channel.[[ReadyState]] is not "open", throw an InvalidStateError.
 	if s := ch.ReadyState(); s != DataChannelStateOpen {
+		if s == DataChannelStateConnecting {
+			return fail(InvalidStateError, "the channel is connecting: OnOpen tells when it is open, and SendContext waits for it")
+		}
 		return fail(InvalidStateError, "the channel is %s", s)
 	}
 	// 4. If the byte size of data exceeds the value of maxMessageSize, throw a TypeError.
@@ -132,18 +136,16 @@ func sendContext[T []byte | string](ctx context.Context, ch *DataChannel, data T
 	for {
 		out.mu.Lock()
 		var err error = ErrBufferFull
-		if ch.BufferedAmount() < highWater || ch.ReadyState() != DataChannelStateOpen {
+		switch s := ch.ReadyState(); {
+		case s == DataChannelStateConnecting:
+		case s != DataChannelStateOpen || ch.BufferedAmount() < highWater:
 			err = put(out, ch, data, text)
 		}
 		if !errors.Is(err, ErrBufferFull) {
 			out.mu.Unlock()
 			return err
 		}
-		if ch.room == nil {
-			ch.room = make(chan struct{})
-			out.waiting = append(out.waiting, ch)
-		}
-		room := ch.room
+		room := ch.changes()
 		out.mu.Unlock()
 		select {
 		case <-room:
@@ -153,7 +155,16 @@ func sendContext[T []byte | string](ctx context.Context, ch *DataChannel, data T
 	}
 }
 
-// wake lets those who wait for room look again. The caller holds the lock of the outbox.
+// changes returns what is closed when there may be room, or the state is another. The caller holds the lock of the outbox.
+func (ch *DataChannel) changes() <-chan struct{} {
+	if ch.room == nil {
+		ch.room = make(chan struct{})
+		ch.pc.out.waiting = append(ch.pc.out.waiting, ch)
+	}
+	return ch.room
+}
+
+// wake lets those who wait look again. The caller holds the lock of the outbox.
 func (ch *DataChannel) wake() {
 	if ch.room != nil {
 		close(ch.room)
@@ -264,7 +275,7 @@ func (pc *PeerConnection) account() {
 	for _, ch := range out.waiting {
 		switch {
 		case ch.room == nil: // woken otherwise
-		case ch.BufferedAmount() <= lowWater:
+		case ch.ReadyState() == DataChannelStateOpen && ch.BufferedAmount() <= lowWater:
 			ch.wake()
 		default:
 			waiting = append(waiting, ch)

@@ -137,6 +137,9 @@ func (s *RTPSender) judge() {
 // kind is a TypeError; one of a codec that is not negotiated, while something is sent, an InvalidModificationError; a sender that is
 // stopped gives an InvalidStateError.
 func (s *RTPSender) ReplaceTrack(t Track) error {
+	if t != nil && !given(t) {
+		return errNoTrack
+	}
 	if t != nil && t.Kind() != s.transceiver.kind {
 		return fail(TypeError, "a track of %s cannot take the place of %s", t.Kind(), s.transceiver.kind)
 	}

@@ -354,6 +354,9 @@ func (pc *PeerConnection) shutdown(now mono.Time) {
 		s.update(func(s *sctpState) { s.state = SCTPTransportStateClosed })
 	}
 	pc.closeMedia()
+	s := *pc.states.Load()
+	s.signaling, s.ice, s.connection = SignalingStateClosed, ICEConnectionStateClosed, PeerConnectionStateClosed
+	pc.states.Store(&s)
 	// close(), 7: "Set the [[ReadyState]] slot of each of connection's RTCDataChannels to "closed"", without events.
 	for _, ch := range pc.channels {
 		ch.isClosed(nil)
@@ -362,9 +365,6 @@ func (pc *PeerConnection) shutdown(now mono.Time) {
 		}
 	}
 	pc.byStream, pc.sending, pc.ending = nil, nil, nil
-	s := *pc.states.Load()
-	s.signaling, s.ice, s.connection = SignalingStateClosed, ICEConnectionStateClosed, PeerConnectionStateClosed
-	pc.states.Store(&s)
 	pc.shut = true
 }
 

@@ -39,6 +39,19 @@ type Track interface {
 	source() *source
 }
 
+// given reports whether there is a track: neither nil, nor a nil pointer, nor one that no constructor has made.
+func given(t Track) bool {
+	switch t := t.(type) {
+	case nil:
+		return false
+	case *SampleTrack:
+		return t != nil && t.feed != nil
+	case *RTPTrack:
+		return t != nil && t.feed != nil
+	}
+	return true
+}
+
 // sameTrack reports whether both are parts of one track.
 func sameTrack(a, b Track) bool { return a.source() == b.source() }
 
@@ -61,7 +74,7 @@ type source struct {
 // newSource makes a source and its feed.
 func newSource(codec RTPCodec, label string) (*feed, error) {
 	if codec.kind() == "" {
-		return nil, fail(TypeError, "%q is of neither audio nor video", codec.MimeType)
+		return nil, fail(TypeError, "%q is no type of audio or video, such as audio/opus or video/VP8", codec.MimeType)
 	}
 	s := &source{id: newID(), label: label, codec: codec}
 	return s.feed(""), nil

@@ -104,7 +104,7 @@ func (t *RTPTransceiver) SetDirection(d RTPTransceiverDirection) error {
 	})
 }
 
-var errNoTrack = &Error{Name: TypeError, Message: "the track is nil"}
+var errNoTrack = &Error{Name: TypeError, Message: "the track is nil, or was not made by NewSampleTrack or NewRTPTrack"}
 
 var errStopped = &Error{Name: InvalidStateError, Message: "the transceiver is stopped"}
 
@@ -190,7 +190,7 @@ func (pc *PeerConnection) AddTransceiver(kind string, init *RTPTransceiverInit) 
 
 // AddTransceiverTrack adds a transceiver that sends a track (addTransceiver of a track). Errors are those of AddTransceiver.
 func (pc *PeerConnection) AddTransceiverTrack(track Track, init *RTPTransceiverInit) (*RTPTransceiver, error) {
-	if track == nil {
+	if !given(track) {
 		return nil, errNoTrack
 	}
 	return pc.addTransceiver(track.Kind(), track, init)
@@ -294,7 +294,7 @@ func (pc *PeerConnection) GetReceivers() (list []*RTPReceiver) {
 // AddTrack sends a track (addTrack), which the peer sees in these streams: with a sender that has never been used, or
 // with a new transceiver. A track that is being sent already is an InvalidAccessError.
 func (pc *PeerConnection) AddTrack(track Track, streams ...*MediaStream) (s *RTPSender, err error) {
-	if track == nil {
+	if !given(track) {
 		return nil, errNoTrack
 	}
 	err = pc.try(func(now mono.Time) error {

@@ -618,3 +618,24 @@ func TestRollbackRestoresReceptiveness(t *testing.T) {
 		seen(false)
 	})
 }
+
+// What is no track is said, before it can do harm.
+func TestNoTrack(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, _ := w.pair(Configuration{})
+		voice, err := NewSampleTrack(PCMU, "voice")
+		w.check(err)
+		sender, err := a.AddTrack(voice, nil, NewMediaStream("s", nil, (*SampleTrack)(nil), voice))
+		w.check(err)
+		w.check(sender.SetStreams(nil))
+		for name, track := range map[string]Track{
+			"nil samples": (*SampleTrack)(nil), "nil packets": (*RTPTrack)(nil), "no samples": &SampleTrack{}, "no packets": &RTPTrack{},
+		} {
+			_, err := a.AddTrack(track)
+			is(t, "AddTrack of "+name, err, TypeError)
+			_, err = a.AddTransceiverTrack(track, nil)
+			is(t, "AddTransceiverTrack of "+name, err, TypeError)
+			is(t, "ReplaceTrack of "+name, sender.ReplaceTrack(track), TypeError)
+		}
+	})
+}

@@ -46,13 +46,13 @@ func (s *Session) AddCandidate(init CandidateInit) ([]Target, error) {
 	// 4.1 If remoteDescription is null: InvalidStateError.
 	latest := either(s.pendingRemote, s.currentRemote)
 	if latest == nil {
-		return nil, fail(InvalidStateError, "there is no remote description yet")
+		return nil, fail(InvalidStateError, "there is no remote description yet: candidates are added after it")
 	}
 	var candidate sdp.Candidate
 	if init.Candidate != "" {
 		var err error
 		if candidate, err = sdp.ParseCandidate(init.Candidate); err != nil {
-			return nil, fail(OperationError, "%v", err)
+			return nil, fail(OperationError, "%.80q is no candidate: %v", init.Candidate, err)
 		}
 		if u := candidate.Extension("ufrag"); init.Ufrag == nil && u != "" {
 			init.Ufrag = &u

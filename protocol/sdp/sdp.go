@@ -244,7 +244,7 @@ func parseLine(line string, number int) (Line, error) {
 	switch l.Type {
 	case 'v':
 		if l.Value != "0" {
-			err = &Error{Column: 1, Reason: "the version of SDP is not 0"}
+			err = &Error{Column: 1, Reason: "the version of SDP is not 0, or the ends of lines are lost"}
 		}
 	case 'o':
 		_, err = ParseOrigin(l.Value)

@@ -126,7 +126,7 @@ func TestErrorsSayWhere(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                       "sdp: line 1: the description ends before its t= line",
 		"invalid":                "sdp: line 1, column 1: not of the form <type>=<value>",
-		"v=1\r\n":                "sdp: line 1, column 3: the version of SDP is not 0",
+		"v=1\r\n":                "sdp: line 1, column 3: the version of SDP is not 0, or the ends of lines are lost",
 		"v=0\ns=-\n":             "sdp: line 2, column 1: a o= line was expected",
 		"v=0\no=- x 2 IN IP4 a":  "sdp: line 2, column 5: the session id is not a number",
 		head + "m=audio x a 0":   "sdp: line 5, column 9: the port was expected, a number",
