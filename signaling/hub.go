@@ -250,6 +250,9 @@ func (h *Hub) resume(session string, attempt, ack uint64, kind carrierKind, bare
 	if !goesOn && attempt <= s.attempt {
 		return nil, nil, h.refuse(CodeCarrierReplaced, 0, "another connection has taken over this session")
 	}
+	if kind == longPoll && s.requests >= maxRequests {
+		return nil, nil, h.refuse(CodeRateLimited, 1, "too many requests of this session are under way: read their answers, then resume")
+	}
 	before := s.acked
 	if e := h.noteAck(s, ack); e != nil {
 		return nil, nil, e
@@ -267,6 +270,7 @@ func (h *Hub) resume(session string, attempt, ack uint64, kind carrierKind, bare
 	if kind == longPoll {
 		s.expires = time.Time{}
 		s.carrier.requests++
+		s.requests++
 	}
 	return s, s.carrier, nil
 }

@@ -91,7 +91,7 @@ func (h *Hub) sit(access Access, j *Join, kind carrierKind) (*seat, *carrier, []
 	h.stats.Sessions++
 	c := s.attach(kind, 0)
 	if kind == longPoll {
-		c.requests = 1
+		c.requests, s.requests = 1, 1
 	}
 	h.schedule(s)
 	h.log("joined", j.Room, peer.ID)

@@ -308,3 +308,28 @@ func TestOneRequestWaits(t *testing.T) {
 		}
 	})
 }
+
+// A session cannot have the hub keep any number of answers that it does not read, by new carriers neither.
+func TestRequestsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{}, false)
+		c := w.longPoll()
+		c.say(joinFrame("kitchen", "Ann"))
+		c.hear()
+		var s *seat
+		var newest *carrier
+		for attempt := range uint64(maxRequests) {
+			var refusal *Error
+			if s, newest, refusal = w.hub.resume(c.session, attempt, 0, longPoll, true); refusal != nil {
+				t.Fatalf("request %d: %v", attempt, refusal)
+			}
+		}
+		if _, _, refusal := w.hub.resume(c.session, maxRequests, 0, longPoll, true); refusal == nil || refusal.Code != CodeRateLimited {
+			t.Errorf("one more: %v", refusal)
+		}
+		w.hub.pollDone(s, newest)
+		if _, _, refusal := w.hub.resume(c.session, maxRequests, 0, longPoll, true); refusal != nil {
+			t.Errorf("after one was answered: %v", refusal)
+		}
+	})
+}

@@ -13,6 +13,10 @@ import (
 
 const maxWait = 25 * time.Second
 
+// maxRequests bounds the requests of a session that are under way. A client has two, and those of a carrier that was replaced are
+// answered at once; but an answer of up to 1 MiB that nobody reads is kept until writing it has taken too long.
+const maxRequests = 6
+
 // servePoll is one long-poll request.
 func (h *Hub) servePoll(w http.ResponseWriter, r *http.Request, access Access, settle func()) {
 	if typ, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || typ != "application/json" {
@@ -133,6 +137,7 @@ func (h *Hub) tell(s *seat) uint64 {
 func (h *Hub) pollDone(s *seat, c *carrier) {
 	h.mu.Lock()
 	defer h.unlock()
+	s.requests--
 	if c.requests--; c.requests == 0 && c.over == nil {
 		s.expires = time.Now().Add(h.cfg.ResumeFor)
 		h.schedule(s)

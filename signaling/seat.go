@@ -33,9 +33,10 @@ type seat struct {
 	address *address
 	sequence
 
-	carrier *carrier // nil while the connection is down
-	attempt uint64   // of the newest carrier
-	frames  bucket   // limits what the peer says
+	carrier  *carrier // nil while the connection is down
+	attempt  uint64   // of the newest carrier
+	frames   bucket   // limits what the peer says
+	requests int      // under way, for long-poll: of carriers before, too
 
 	missed map[*seat]bool // whose newest presence found no room here
 
