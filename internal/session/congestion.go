@@ -193,8 +193,18 @@ func (s *Session) allocate(now mono.Time) {
 		}
 		first := len(g.layers)
 		priority := cc.VeryLow
+		left := float64(c.MaxBitrate)
 		for i, e := range c.sender.encodings {
-			g.layers = append(g.layers, e.layer(c, i))
+			l := e.layer(c, i)
+			if c.MaxBitrate > 0 { // what the peer wants at most, from the lowest encoding up, which goes on in any case
+				if l.Max = min(l.Max, cc.Rate(max(left, 0)/e.flow.share)); i == 0 {
+					l.Max = max(l.Max, l.Min)
+				}
+				if left -= float64(l.Max) * e.flow.share; l.Max < l.Min {
+					l = cc.Layer{}
+				}
+			}
+			g.layers = append(g.layers, l)
 			if e.sends() && rank(e.params.Priority) > rank(priority) {
 				priority = e.params.Priority
 			}

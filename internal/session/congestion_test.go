@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/parley-rtc/parley/protocol/cc"
+	"github.com/parley-rtc/parley/protocol/jsep"
 	"github.com/parley-rtc/parley/protocol/mono"
 )
 
@@ -109,5 +110,32 @@ func TestNoProbesToAPeerWithReportsAlone(t *testing.T) {
 	o := w.a.AppendOutbound(nil)[0]
 	if o.PacketsSent > 3010 || o.TotalPacketSendDelay > 3000*time.Millisecond {
 		t.Errorf("%d packets left for 3000, and waited for %v together", o.PacketsSent, o.TotalPacketSendDelay)
+	}
+}
+
+// "set this value as a constraint on the maximum RTP bitrate to be used when sending media" (RFC 8829 section 5.11, of b=TIAS): of several
+// encodings the lower ones go on, and of one what is its least.
+func TestThePeerLimitsASection(t *testing.T) {
+	for _, c := range []struct {
+		limit uint64
+		want  []uint64 // at most, of each encoding; 0: it is off
+	}{
+		{0, []uint64{100_000, 300_000, 900_000}},
+		{900_000, []uint64{100_000, 300_000, 500_000}},
+		{350_000, []uint64{100_000, 250_000, 0}},
+		{5_000, []uint64{minVideo, 0, 0}},
+	} {
+		video := mediaOf("1", "video", vp8)
+		video.Encodings, video.MaxBitrate = []jsep.Encoding{{RID: "q", SSRC: 1}, {RID: "h", SSRC: 2}, {RID: "f", SSRC: 3}}, c.limit
+		a := newEnd(t, 1, Config{}, video)
+		for i, most := range []uint64{100_000, 300_000, 900_000} {
+			a.Sender("1").SetEncoding(began, i, EncodingParameters{Active: true, MaxBitrate: most})
+		}
+		limit(a, began, 5_000_000)
+		for i, want := range c.want {
+			if got := a.Sender("1").section.sender.encodings[i].flow.target; got > want || got < want*9/10 {
+				t.Errorf("limit %d: encoding %d has %d, want %d", c.limit, i, got, want)
+			}
+		}
 	}
 }

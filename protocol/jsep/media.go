@@ -31,6 +31,8 @@ type Media struct {
 	ReceiverRTT                       bool // receiver reference time reports are wanted (RFC 3611 section 5.1)
 	ECN                               bool // what is sent may be marked as ECN-capable (RFC 6679), where that is found to work
 
+	MaxBitrate uint64 // bits a second of RTP that the peer wants at most (b=TIAS, or b=AS); 0: no limit
+
 	CNAME     string     // ours
 	Encodings []Encoding // what we send: one at least
 	RIDs      []string   // of what the peer sends by RID, in its order; empty: none
@@ -109,7 +111,7 @@ func (s *Session) Media() []Media {
 			Sends: t.current.Sends(), Receives: t.current.Receives() || t.receptive,
 			Send: t.send, Receive: t.receive,
 			SendExtensions: inDirection(t.extensions, true), ReceiveExtensions: inDirection(t.extensions, false),
-			Mixed: t.mixed, ReducedSize: t.reducedSize, ReceiverRTT: t.receiverRTT, ECN: t.ecn,
+			MaxBitrate: t.limit, Mixed: t.mixed, ReducedSize: t.reducedSize, ReceiverRTT: t.receiverRTT, ECN: t.ecn,
 			CNAME: s.name(), RIDs: t.theirs, Sources: t.declared,
 		}
 		for _, e := range t.Encodings() {
@@ -241,8 +243,24 @@ func (s *Session) agree(t *Transceiver, local, theirs *sdp.Description, i int, r
 	t.reducedSize = from.Has("rtcp-rsize") && to.Has("rtcp-rsize")
 	t.receiverRTT = wantsRRTR(offer, from) && wantsRRTR(answer, to)
 	t.ecn = takesECN(from) && takesECN(to) && readsECN(theirs.Media[i])
-	t.declared = declared(theirs.Media[i])
+	t.declared, t.limit = declared(theirs.Media[i]), limitOf(theirs.Media[i])
 	return nil
+}
+
+// limitOf returns what a section may be sent at most, in bits a second; 0: there is no limit (RFC 8829 section 5.11).
+func limitOf(m *sdp.Media) (limit uint64) {
+	for _, l := range m.Lines {
+		if l.Type != 'b' {
+			continue
+		}
+		switch b, _ := sdp.ParseBandwidth(l.Value); b.Type { // Parse has checked it
+		case "TIAS": // "is preferred over "AS" because it provides more accurate control"
+			return b.Value
+		case "AS": // in kbit/s, with headers and RTCP: "TIAS = AS * 1000 * 0.95 - (50 * 40 * 8)"
+			limit = max(min(b.Value, 1<<40)*950, 50*40*8+1) - 50*40*8
+		}
+	}
+	return limit
 }
 
 // counterpart finds what an answered codec was in the offer: by its payload type, else by what it is.

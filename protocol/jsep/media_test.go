@@ -378,3 +378,37 @@ func TestStreamsOfATrackAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// "For any specified "TIAS" bandwidth value, set this value as a constraint on the maximum RTP bitrate to be used when sending media ... If a
+// "TIAS" value is not present but an "AS" value is specified, generate a "TIAS" value using this formula: TIAS = AS * 1000 * 0.95 - (50 * 40 *
+// 8)" (RFC 8829 section 5.11)
+func TestBandwidth(t *testing.T) {
+	for _, c := range []struct {
+		lines string
+		want  uint64
+	}{
+		{"", 0},
+		{"b=AS:500", 459_000},
+		{"b=AS:1", 1},
+		{"b=TIAS:300000", 300_000},
+		{"b=AS:500 b=TIAS:300000", 300_000},
+		{"b=TIAS:300000 b=AS:500", 300_000},
+		{"b=CT:500 b=RR:100 b=X-YZ:128", 0},
+		{"b=AS:9223372036854775807", (1<<40)*950 - 16_000},
+	} {
+		ok := must(t)
+		a, b := session(t, 1), session(t, 2)
+		add(t, a, "video", TransceiverInit{})
+		ok(a.SetLocal(Description{}))
+		ok(b.SetRemote(a.PendingLocal()))
+		ok(b.SetLocal(Description{}))
+		changed := ok(a.SetRemote(edit(t, b.CurrentLocal(), func(d *sdp.Description) {
+			for _, l := range strings.Fields(c.lines) {
+				d.Media[0].AddLine('b', l[2:])
+			}
+		})))
+		if got := changed.Media[0].MaxBitrate; got != c.want {
+			t.Errorf("%q: %d, want %d", c.lines, got, c.want)
+		}
+	}
+}

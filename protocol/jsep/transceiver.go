@@ -45,6 +45,7 @@ type negotiated struct {
 	paused        []string // of these
 	theirs        []string // of the encodings that the peer sends
 	declared      []Source
+	limit         uint64 // see Media.MaxBitrate
 }
 
 // TransceiverInit says how a transceiver begins.
