@@ -3,7 +3,6 @@ package jsep
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"github.com/parley-rtc/parley/protocol/sdp"
 )
@@ -124,8 +123,7 @@ func (s *Session) answered(t *transport, ours, yours *bundling, i int, remote bo
 	if remote && t.Answered && next == t.Remote && (tlsID != t.RemoteTLSID || !slices.Equal(fingerprints, t.RemoteFingerprints)) {
 		return fail(InvalidAccessError, "the answer asks for another association of DTLS without an ICE restart")
 	}
-	mine := sdp.Setup(attribute(local, here, "setup"))
-	other := sdp.Setup(strings.ToLower(attribute(theirs, at, "setup")))
+	mine, other := setupOf(local, here), setupOf(theirs, at)
 	role := RoleServer
 	if remote && other == sdp.Passive || !remote && mine == sdp.Active {
 		role = RoleClient

@@ -26,6 +26,9 @@ func (s *Session) check(kind Type, d *sdp.Description) error {
 		if ok {
 			mids[mid] = true
 		}
+		if tracks := tracksOf(m); tracks > 1 {
+			return refuse(m, "one section has %d tracks (Plan B): there is to be a section for each (Unified Plan)", tracks)
+		}
 	}
 	if err := checkSyntax(&sdp.Media{Section: d.Section}); err != nil {
 		return syntax(err)
@@ -111,7 +114,7 @@ func (s *Session) checkTransport(b *bundling, i int, kind Type) error {
 	if attribute(d, at, "fingerprint") == "" {
 		return refuse(m, "section %d has no fingerprint", i)
 	}
-	if setup := sdp.Setup(attribute(d, at, "setup")); kind != Offer && (setup == sdp.ActPass || setup == sdp.HoldConn) {
+	if setup := setupOf(d, at); kind != Offer && (setup == sdp.ActPass || setup == sdp.HoldConn) {
 		return refuse(m, "the answer says setup:%s", setup) // RFC 5763 section 5
 	}
 	// RFC 8829 section 5.8.3: rtcp-mux is required; a bundled section may leave it to the tagged one
@@ -203,4 +206,18 @@ func (s *Session) checkAnswer(b *bundling) error {
 // 8829 section 5.1.2), but libpeer answers SAVP and Kurento RTP/SAVPF, browsers take it, and DTLS-SRTP it is in any case.
 func sameProtocol(a, b string) bool {
 	return a == b || strings.Contains(a, "RTP/SAVP") && strings.Contains(b, "RTP/SAVP")
+}
+
+// tracksOf counts the tracks that the sources of a section name, in the way of before a=msid (draft-ietf-mmusic-msid-05 section 4). Unified
+// Plan has one for each section, in several streams perhaps.
+func tracksOf(m *sdp.Media) int {
+	var tracks []string
+	for v := range m.Attrs("ssrc") {
+		_, attribute, _ := strings.Cut(v, " ")
+		value, ok := strings.CutPrefix(attribute, "msid:")
+		if _, track, named := strings.Cut(value, " "); ok && named && !slices.Contains(tracks, track) && len(tracks) < maxSources {
+			tracks = append(tracks, track)
+		}
+	}
+	return len(tracks)
 }

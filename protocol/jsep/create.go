@@ -544,7 +544,7 @@ func (s *Session) answerSlots(offer *sdp.Description) ([]slot, sdp.Group) {
 			x.restart = x.transport.Restart
 		}
 		at := b.source(i) // the offer's tagged section may be one that we reject
-		x.setup = s.answerSetup(x.transport, attribute(offer, at, "setup"), media)
+		x.setup = s.answerSetup(x.transport, setupOf(offer, at), media)
 		x.tlsID = attribute(offer, at, "tls-id") != ""
 		if x.tlsID && x.transport.renewedBy(offer, at, x.setup) {
 			// RFC 8842 section 5.3: "If the answerer determines ... that a new DTLS association is to be established, the answerer MUST
@@ -565,13 +565,20 @@ func (t *transport) renewedBy(offer *sdp.Description, at int, answer sdp.Setup) 
 		(answer == sdp.Active) != (t.Role == RoleClient)
 }
 
-// fingerprintsOf returns those of a section, or of the session.
+// fingerprintsOf returns those of a section, or of the session. It is "the fingerprint set" of RFC 8842 section 3.1: what is the same set is
+// the same list.
 func fingerprintsOf(d *sdp.Description, i int) ([]sdp.Fingerprint, error) {
 	list, err := d.Media[i].Fingerprints()
 	if err == nil && len(list) == 0 {
 		list, err = d.Fingerprints()
 	}
-	return list, err
+	for i := range list {
+		list[i].Value = strings.ToUpper(list[i].Value) // RFC 8122 section 5: "each byte in upper-case hex"
+	}
+	slices.SortFunc(list, func(a, b sdp.Fingerprint) int {
+		return cmp.Or(strings.Compare(a.Hash, b.Hash), strings.Compare(a.Value, b.Value))
+	})
+	return slices.Compact(list), err
 }
 
 // rejectByPolicy rejects what the policy wants bundled and the offer does not bundle (RFC 8829 section 5.3.1).
@@ -597,8 +604,8 @@ func (s *Session) rejectByPolicy(slots []slot, groups map[string]*sdp.Group) {
 }
 
 // answerSetup is our role in the answer.
-func (s *Session) answerSetup(t *transport, theirs string, media bool) sdp.Setup {
-	switch sdp.Setup(strings.ToLower(theirs)) {
+func (s *Session) answerSetup(t *transport, theirs sdp.Setup, media bool) sdp.Setup {
+	switch theirs {
 	case sdp.Passive:
 		return sdp.Active
 	case sdp.Active, sdp.HoldConn, "": // RFC 4145 section 4: active is the default
@@ -626,6 +633,12 @@ func inOrder(codecs, ours []Codec) []Codec {
 		}
 	}
 	return list
+}
+
+// setupOf is who opens the connection of a section, in lower case; "" if it does not say.
+func setupOf(d *sdp.Description, i int) sdp.Setup {
+	setup, _ := sdp.ParseSetup(attribute(d, i, "setup")) // which check has parsed
+	return setup
 }
 
 // attribute is the value of a section's attribute, or of the session's.

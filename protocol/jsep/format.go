@@ -37,7 +37,7 @@ func codecsOf(m *sdp.Media) ([]Codec, error) {
 		params[f.Format] = f.Value
 	}
 	for _, f := range feedback {
-		answers[f.Format] = append(answers[f.Format], strings.ToLower(f.Value))
+		answers[f.Format] = append(answers[f.Format], strings.ToLower(strings.Join(strings.Fields(f.Value), " ")))
 	}
 	var codecs []Codec
 	rtx := map[string]uint8{}
@@ -48,6 +48,9 @@ func codecsOf(m *sdp.Media) ([]Codec, error) {
 			if c, ok = static[f]; !ok {
 				continue
 			}
+		}
+		if c.Channels == "1" { // "This parameter is OPTIONAL and MAY be omitted if the number of channels is one" (RFC 8866 section 6.6)
+			c.Channels = ""
 		}
 		c.FMTP = params[f]
 		if strings.EqualFold(c.Name, "rtx") { // RFC 4588 section 8.1

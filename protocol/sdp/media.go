@@ -101,15 +101,8 @@ func (f Format) String() string { return f.Format + " " + f.Value }
 // FMTPs returns the a=fmtp lines.
 func (m *Media) FMTPs() ([]Format, error) { return all(&m.Section, "fmtp", ParseFormat) }
 
-// Feedback returns the a=rtcp-fb lines, those of payload types that are not on the m= line too. In the values there is one space between
-// words and none behind them, though Pion and mediasoup write "nack " and "transport-cc ".
-func (m *Media) Feedback() ([]Format, error) {
-	return all(&m.Section, "rtcp-fb", func(value string) (Format, error) {
-		f, err := ParseFormat(value)
-		f.Value = strings.Join(strings.Fields(f.Value), " ")
-		return f, err
-	})
-}
+// Feedback returns the a=rtcp-fb lines, those of payload types that are not on the m= line too.
+func (m *Media) Feedback() ([]Format, error) { return all(&m.Section, "rtcp-fb", ParseFormat) }
 
 // Param finds a parameter in the value of a=fmtp ("a=1;b=2", names in any case).
 func Param(fmtp, name string) (value string, ok bool) {

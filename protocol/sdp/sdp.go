@@ -47,12 +47,13 @@ type Line struct {
 	Type   byte
 }
 
-// Attr splits the value of an a= line into name and value; both are empty for lines of other types.
+// Attr splits the value of an a= line into name and value; both are empty for lines of other types. Blanks at the end are none of it:
+// Pion, mediasoup and who edits descriptions leave some.
 func (l Line) Attr() (name, value string) {
 	if l.Type != 'a' {
 		return "", ""
 	}
-	name, value, _ = strings.Cut(l.Value, ":")
+	name, value, _ = strings.Cut(strings.TrimRight(l.Value, " "), ":")
 	return name, value
 }
 
@@ -108,7 +109,7 @@ func (s *Section) Attrs(name string) iter.Seq[string] {
 func (s *Section) named(name string) iter.Seq[Line] {
 	return func(yield func(Line) bool) {
 		for _, l := range s.Lines {
-			if l.Type != 'a' || !strings.HasPrefix(l.Value, name) || len(l.Value) > len(name) && l.Value[len(name)] != ':' {
+			if l.Type != 'a' || !strings.HasPrefix(l.Value, name) || len(l.Value) > len(name) && l.Value[len(name)] != ':' && strings.Trim(l.Value[len(name):], " ") != "" {
 				continue
 			}
 			if !yield(l) {
