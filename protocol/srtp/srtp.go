@@ -81,8 +81,9 @@ func (p Profile) String() string {
 	return fmt.Sprintf("SRTP profile %#04x", uint16(p))
 }
 
-// DefaultMaxStreams bounds the SSRCs of a Context, each of which costs some 350 bytes.
-const DefaultMaxStreams = 1024
+// DefaultMaxStreams bounds the SSRCs of a Context, each of which costs some 350 bytes. They are never forgotten, as what they have sent
+// could be replayed then; and a peer that forwards the media of a room has some for everybody who ever was in it.
+const DefaultMaxStreams = 4096
 
 // Config says how to make a Context.
 type Config struct {
