@@ -176,7 +176,7 @@ func (r *TransportRecorder) AppendFeedback(dst []byte, now mono.Time, sender, me
 	return dst
 }
 
-const mostRecorded = 64 // streams
+const mostRecorded = 256 // streams
 
 // recorded is one stream's arrivals.
 type recorded struct {
@@ -190,6 +190,7 @@ type recorded struct {
 // tells that every 50 to 100 ms. Its zero value is ready for use; it is not safe for concurrent use.
 type StreamRecorder struct {
 	streams  []recorded
+	recent   int // of them: the last one's
 	schedule schedule
 	scratch  []rtcp.Metric
 }
@@ -208,9 +209,13 @@ func (r *StreamRecorder) Record(now mono.Time, ssrc rtp.SSRC, seq uint16, ecn ui
 
 // stream returns a stream, in place of the one that has been silent for longest if there are too many.
 func (r *StreamRecorder) stream(now mono.Time, ssrc rtp.SSRC) *recorded {
+	if r.recent < len(r.streams) && r.streams[r.recent].ssrc == ssrc {
+		return &r.streams[r.recent]
+	}
 	oldest := 0
 	for i := range r.streams {
 		if r.streams[i].ssrc == ssrc {
+			r.recent = i
 			return &r.streams[i]
 		}
 		if r.streams[i].last < r.streams[oldest].last {
@@ -221,6 +226,7 @@ func (r *StreamRecorder) stream(now mono.Time, ssrc rtp.SSRC) *recorded {
 		oldest = len(r.streams)
 		r.streams = append(r.streams, recorded{})
 	}
+	r.recent = oldest
 	r.streams[oldest] = recorded{ssrc: ssrc, last: now}
 	return &r.streams[oldest]
 }

@@ -270,7 +270,7 @@ func TestStreamRecorderFitsTheLimit(t *testing.T) {
 	var r StreamRecorder
 	const packets, limit = 3000, 300
 	for i := range packets {
-		r.Record(began, rtp.SSRC(i%100), uint16(i/100), 0, 1000)
+		r.Record(began, rtp.SSRC(i%300), uint16(i/300), 0, 1000)
 	}
 	if len(r.streams) != mostRecorded {
 		t.Errorf("%d streams, want %d", len(r.streams), mostRecorded)
