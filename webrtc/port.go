@@ -153,6 +153,15 @@ func (p *port) know(now mono.Time, pc *PeerConnection, path pkt.Path) {
 	pc.remotes = append(pc.remotes, path.Remote)
 }
 
+// forgetPath takes a path out that the agents have forgotten.
+func (p *port) forgetPath(pc *PeerConnection, path pkt.Path) {
+	if p.byRemote[path.Remote] != pc || pc.hasAgent(func(a *ice.Agent) bool { return a.Knows(path) }) {
+		return
+	}
+	delete(p.byRemote, path.Remote)
+	pc.remotes = slices.DeleteFunc(pc.remotes, func(r netip.AddrPort) bool { return r == path.Remote })
+}
+
 // hasAgent reports whether one of the connection's agents is like that.
 func (pc *PeerConnection) hasAgent(like func(*ice.Agent) bool) bool {
 	return slices.ContainsFunc(pc.transports, func(x *DTLSTransport) bool {

@@ -1,6 +1,7 @@
 package webrtc
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -96,4 +97,43 @@ func outlive(t *testing.T, urls []string, what string) {
 		}
 	}
 	t.Log("silence:", longest)
+}
+
+// On a port that many connections share, one whose peer changes its address ever again is found at the newest, and takes no more room for it.
+func TestOnePortFollowsManyAddresses(t *testing.T) {
+	for _, lite := range []bool{false, true} {
+		t.Run(fmt.Sprint("lite=", lite), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { followMany(t, lite) })
+		})
+	}
+}
+
+func followMany(t *testing.T, lite bool) {
+	n := simnet.New(1)
+	near := simnet.Path{Delay: 10 * time.Millisecond}
+	home := n.Internet().NAT("home", near, simnet.NAT{RandomPorts: true}, "5.9.1.7")
+	a, b := simloop.New(home.Host("a", simnet.Path{}, "192.168.1.2")), simloop.New(n.Internet().Host("b", near, "203.0.113.2"))
+	n.Live()
+	defer n.Close()
+	w := &world{T: t, net: n, hostA: a, hostB: b, a: onHost(a)}
+	w.b = w.network(onHost(b), NetworkConfig{UDP: ":3478", Lite: lite})
+	_, _, x, y := w.connect(Configuration{}, nil)
+	heard := 0
+	y.OnMessage(func(Message) { heard++ })
+	for range 200 {
+		home.Reboot()
+		for range 8 {
+			w.check(x.SendText("here now"))
+			time.Sleep(500 * time.Millisecond)
+		}
+	}
+	synctest.Wait()
+	if heard != 200*8 {
+		t.Errorf("%d messages came", heard)
+	}
+	w.check(w.b.loop.Do(func(mono.Time) {
+		if n := len(w.b.port.byRemote); n < 100 || n > 140 {
+			t.Errorf("%d addresses are known", n)
+		}
+	}))
 }

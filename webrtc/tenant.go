@@ -224,6 +224,13 @@ func (pc *PeerConnection) handleICE(now mono.Time, x *DTLSTransport, e ice.Event
 		if p := pc.network.port; p != nil {
 			p.know(now, pc, e.Path)
 		}
+		if t.gatherer != nil {
+			t.gatherer.Keep(e.Path.Socket)
+		}
+	case ice.PathForgotten:
+		if p := pc.network.port; p != nil {
+			p.forgetPath(pc, e.Path)
+		}
 	case ice.Connect:
 		if t.gatherer != nil {
 			t.gatherer.Connect(now, e)
@@ -234,6 +241,9 @@ func (pc *PeerConnection) handleICE(now mono.Time, x *DTLSTransport, e ice.Event
 		}
 	case ice.Disconnect:
 		pc.lease.Close(e.Socket)
+		if t.gatherer != nil {
+			t.gatherer.HandleClose(now, e.Socket)
+		}
 	}
 }
 

@@ -257,8 +257,8 @@ func (g *Gatherer) closeSockets() {
 	g.bases = nil
 }
 
-// HandleClose says that a stream ended by itself: loop.CloseHandler. It returns true if the stream was the Gatherer's own; otherwise it is for
-// ice.Agent.RemoveLocal.
+// HandleClose says that a stream ended by itself (loop.CloseHandler), or was closed for the agent (ice.Disconnect). It returns true if the
+// stream was the Gatherer's own; otherwise it is for ice.Agent.RemoveLocal.
 func (g *Gatherer) HandleClose(now mono.Time, s pkt.Socket) (mine bool) {
 	for _, r := range g.relays {
 		if r != nil && r.stream && r.connected && r.path.Socket == s {
@@ -268,5 +268,6 @@ func (g *Gatherer) HandleClose(now mono.Time, s pkt.Socket) (mine bool) {
 			return true
 		}
 	}
+	g.forgetAccepted(s)
 	return false
 }

@@ -1,6 +1,8 @@
 package gather_test
 
 import (
+	"context"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/parley-rtc/parley/internal/gather"
 	"github.com/parley-rtc/parley/internal/simnet"
+	"github.com/parley-rtc/parley/internal/simnet/simloop"
 	"github.com/parley-rtc/parley/internal/udp"
 	"github.com/parley-rtc/parley/protocol/ice"
 	"github.com/parley-rtc/parley/protocol/mono"
@@ -313,6 +316,59 @@ func TestTCPCandidates(t *testing.T) {
 		got := b.received()
 		if len(got) != 1 || string(got[0].Payload) != "over a stream" || got[0].Local != passive.Base || got[0].Remote != connected[0].Local {
 			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+// Whoever finds the port of a passive candidate may connect: strangers make room for others, and the peer's connection stays. One
+// that has ended counts no more.
+func TestStrangersDoNotFillAPassiveCandidate(t *testing.T) {
+	inScene(t, func(s *scene) {
+		const many = 40
+		peer, stranger := s.at(s.net.Internet(), "ada", "5.9.0.7"), s.at(s.net.Internet(), "eve", "5.9.0.9")
+		b := s.owner(s.at(s.net.Internet(), "bob", "5.9.0.8"), gather.Config{PassiveTCP: true, MinPort: 40000, MaxPort: 40000})
+		time.Sleep(time.Second)
+		connect := func(h *simloop.Host) net.Conn {
+			t.Helper()
+			c, err := h.Dial(context.Background(), netip.Addr{}, ap("5.9.0.8:40000"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		says := func(c net.Conn, text string) (at pkt.Socket) {
+			t.Helper()
+			if _, err := c.Write(append([]byte{0, byte(len(text))}, text...)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			got := b.received()
+			if len(got) != 1 || string(got[0].Payload) != text {
+				t.Fatalf("of %q came %v", text, got)
+			}
+			return got[0].Socket
+		}
+		for range many { // each ends before the next
+			c := connect(peer)
+			says(c, "hello")
+			c.Close()
+			time.Sleep(time.Second)
+		}
+		first := connect(peer)
+		defer first.Close()
+		socket := says(first, "hello")
+		b.do(func(mono.Time) { b.Keep(socket) })
+		for range many {
+			defer connect(stranger).Close()
+		}
+		second := connect(peer)
+		defer second.Close()
+		says(second, "hello again")
+		if says(first, "still here") != socket {
+			t.Error("the peer's first connection has another socket")
+		}
+		if n := b.loop.Counters().Sockets; n > 20 {
+			t.Errorf("%d sockets are open", n)
 		}
 	})
 }

@@ -22,6 +22,7 @@
 //	g.HandleICMP(now, m)                // of its sockets, where the system tells
 //	g.Connect(now, c)                   // the agent's event
 //	g.Verify(now)                       // at the agent's event Searching
+//	g.Keep(socket)                      // at PathKnown
 //	g.Close(now)                        // and go on until Closed, or let the lease end
 //
 // A relay's name is a negative number: the agent has it as the socket of a relayed candidate, and what is to be sent from

@@ -16,16 +16,55 @@ import (
 const (
 	// connectPatience is how long a TCP connection to a peer may take to open.
 	connectPatience = 10 * time.Second
-	// accepted is how many connections one passive candidate accepts: a peer needs one, and strangers may come.
-	accepted = 16
+	// maxAccepted is how many connections one passive candidate has open: a peer needs one, and strangers may come.
+	maxAccepted = 16
 )
 
 // A listener is a passive TCP candidate (RFC 6544 section 5.1).
 type listener struct {
 	net.Listener
-	name pkt.Socket
-	base *base
-	open int // connections
+	name     pkt.Socket
+	base     *base
+	accepted []accepted // those that are open, the oldest first
+}
+
+// accepted is a connection to a passive candidate.
+type accepted struct {
+	socket pkt.Socket
+	peers  bool // and not a stranger's
+}
+
+// admit makes room for another connection: a stranger's goes, the oldest first.
+func (l *listener) admit(g *Gatherer) bool {
+	if len(l.accepted) < maxAccepted {
+		return true
+	}
+	i := slices.IndexFunc(l.accepted, func(a accepted) bool { return !a.peers })
+	if i < 0 {
+		return false
+	}
+	g.lease.Close(l.accepted[i].socket)
+	l.accepted = slices.Delete(l.accepted, i, i+1)
+	return true
+}
+
+// Keep says that a stream that a passive candidate accepted is the peer's, since a check came along it (ice.PathKnown). Strangers'
+// make room for new ones.
+func (g *Gatherer) Keep(s pkt.Socket) {
+	for _, l := range g.listeners {
+		for i := range l.accepted {
+			if l.accepted[i].socket == s {
+				l.accepted[i].peers = true
+			}
+		}
+	}
+}
+
+// forgetAccepted takes note that a stream is closed.
+func (g *Gatherer) forgetAccepted(s pkt.Socket) {
+	for _, l := range g.listeners {
+		l.accepted = slices.DeleteFunc(l.accepted, func(a accepted) bool { return a.socket == s })
+	}
 }
 
 // tellTCP tells the TCP candidates of a base, at the address of its host candidate.
@@ -82,15 +121,16 @@ func (g *Gatherer) accept(on *loop.Loop, l *listener) {
 			break
 		}
 		posted := on.Post(func(mono.Time) {
-			if g.closed || !slices.Contains(g.listeners, l) || l.open >= accepted {
+			if g.closed || !slices.Contains(g.listeners, l) || !l.admit(g) {
 				conn.Close()
 				return
 			}
-			if _, err := g.lease.Adopt(conn, loop.RFC4571); err != nil {
+			s, err := g.lease.Adopt(conn, loop.RFC4571)
+			if err != nil {
 				conn.Close()
 				return
 			}
-			l.open++
+			l.accepted = append(l.accepted, accepted{socket: s})
 		})
 		if !posted {
 			conn.Close()
@@ -110,6 +150,11 @@ func (g *Gatherer) dropListeners(b *base) {
 			return false
 		}
 		_ = l.Close()
+		for _, a := range l.accepted {
+			if !a.peers { // the agent knows nothing of it
+				g.lease.Close(a.socket)
+			}
+		}
 		if !g.closed {
 			g.lose(l.name)
 		}

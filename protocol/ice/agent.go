@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/parley-rtc/parley/protocol/mono"
@@ -50,13 +51,13 @@ func (c *Config) Validate() error {
 // Bounds on what a peer, or whoever speaks for it, can make an agent hold.
 const (
 	maxRemotes   = 64  // remote candidates of a generation, peer-reflexive ones included
-	maxLocals    = 64  // local candidates
+	maxLocals    = 64  // local candidates, and as many peer-reflexive ones
 	maxPairs     = 100 // pairs of a generation
 	maxKnown     = 128 // paths that DTLS may be read from
 	maxEarly     = 32  // checks kept until the peer's credentials come
 	maxResponses = 64  // answers that wait to be written
 	maxChecks    = 256 // transactions that still may be answered
-	maxQueued    = 256 // events CandidateFound, Connect, Disconnect, PathKnown and Searching that nobody took
+	maxQueued    = 256 // events CandidateFound, Connect, Disconnect, PathKnown, PathForgotten and Searching that nobody took
 )
 
 // An Agent is one side of ICE for one component. It is an engine (docs/architecture.md): it is told the time, handed the
@@ -66,8 +67,6 @@ type Agent struct {
 	tieBreaker uint64
 	hasher     *stun.Hasher
 	local      []*candidate
-	origins    []origin
-	addresses  []netip.Addr // local base addresses in order of appearance, for rankOf
 
 	role       Role
 	told       State
@@ -94,7 +93,9 @@ type Agent struct {
 	known         []knownPath // one or two, but for a peer with many addresses
 	nextPair      uint32
 	nextCandidate uint32
+	foundations   int // so far
 	lastNominated *pair
+	followed      *pair  // lite: along which the peer's data came last
 	nominated     uint32 // last nomination value sent (renomination)
 	changes       uint32 // of the selected pair
 	parkAt        mono.Time
@@ -124,6 +125,9 @@ type knownPath struct {
 	socket pkt.Socket
 	remote netip.AddrPort
 }
+
+// of reports whether it is a pair's.
+func (k knownPath) of(p *pair) bool { return k == knownPath{p.path.Socket, p.path.Remote} }
 
 // New returns an agent with credentials of its own and no candidates.
 func New(cfg Config) (*Agent, error) {
@@ -217,7 +221,7 @@ func (a *Agent) AddLocalCandidate(now mono.Time, c Candidate) (added Candidate, 
 	case !c.Address.IsValid() || !c.Base.IsValid() || c.Address.Addr().Is4() != c.Base.Addr().Is4(),
 		c.Address.Addr().IsUnspecified() || c.Address.Addr().IsMulticast(),
 		a.cfg.Lite && c.Type != Host, // RFC 8445 section 5.2
-		len(a.local) >= maxLocals,
+		a.gathered() >= maxLocals,
 		!a.accepts(&c):
 		a.dropped.Candidates++
 		return c, false
@@ -229,9 +233,8 @@ func (a *Agent) AddLocalCandidate(now mono.Time, c Candidate) (added Candidate, 
 			return m.Candidate, m.Type == c.Type // the same, to be signalled again after a restart
 		}
 	}
-	l.origin = int16(a.originOf(&l.Candidate))
 	if l.Foundation == "" {
-		l.Foundation = foundationOf(int(l.origin))
+		l.Foundation = a.foundationOf(&l.Candidate)
 	}
 	if l.Priority == 0 {
 		l.Priority = l.priority(l.typePreference(), int(l.rank))
@@ -246,6 +249,16 @@ func (a *Agent) AddLocalCandidate(now mono.Time, c Candidate) (added Candidate, 
 	a.replayEarly()
 	a.update(now)
 	return l.Candidate, true
+}
+
+// gathered counts the local candidates that were added, and not revealed by checks.
+func (a *Agent) gathered() (n int) {
+	for _, c := range a.local {
+		if c.Type != PeerReflexive {
+			n++
+		}
+	}
+	return n
 }
 
 // number returns the number of a new candidate.
@@ -264,16 +277,14 @@ func (a *Agent) accepts(c *Candidate) bool {
 // section 4): the first IPv6 address 0, the first IPv4 address 1, the second IPv6 address 2.
 func (a *Agent) rankOf(ip netip.Addr) int {
 	n := 0
-	for _, b := range a.addresses {
-		if b == ip {
-			break
+	for i, c := range a.local {
+		base := c.Base.Addr()
+		if base == ip {
+			return int(c.rank)
 		}
-		if b.Is4() == ip.Is4() {
+		if base.Is4() == ip.Is4() && !slices.ContainsFunc(a.local[:i], func(o *candidate) bool { return o.Base.Addr() == base }) {
 			n++
 		}
-	}
-	if !slices.Contains(a.addresses, ip) && len(a.addresses) < maxLocals {
-		a.addresses = append(a.addresses, ip)
 	}
 	if ip.Is4() {
 		return 2*n + 1
@@ -281,15 +292,15 @@ func (a *Agent) rankOf(ip netip.Addr) int {
 	return 2 * n
 }
 
-func (a *Agent) originOf(c *Candidate) int {
-	o := origin{c.Type, c.Transport != UDP, c.RelayProtocol, c.Base.Addr(), c.Server.Addr()}
-	for i, p := range a.origins {
-		if p == o {
-			return i
+// foundationOf returns the foundation of what has the same origin, or the next one.
+func (a *Agent) foundationOf(c *Candidate) string {
+	for _, l := range a.local {
+		if l.origin() == c.origin() {
+			return l.Foundation
 		}
 	}
-	a.origins = append(a.origins, o)
-	return len(a.origins) - 1
+	a.foundations++
+	return strconv.Itoa(a.foundations)
 }
 
 // RemoveLocal says that a socket is gone, with its interface or by itself: the candidates whose base it is go, and so do
@@ -426,6 +437,7 @@ func (a *Agent) Path() (path pkt.Path, ok bool) {
 // Sent says that data was sent along [Agent.Path]. Where data goes and nothing comes back ([Agent.Heard]) for half a
 // second, or four round trips, the peer is asked whether the path still works: a connection in use leaves a dead path long
 // before consent ends. It costs next to nothing, and may be called for each datagram.
+// A lite agent sends no checks: it follows to where the peer's data come from.
 func (a *Agent) Sent(now mono.Time) {
 	if a.unheard == mono.Never && a.selected != nil && !a.cfg.Lite {
 		a.unheard = now
@@ -435,8 +447,16 @@ func (a *Agent) Sent(now mono.Time) {
 
 // Heard says that data of the peer's came along a path. See [Agent.Sent].
 func (a *Agent) Heard(path pkt.Path) {
-	if s := a.selected; s != nil && s.path.Socket == path.Socket && s.path.Remote == path.Remote {
+	k := knownPath{path.Socket, path.Remote}
+	if a.selected != nil && k.of(a.selected) {
 		a.unheard = mono.Never
+		return
+	}
+	if a.cfg.Lite { // it sends no checks, by which it could tell
+		if i := slices.IndexFunc(a.gen.pairs, func(p *pair) bool { return p.valid && k.of(p) }); i >= 0 {
+			a.followed = a.gen.pairs[i]
+			a.update(a.now)
+		}
 	}
 }
 
@@ -444,10 +464,7 @@ func (a *Agent) Heard(path pkt.Path) {
 // read from it. What else arrives is not the peer's.
 func (a *Agent) Knows(path pkt.Path) bool {
 	k := knownPath{path.Socket, path.Remote}
-	if s := a.selected; s != nil && k == (knownPath{s.path.Socket, s.path.Remote}) {
-		return true
-	}
-	return slices.Contains(a.known, k)
+	return a.selected != nil && k.of(a.selected) || slices.Contains(a.known, k)
 }
 
 // Current reports whether the selected path was found with the credentials in force, and is not left from before a restart.
@@ -566,4 +583,5 @@ const (
 	hearTime    = 500 * time.Millisecond // no answer to a consent check, or to data, for so long: probe
 	suspectTime = time.Second            // a probe not answered for so long: another valid pair takes over
 	silentTime  = 4 * time.Second        // a probe not answered for so long: disconnected
+	leftTime    = 8 * time.Second        // lite: a pair not checked for so long, while another is, is left
 )

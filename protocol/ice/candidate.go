@@ -2,7 +2,6 @@ package ice
 
 import (
 	"net/netip"
-	"strconv"
 
 	"github.com/parley-rtc/parley/protocol/pkt"
 )
@@ -139,14 +138,15 @@ type origin struct {
 	server   netip.Addr
 }
 
+func (c *Candidate) origin() origin {
+	return origin{c.Type, c.Transport != UDP, c.RelayProtocol, c.Base.Addr(), c.Server.Addr()}
+}
+
 // A candidate is a Candidate with what the agent knows of it.
 type candidate struct {
 	Candidate
-	origin int16 // local: index into Agent.origins
-	rank   int16
+	rank int16 // of a local one's base: see Agent.rankOf
 }
-
-func foundationOf(origin int) string { return strconv.Itoa(origin + 1) }
 
 // usableRemote reports whether checks may go to an address: never to an unspecified, multicast or broadcast one.
 func usableRemote(a netip.AddrPort, t Transport) bool {

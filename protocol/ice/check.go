@@ -373,12 +373,17 @@ func (a *Agent) reflexive(p *pair, mapped netip.AddrPort, priority uint32) {
 			return
 		}
 	}
-	if len(a.local) >= maxLocals {
-		return
+	if len(a.local)-a.gathered() >= maxLocals { // those that no pair has any more make room
+		a.local = slices.DeleteFunc(a.local, func(l *candidate) bool {
+			return l.Type == PeerReflexive && !slices.ContainsFunc(p.gen.pairs, func(q *pair) bool { return q.mapped == l || q.local == l })
+		})
+		if len(a.local)-a.gathered() >= maxLocals {
+			return
+		}
 	}
 	l := &candidate{Candidate: p.local.Candidate, rank: p.local.rank}
 	l.Type, l.Address, l.Related, l.Priority = PeerReflexive, mapped, p.local.Base, priority
-	l.ID, l.Foundation = a.number(), foundationOf(a.originOf(&l.Candidate))
+	l.ID, l.Foundation = a.number(), a.foundationOf(&l.Candidate)
 	a.local = append(a.local, l)
 	p.mapped = l
 	a.emit(CandidateFound{l.Candidate})

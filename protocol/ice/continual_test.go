@@ -7,6 +7,7 @@ import (
 	"github.com/parley-rtc/parley/internal/simnet"
 	"github.com/parley-rtc/parley/protocol/ice"
 	"github.com/parley-rtc/parley/protocol/mono"
+	"github.com/parley-rtc/parley/protocol/pkt"
 )
 
 // newHomed puts a on two networks, and returns its two links.
@@ -224,11 +225,14 @@ func TestMovesToABetterInterface(t *testing.T) {
 	}
 }
 
+// forgetful gives another port each time.
+var forgetful = simnet.NAT{Filtering: simnet.AddressAndPortDependent, RandomPorts: true}
+
 // A NAT forgets, and gives the next datagram another port: the peer follows, as what comes from there has integrity.
 func TestFollowsANATThatForgot(t *testing.T) {
 	for _, role := range []ice.Role{ice.Controlling, ice.Controlled} {
 		t.Run(role.String(), func(t *testing.T) {
-			w := newWorld(t, 1, cone, open, 0)
+			w := newWorld(t, 1, forgetful, open, 0)
 			w.a.SetRole(w.Now(), role)
 			w.b.SetRole(w.Now(), 1-role)
 			w.connect(t)
@@ -243,6 +247,56 @@ func TestFollowsANATThatForgot(t *testing.T) {
 			for _, s := range []*side{w.a, w.b} {
 				if n := s.outage(cut, w.Now()); n > 2*time.Second {
 					t.Errorf("%v: no data for %v", s.Role(), n)
+				}
+			}
+		})
+	}
+}
+
+// A connection may live for weeks behind a NAT that forgets each time it may. However often the peer's address, and with it what the peer sees of
+// ours, has become another one, the newest is known, what is remembered of the others is bounded, and there is room for what signaling and
+// the machine say.
+func TestManyAddresses(t *testing.T) {
+	const times = 160
+	for _, role := range []ice.Role{ice.Controlling, ice.Controlled} {
+		t.Run(role.String(), func(t *testing.T) {
+			w := newWorld(t, 1, forgetful, open, 0)
+			w.a.SetRole(w.Now(), role)
+			w.b.SetRole(w.Now(), 1-role)
+			w.connect(t)
+			w.connected(t)
+			both(w)
+			w.a.driver.Poll()
+			w.b.driver.Poll()
+			w.Run(10 * time.Second)
+			paths := map[pkt.Path]bool{}
+			for range times {
+				w.home.Reboot()
+				w.Run(4 * time.Second)
+			}
+			for _, e := range w.b.events {
+				if e, ok := e.(ice.PathKnown); ok {
+					paths[e.Path] = true
+				}
+			}
+			if len(paths) < times*9/10 { // now and then a port is drawn again
+				t.Errorf("%d paths became known", len(paths))
+			}
+			for _, s := range []*side{w.a, w.b} {
+				if n := s.outage(w.Now().Add(-3*time.Second), w.Now()); n > time.Second {
+					t.Errorf("%v: no data for %v", s.Role(), n)
+				}
+				if n, m := len(s.LocalCandidates()), len(s.RemoteCandidates()); n > 128 || m > 64 {
+					t.Errorf("%v: %d local candidates and %d of the peer", s.Role(), n, m)
+				}
+				if n := s.Dropped(); n.Overflow > 0 || n.Candidates > 0 {
+					t.Errorf("%v: dropped %+v", s.Role(), n)
+				}
+				if _, ok := s.AddLocalCandidate(w.Now(), ice.Candidate{Address: addr("192.168.9.9:5000"), Socket: 7}); !ok {
+					t.Errorf("%v: a new address of the machine is refused", s.Role())
+				}
+				if !s.AddRemoteCandidate(w.Now(), ice.Candidate{Address: addr("192.168.9.9:5000"), Priority: 1, Foundation: "x"}) {
+					t.Errorf("%v: a new candidate of the peer is refused", s.Role())
 				}
 			}
 		})

@@ -45,7 +45,7 @@ func (r Role) String() string { return [...]string{"controlling", "controlled"}[
 func (r Role) other() Role { return 1 - r }
 
 // An Event is what an [Agent] tells its owner or wants of its driver: a StateChanged, SelectedPairChanged, RoleChanged,
-// CandidateFound, Connect, Disconnect, PathKnown or Searching.
+// CandidateFound, Connect, Disconnect, PathKnown, PathForgotten or Searching.
 type Event interface{ event() }
 
 // StateChanged says that the state is another one. With StateClosed it is the last event.
@@ -78,6 +78,9 @@ type Disconnect struct{ Socket pkt.Socket }
 // that shares a socket between agents enters it into its map. See [Agent.Knows] and [Agent.HasConsent].
 type PathKnown struct{ Path pkt.Path }
 
+// PathForgotten takes back what PathKnown said: too many others have become known since. Local of Path is not valid.
+type PathForgotten struct{ Path pkt.Path }
+
 // Searching says that the selected pair is lost or gets no answers, and that all candidates are checked anew. What servers gave may
 // be gone with it, where a NAT or a server forgot: the driver finds out, and adds what takes its place.
 type Searching struct{}
@@ -89,6 +92,7 @@ func (CandidateFound) event()      {}
 func (Connect) event()             {}
 func (Disconnect) event()          {}
 func (PathKnown) event()           {}
+func (PathForgotten) event()       {}
 func (Searching) event()           {}
 
 // A Pair is a local and a remote candidate, and the path between them.

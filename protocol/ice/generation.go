@@ -150,7 +150,7 @@ func (a *Agent) promote() {
 	a.gen, a.next = a.next, nil
 	a.lost, a.failed, a.parked, a.search = false, false, false, false
 	a.parkAt, a.giveUpAt = mono.Never, mono.Never
-	a.paced, a.lastNominated = 0, nil
+	a.paced, a.lastNominated, a.followed = 0, nil, nil
 	if a.cfg.RelayOnly {
 		a.local = slices.DeleteFunc(a.local, func(c *candidate) bool { return c.Type != Relayed })
 	}
@@ -168,8 +168,8 @@ func (a *Agent) learn(g *generation, c Candidate) bool {
 			return true
 		}
 	}
-	if len(g.remotes) >= maxRemotes {
-		a.dropped.Candidates++
+	// What checks have revealed and nothing has come of makes room for what signaling says.
+	if !a.roomForRemote(g, func(r *candidate) bool { return r.Type == PeerReflexive }) {
 		return false
 	}
 	c.ID = a.number()
@@ -180,6 +180,24 @@ func (a *Agent) learn(g *generation, c Candidate) bool {
 			a.pairUp(l, r)
 		}
 	}
+	return true
+}
+
+// roomForRemote reports whether there is room for another remote candidate. If need be one is dropped that may be and has no pair that works.
+func (a *Agent) roomForRemote(g *generation, mayGo func(*candidate) bool) bool {
+	if len(g.remotes) < maxRemotes {
+		return true
+	}
+	i := slices.IndexFunc(g.remotes, func(r *candidate) bool {
+		return mayGo(r) && !slices.ContainsFunc(g.pairs, func(p *pair) bool { return p.remote == r && p.valid })
+	})
+	if i < 0 {
+		a.dropped.Candidates++
+		return false
+	}
+	victim := g.remotes[i]
+	a.drop(g, func(p *pair) bool { return p.remote == victim })
+	g.remotes = slices.Delete(g.remotes, i, i+1)
 	return true
 }
 
@@ -328,6 +346,9 @@ func (a *Agent) drop(g *generation, gone func(*pair) bool) {
 		}
 		if p == a.lastNominated {
 			a.lastNominated = nil
+		}
+		if p == a.followed {
+			a.followed = nil
 		}
 	}
 	g.pairs = slices.DeleteFunc(g.pairs, gone)

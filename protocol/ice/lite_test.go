@@ -1,9 +1,11 @@
 package ice_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
+	"github.com/parley-rtc/parley/internal/simnet"
 	"github.com/parley-rtc/parley/protocol/ice"
 	"github.com/parley-rtc/parley/protocol/stun"
 )
@@ -95,5 +97,52 @@ func TestLiteAgentStaysFailed(t *testing.T) {
 	f.hand(now, f.write(nominate))
 	if _, ok := f.agent.Path(); !ok || f.agent.State() != ice.StateConnected {
 		t.Errorf("after a restart %v, and a path: %t", f.agent.State(), ok)
+	}
+}
+
+// The peer of a lite agent moves: its NAT forgets, and its checks come from another address without a nomination, since nothing has changed on its side. "ICE
+// lite ... do not send connectivity checks" (RFC 8445 section 2.5), so nothing but what comes tells of it: data at once, and checks alone
+// once those along the former pair have stopped.
+func TestLiteAgentFollows(t *testing.T) {
+	for _, renomination := range []bool{false, true} {
+		for _, c := range []struct {
+			name    string
+			talking func(w *world)
+			most    time.Duration
+		}{
+			{"both talk", both, time.Second},
+			{"the lite side alone talks", func(w *world) { w.b.talking = true }, 16 * time.Second},
+		} {
+			t.Run(fmt.Sprint(c.name, ", renomination ", renomination), func(t *testing.T) {
+				n := simnet.New(1)
+				home := n.Internet().NAT("home", middle, forgetful, "198.51.100.1")
+				w := &world{Network: n, home: home}
+				w.a = newSide(t, home.Host("a", simnet.Path{}, "192.168.1.2"), 2, ice.Config{})
+				w.b = newSide(t, n.Internet().Host("b", middle, "198.51.100.2"), 3, ice.Config{Lite: true})
+				if err := w.a.SetRemoteCredentials(w.Now(), ice.Remote{Credentials: w.b.LocalCredentials(), Lite: true, Renomination: renomination}); err != nil {
+					t.Fatal(err)
+				}
+				if err := w.b.SetRemoteCredentials(w.Now(), ice.Remote{Credentials: w.a.LocalCredentials(), Renomination: renomination}); err != nil {
+					t.Fatal(err)
+				}
+				w.exchange()
+				w.connected(t)
+				c.talking(w)
+				w.a.driver.Poll()
+				w.b.driver.Poll()
+				for range 5 { // the way back to a former pair is one of them
+					w.Run(20 * time.Second)
+					cut := w.Now()
+					w.home.Reboot()
+					w.Run(40 * time.Second)
+					if n := w.a.outage(cut, w.Now()); n > c.most {
+						t.Errorf("no data from the lite side for %v", n)
+					}
+					if w.b.State() != ice.StateCompleted {
+						t.Errorf("the lite side is %v", w.b.State())
+					}
+				}
+			})
+		}
 	}
 }

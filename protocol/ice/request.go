@@ -267,7 +267,8 @@ func (a *Agent) heed(l *candidate, path *pkt.Path, priority, nomination uint32) 
 		p.nomination, p.nominated = nomination, true
 	}
 	if a.cfg.Lite { // RFC 8445 section 7.3.2
-		if p.nominated && !a.failed { // failed is the end until a restart, as for a full agent
+		// Once there was a nomination, what is checked without one is the nominated pair of a peer whose NAT gave it another address.
+		if (p.nominated || a.selected != nil && a.selected.gen == g) && !a.failed { // failed is the end until a restart, as for a full agent
 			p.state, p.valid = PairSucceeded, true
 			p.consentUntil = a.now.Add(consentFor)
 		}
@@ -313,18 +314,9 @@ func (a *Agent) remoteOf(l *candidate, path *pkt.Path, priority uint32) *candida
 			return r
 		}
 	}
-	if len(g.remotes) >= maxRemotes {
-		// The peer's own checks are worth more than what signaling said and nothing came of.
-		i := slices.IndexFunc(g.remotes, func(r *candidate) bool {
-			return !slices.ContainsFunc(g.pairs, func(p *pair) bool { return p.remote == r && p.valid })
-		})
-		if i < 0 {
-			a.dropped.Candidates++
-			return nil
-		}
-		victim := g.remotes[i]
-		a.drop(g, func(p *pair) bool { return p.remote == victim })
-		g.remotes = slices.Delete(g.remotes, i, i+1)
+	// The peer's own checks are worth more than what signaling said and nothing came of.
+	if !a.roomForRemote(g, func(*candidate) bool { return true }) {
+		return nil
 	}
 	if path.Remote.Addr().IsUnspecified() || path.Remote.Addr().IsMulticast() || path.Remote.Addr() == broadcast || path.Remote.Port() == 0 {
 		a.dropped.Candidates++
@@ -343,14 +335,22 @@ func (a *Agent) remoteOf(l *candidate, path *pkt.Path, priority uint32) *candida
 	return r
 }
 
-// know enters a path.
+// know enters a path. The oldest that has no pair any more makes room for it.
 func (a *Agent) know(path pkt.Path) {
 	if a.Knows(path) {
 		return
 	}
 	if len(a.known) >= maxKnown {
-		a.dropped.Overflow++
-		return
+		i := slices.IndexFunc(a.known, func(k knownPath) bool {
+			return !slices.ContainsFunc(a.gen.pairs, k.of) && (a.old == nil || !slices.ContainsFunc(a.old.pairs, k.of))
+		})
+		if i < 0 {
+			a.dropped.Overflow++
+			return
+		}
+		gone := a.known[i]
+		a.known = slices.Delete(a.known, i, i+1)
+		a.emit(PathForgotten{pkt.Path{Socket: gone.socket, Remote: gone.remote}})
 	}
 	a.known = append(a.known, knownPath{path.Socket, path.Remote})
 	a.emit(PathKnown{path})

@@ -95,11 +95,18 @@ func (a *Agent) better(p, q *pair) bool {
 	switch {
 	case a.doubt(p) != a.doubt(q):
 		return a.doubt(p) < a.doubt(q)
+	case a.cfg.Lite && (p.leftFor(q) || q.leftFor(p)):
+		return q.leftFor(p)
+	case a.cfg.Lite && (p == a.followed || q == a.followed):
+		return p == a.followed
 	case a.role == Controlled && p.nomination != q.nomination:
 		return p.nomination > q.nomination
 	}
 	return p.priority > q.priority
 }
+
+// leftFor reports whether the peer checks q, and p no more: it checks what it sends along at least each 6 s.
+func (p *pair) leftFor(q *pair) bool { return q.consentUntil >= p.consentUntil.Add(leftTime) }
 
 // doubt ranks what speaks against sending along a valid pair. A probe under way speaks against all but the selected one.
 func (a *Agent) doubt(p *pair) int {
