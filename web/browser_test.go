@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"regexp"
 	"testing"
-	"time"
 
 	"github.com/parley-rtc/parley/internal/need"
 )
@@ -18,9 +17,7 @@ import (
 // Chromium, in virtual time, and told by the page's title.
 func TestTypeScript(t *testing.T) {
 	need.Program(t, "chromium", "chromium")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	script, err := exec.CommandContext(ctx, "go", "tool", "esbuild", "src/tests/main.ts", "--bundle", "--format=esm", "--target=es2022").Output()
+	script, err := exec.CommandContext(t.Context(), "go", "tool", "esbuild", "src/tests/main.ts", "--bundle", "--format=esm", "--target=es2022").Output()
 	if err != nil {
 		t.Fatalf("esbuild: %v", err)
 	}
@@ -35,6 +32,8 @@ func TestTypeScript(t *testing.T) {
 	server := httptest.NewServer(mux)
 	defer server.Close()
 
+	ctx, cancel := context.WithTimeout(t.Context(), need.Patience)
+	defer cancel()
 	browser := exec.CommandContext(ctx, "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
 		"--disable-background-networking", "--virtual-time-budget=30000", "--user-data-dir="+t.TempDir(), "--dump-dom", server.URL)
 	page, err := browser.Output()

@@ -11,10 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/protocol/dtls"
 )
 
-const patience = 10 * time.Second
+const patience = need.Patience
 
 // A contender does a whole handshake, both ends of it, each time it is called.
 type contender struct {

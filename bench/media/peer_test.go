@@ -23,6 +23,7 @@ import (
 	pionrtp "github.com/pion/rtp"
 	pionsrtp "github.com/pion/srtp/v3"
 
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/internal/peer"
 	"github.com/parley-rtc/parley/internal/session"
 	"github.com/parley-rtc/parley/protocol/dtls"
@@ -330,7 +331,7 @@ func (r *pionPair) flow(tb testing.TB, n int) {
 		select {
 		case k := <-r.arrived:
 			got += k
-		case <-time.After(10 * time.Second):
+		case <-time.After(need.Patience):
 			tb.Fatalf("%d of %d packets came", got, n)
 		}
 	}

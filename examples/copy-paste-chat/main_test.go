@@ -6,15 +6,15 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/parley-rtc/parley/examples/internal/paste"
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/webrtc"
 )
 
 // The page's part is played by a second peer.
 func TestChat(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), need.Patience)
 	defer cancel()
 	in, typed := io.Pipe()
 	printed, out := io.Pipe()

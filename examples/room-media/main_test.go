@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/parley-rtc/parley/internal/ffmpeg"
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/media/ivf"
 	"github.com/parley-rtc/parley/media/ogg"
 	"github.com/parley-rtc/parley/signaling"
@@ -35,7 +35,7 @@ func TestPlayAndRecord(t *testing.T) {
 	defer hub.Close()
 	link := server.URL + "/r/kitchen"
 
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), need.Patience)
 	defer cancel()
 	type progress struct {
 		file   string

@@ -21,11 +21,11 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"github.com/parley-rtc/parley/internal/need"
 )
 
-// patience is how long a test waits for something that should happen. It is much more than it takes: two processors
-// may be encoding a dozen videos at the time.
-const patience = 90 * time.Second
+const patience = need.Patience
 
 //go:embed testdata/page.js
 var pageJS string

@@ -13,6 +13,7 @@ import (
 
 	"github.com/parley-rtc/parley/internal/gather"
 	"github.com/parley-rtc/parley/internal/loop"
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/internal/simnet"
 	"github.com/parley-rtc/parley/internal/simnet/simloop"
 	"github.com/parley-rtc/parley/protocol/ice"
@@ -84,8 +85,8 @@ func (o *owner) stop() {
 	o.do(o.Gatherer.Close)
 	select {
 	case <-o.closed:
-	case <-time.After(5 * time.Second):
-		o.t.Error("the Gatherer did not close within five seconds")
+	case <-time.After(need.Patience):
+		o.t.Error("the Gatherer does not close")
 	}
 	o.loop.Close()
 }
@@ -110,12 +111,12 @@ func (o *owner) tellTest() {
 // until waits for something to come true, on a network that is real.
 func (o *owner) until(what string, done func() bool) {
 	o.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(need.Patience)
 	for !done() {
 		select {
 		case <-o.signal:
 		case <-deadline:
-			o.t.Fatalf("20 seconds have passed without %s: %+v", what, o.events)
+			o.t.Fatalf("there is no %s: %+v", what, o.events)
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/parley-rtc/parley/internal/need"
 )
 
 // The kernel's notes are heard and its marks understood. The test runs itself again in a network namespace of its own.
@@ -49,7 +51,7 @@ func TestKernelTellsOfAddresses(t *testing.T) {
 		for !done() {
 			select {
 			case <-changed:
-			case <-time.After(20 * time.Second):
+			case <-time.After(need.Patience):
 				all, _ := m.Addresses()
 				t.Fatalf("no word of this: %s; there are %+v", what, all)
 			}

@@ -22,7 +22,7 @@ func InNamespace(t *testing.T) bool {
 	if os.Getuid() != 0 {
 		need.Missing(t, "a network namespace of its own", "run as root")
 	}
-	again := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=60s")
+	again := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout="+(2*need.Patience).String())
 	again.Env = append(os.Environ(), variable+"=1")
 	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	out, err := again.CombinedOutput()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/parley-rtc/parley/internal/gather"
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/protocol/ice"
 	"github.com/parley-rtc/parley/protocol/pkt"
 )
@@ -42,7 +43,7 @@ func TestLinkLocalPeers(t *testing.T) {
 	}{{a, b, at, bt}, {b, a, bt, at}} {
 		path := pkt.Path{Socket: way.source.Socket, Local: way.source.Base, Remote: way.target.Address}
 		var got []pkt.Datagram
-		for begin := time.Now(); len(got) == 0 && time.Since(begin) < 10*time.Second; { // the neighbour may have to be found first
+		for begin := time.Now(); len(got) == 0 && time.Since(begin) < need.Patience; { // the neighbour may have to be found first
 			way.from.send(path, "over the cable")
 			select {
 			case <-way.to.signal:

@@ -173,7 +173,7 @@ func TestCoturn(t *testing.T) {
 			t.Logf("coturn says:\n%s", text)
 		}
 	})
-	for end := time.Now().Add(20 * time.Second); ; {
+	for end := time.Now().Add(need.Patience); ; {
 		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", secure))
 		if err == nil {
 			conn.Close()

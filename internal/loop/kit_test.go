@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/internal/simnet"
 	"github.com/parley-rtc/parley/internal/udp"
 	"github.com/parley-rtc/parley/protocol/mono"
@@ -99,8 +100,8 @@ func await(t testing.TB, done <-chan struct{}, what string) {
 	t.Helper()
 	select {
 	case <-done:
-	case <-time.After(time.Minute):
-		t.Fatal("a minute has passed without ", what)
+	case <-time.After(need.Patience):
+		t.Fatal("there is no ", what)
 	}
 }
 

@@ -6,7 +6,7 @@
 //     skips everywhere.
 //   - time ([Long]): a test that takes it runs where PARLEY_LONG is set.
 //
-// And [Port] is how a test finds a port for a program that must be told one.
+// And [Port] is how a test finds a port for a program that must be told one, and [Patience] how long it waits for what must come.
 package need
 
 import (
@@ -14,7 +14,12 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 )
+
+// Patience is how long a test waits for what must come. No test is about this time, and only what never comes takes it: two
+// processors may have a dozen videos to encode meanwhile.
+const Patience = 90 * time.Second
 
 // Program needs programs of one Debian package.
 func Program(t testing.TB, pkg string, names ...string) {

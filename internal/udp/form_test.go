@@ -75,13 +75,13 @@ func (e *connEndpoint) send(ts ...pkt.Transmit) { e.Send(pointers(ts), &e.count)
 
 func (e *connEndpoint) receive(n int) (got []pkt.Datagram) {
 	e.t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(need.Patience)
 	for len(got) < n {
 		select {
 		case d := <-e.datagrams:
 			got = append(got, d)
 		case <-deadline:
-			e.t.Fatalf("%d of %d datagrams came in 10 s", len(got), n)
+			e.t.Fatalf("%d of %d datagrams came in time", len(got), n)
 		}
 	}
 	return got

@@ -17,11 +17,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/protocol/dtls"
 	"github.com/parley-rtc/parley/protocol/mono"
 )
 
-const patience = 10 * time.Second
+const patience = need.Patience
 
 func generate(t *testing.T) *dtls.Certificate {
 	t.Helper()

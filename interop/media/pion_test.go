@@ -25,10 +25,11 @@ import (
 	"github.com/pion/webrtc/v4/pkg/media"
 	"github.com/pion/webrtc/v4/pkg/media/samplebuilder"
 
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/webrtc"
 )
 
-const patience = 40 * time.Second
+const patience = need.Patience
 
 func check(t *testing.T, err error) {
 	t.Helper()

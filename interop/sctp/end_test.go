@@ -239,7 +239,7 @@ func (e *end) wait(interleaved bool, packets int) {
 	e.t.Helper()
 	select {
 	case <-e.over:
-	case <-time.After(30*time.Second + time.Duration(e.size)*2*time.Microsecond):
+	case <-time.After(need.Patience + time.Duration(e.size)*2*time.Microsecond):
 		e.fail(errors.New("it takes too long"))
 	}
 	e.mu.Lock()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/server/state"
 )
 
@@ -34,7 +35,7 @@ func (r record) Handle(_ context.Context, e slog.Record) error {
 // await waits for the manager to say something.
 func (r record) await(t *testing.T, message string) {
 	t.Helper()
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(need.Patience)
 	for {
 		select {
 		case got := <-r:

@@ -105,7 +105,7 @@ func (p *pebble) up() {
 	p.t.Helper()
 	p.cmd = p.run("pebble", "-config", p.config, "-dnsserver", p.dns)
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: p.roots}, DisableKeepAlives: true}}
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(need.Patience); ; {
 		resp, err := client.Get(p.directory)
 		if err == nil {
 			resp.Body.Close()

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parley-rtc/parley/internal/need"
 	"github.com/parley-rtc/parley/protocol/dtls"
 	"github.com/parley-rtc/parley/protocol/stun"
 	"github.com/parley-rtc/parley/protocol/turn"
@@ -103,7 +104,7 @@ func dialDTLS(t *testing.T, r *relay.Relay, name string) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(need.Patience))
 	secure := &secureConn{Conn: conn}
 	if secure.dtls, err = dtls.New(dtls.Client, &dtls.Config{Entropy: rand.Reader, AnonymousClient: true}); err != nil {
 		t.Fatal(err)
@@ -192,7 +193,7 @@ func (c *secureConn) Write(b []byte) (int, error) {
 func newClient(t *testing.T, r *relay.Relay, conn net.Conn, name string) *client {
 	t.Helper()
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(need.Patience))
 	username, password, err := r.Credential(name, time.Now().Add(time.Hour), turn.Limits{})
 	if err != nil {
 		t.Fatal(err)
@@ -338,7 +339,7 @@ func TestARelayedClientAndAPeerTalk(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer peer.Close()
-			peer.SetDeadline(time.Now().Add(20 * time.Second))
+			peer.SetDeadline(time.Now().Add(need.Patience))
 			c := dial(t, r, "ada")
 			c.allocate()
 			c.bind(peer.LocalAddr().(*net.UDPAddr).AddrPort())
@@ -417,7 +418,7 @@ func TestAnAssociationIsApartFromWhatIsInTheClear(t *testing.T) {
 
 // waitFor returns the first statistics that are right.
 func waitFor(r *relay.Relay, right func(relay.Stats) bool) (s relay.Stats) {
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(need.Patience); time.Now().Before(deadline); {
 		if s = r.Stats(); right(s) {
 			break
 		}

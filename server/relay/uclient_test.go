@@ -102,7 +102,7 @@ func TestCoturnsClientLosesNothing(t *testing.T) {
 			args := slices.Concat(c.flags, load, []string{"-u", "ada", "-w", "lovelace", "-p", strconv.Itoa(int(c.port)),
 				"-e", c.peer, "-r", strconv.Itoa(peerPort), "127.0.0.1"})
 			for try := 1; ; try++ {
-				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				ctx, cancel := context.WithTimeout(t.Context(), need.Patience)
 				out, err := exec.CommandContext(ctx, "turnutils_uclient", args...).CombinedOutput()
 				cancel()
 				if err != nil {
@@ -185,7 +185,7 @@ func waitForEcho(t *testing.T, address string) {
 	}
 	defer conn.Close()
 	buf := make([]byte, 10)
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(need.Patience); time.Now().Before(deadline); {
 		_, _ = conn.Write([]byte("hello")) // refused until the peer listens
 		_ = conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 		if n, err := conn.Read(buf); err == nil && n == 5 {

@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	patience = time.Minute
+	patience = need.Patience
 	enough   = 30 // frames of each kind, each way
 	python   = "/usr/bin/python3"
 )
