@@ -124,6 +124,10 @@ func (pc *PeerConnection) handleSCTP(now mono.Time, e *sctp.Event) {
 	case sctp.ChannelOpen:
 		pc.countStreams(pc.sctp.Load())
 		if e.Remote {
+			if pc.events.behind() {
+				pc.associated.Close(now, e.Stream)
+				return
+			}
 			pc.announce(e)
 			return
 		}

@@ -220,6 +220,35 @@ func TestEventDataChannel(t *testing.T) {
 	})
 }
 
+// A peer may open and close channels for as long as a handler takes: what waits to be told is bounded, and channels beyond it are
+// closed.
+func TestChannelsThatNobodyHearsOf(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b, _, _ := w.connect(Configuration{}, nil)
+		names := make(chan string, 2)
+		b.OnDataChannel(func(ch *DataChannel) { names <- ch.Label() })
+		handled := make(chan struct{})
+		b.events.do(func() { <-handled })
+		for range maxBehind + 1 {
+			b.events.do(func() {})
+		}
+		open := func(label string) *DataChannel {
+			ch, err := a.CreateDataChannel(label, nil)
+			w.check(err)
+			return ch
+		}
+		closed := make(chan struct{})
+		open("too many").OnClose(func() { close(closed) })
+		await(w, closed, "the close of a channel too many")
+		close(handled)
+		synctest.Wait()
+		open("one more")
+		if got := await(w, names, "the next channel"); got != "one more" {
+			t.Errorf("the channel %q was announced", got)
+		}
+	})
+}
+
 // A negotiated channel opens on both sides without the event datachannel.
 func TestNegotiatedDataChannel(t *testing.T) {
 	inWorld(t, func(w *world) {

@@ -9,8 +9,13 @@ import (
 	"sync/atomic"
 )
 
-// maxKept is how many events of a connection wait for their first handler.
-const maxKept = 256
+const (
+	// maxKept is how many events of a connection wait for their first handler.
+	maxKept = 256
+	// maxBehind is how many calls may wait before the peer can cause no more of them by opening channels: it could open and close
+	// them for as long as one handler takes. A program has so many if the peer opens all that there may be at once, four times.
+	maxBehind = 1 << 14
+)
 
 // A dispatcher calls a connection's handlers, one after the other and in the order of the events, on a goroutine that
 // exists only while there is one to call. Nothing is locked meanwhile, so a handler may call anything.
@@ -52,6 +57,13 @@ func (d *dispatcher) push(f func()) {
 	d.queue = append(d.queue, f)
 	d.since++
 	d.start()
+}
+
+// behind reports whether more than maxBehind calls wait.
+func (d *dispatcher) behind() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.queue)-d.head > maxBehind
 }
 
 // run is the goroutine. Its name is how inCallback knows it.
