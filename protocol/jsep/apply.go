@@ -369,9 +369,7 @@ func (s *Session) applyRemoteOffer(d *sdp.Description, c *Changes) error {
 			}
 		}
 		if g == nil || b.tagged(g, nil) == i {
-			if err := s.offeredTransport(sec.transport, d, b.source(i)); err != nil {
-				return err
-			}
+			s.offeredTransport(sec.transport, d, b.source(i))
 		}
 		if err := s.receive(sec, i, m, true, false, c); err != nil {
 			return err
@@ -381,25 +379,13 @@ func (s *Session) applyRemoteOffer(d *sdp.Description, c *Changes) error {
 }
 
 // offeredTransport keeps the peer's credentials: at once where there were none, else until our answer.
-func (s *Session) offeredTransport(t *transport, d *sdp.Description, i int) error {
+func (s *Session) offeredTransport(t *transport, d *sdp.Description, i int) {
 	remote := Credentials{attribute(d, i, "ice-ufrag"), attribute(d, i, "ice-pwd")}
-	if t.Answered && remote == t.Remote {
-		// RFC 8842 section 3.1 makes a new fingerprint a new association, and section 5.5 that a new tls-id: not one without the
-		// other, on ICE as it was.
-		fingerprints, err := fingerprintsOf(d, i)
-		if err != nil {
-			return syntax(err)
-		}
-		if id := attribute(d, i, "tls-id"); id != "" && id == t.RemoteTLSID && !slices.Equal(fingerprints, t.RemoteFingerprints) {
-			return fail(InvalidAccessError, "the offer has another fingerprint for the same association of DTLS, without an ICE restart")
-		}
-	}
 	if !t.Answered {
 		t.Remote = remote
 		t.RemoteLite, t.RemoteOptions = d.Has("ice-lite"), options(d, i)
 	}
 	t.next = remote
-	return nil
 }
 
 func options(d *sdp.Description, i int) []string {

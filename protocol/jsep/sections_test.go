@@ -291,22 +291,35 @@ func TestNewAssociation(t *testing.T) {
 	}
 }
 
-// RFC 8842 section 3.1: a new association is made if "One or more fingerprint values are modified"; section 5.5: "the offerer MUST insert in
-// the offer an SDP "tls-id" attribute with a new unique attribute value". A new fingerprint for the tls-id that is in use is neither.
-func TestAnotherFingerprintForTheSameAssociation(t *testing.T) {
-	change := func(d *sdp.Description) { d.Media[0].Set("fingerprint", fingerprint(77).String()) }
-	for _, restart := range []bool{false, true} {
-		a, b := session(t, 1), session(t, 2)
-		a.AddData()
-		negotiate(t, a, b)
-		_, err := a.CreateOffer(OfferOptions{ICERestart: restart})
-		if err != nil {
-			t.Fatal(err)
-		}
-		must(t)(a.SetLocal(Description{Type: Offer}))
-		_, err = b.SetRemote(edit(t, a.PendingLocal(), change))
-		if e, _ := err.(*Error); restart != (err == nil) || !restart && (e == nil || e.Name != InvalidAccessError || b.SignalingState() != Stable) {
-			t.Errorf("restart %t: %v", restart, err)
+// RFC 8842 section 3.1: "A new DTLS association must be established" if "One or more fingerprint values are modified, added, or removed in
+// either an SDP offer or answer", with the tls-id of before or another, and with ICE restarted or not; the same ones written otherwise are
+// no other set.
+func TestAnotherFingerprintInAnOffer(t *testing.T) {
+	for what, c := range map[string]struct {
+		change func(m *sdp.Media)
+		fresh  bool
+	}{
+		"modified": {func(m *sdp.Media) { m.Set("fingerprint", fingerprint(77).String()) }, true},
+		"added":    {func(m *sdp.Media) { m.Add("fingerprint", fingerprint(77).String()) }, true},
+		"another order and case": {func(m *sdp.Media) {
+			v, _ := m.Attr("fingerprint")
+			m.Set("fingerprint", strings.ToLower(v))
+			m.Add("fingerprint", v)
+		}, false},
+	} {
+		for _, restart := range []bool{false, true} {
+			a, b := session(t, 1), session(t, 2)
+			a.AddData()
+			_, before := negotiate(t, a, b)
+			if _, err := a.CreateOffer(OfferOptions{ICERestart: restart}); err != nil {
+				t.Fatal(err)
+			}
+			must(t)(a.SetLocal(Description{Type: Offer}))
+			must(t)(b.SetRemote(edit(t, a.PendingLocal(), func(d *sdp.Description) { c.change(d.Media[0]) })))
+			x, y := before.Transports[0], must(t)(b.SetLocal(Description{})).Transports[0]
+			if y.ID != x.ID || (y.Association == x.Association+1) != c.fresh || !c.fresh && y.Association != x.Association || (y.LocalTLSID != x.LocalTLSID) != c.fresh || (y.Local != x.Local) != restart {
+				t.Errorf("%s, restart %t: %+v after %+v", what, restart, y, x)
+			}
 		}
 	}
 }
