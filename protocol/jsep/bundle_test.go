@@ -219,6 +219,32 @@ func BenchmarkManySections(b *testing.B) {
 	}
 }
 
+// Hundreds of sections of video go into one description, and what no peer could parse is not offered.
+func TestHundredsOfSections(t *testing.T) {
+	a, b := session(t, 1), session(t, 2)
+	for range 300 {
+		add(t, a, "video", TransceiverInit{Streams: []string{"s"}})
+	}
+	if mine, theirs := negotiate(t, a, b); len(mine.Media) != 300 || len(theirs.Media) != 300 || len(mine.Transports) != 1 {
+		t.Errorf("%d and %d sections, %d transports", len(mine.Media), len(theirs.Media), len(mine.Transports))
+	}
+	few := slices.Clone(a.cfg.Audio[2:3])
+	s, err := New(Config{Entropy: entropy(3), Fingerprints: []sdp.Fingerprint{fingerprint(3)}, Audio: few, AudioExtensions: []string{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range sdp.MaxMedia {
+		add(t, s, "audio", TransceiverInit{Direction: sdp.RecvOnly})
+	}
+	if _, err := s.CreateOffer(OfferOptions{}); err != nil {
+		t.Error(err)
+	}
+	s.AddData()
+	if _, err := s.CreateOffer(OfferOptions{}); name(err) != OperationError {
+		t.Errorf("one too many: %v", err)
+	}
+}
+
 func second[T any](_ T, err error) error { return err }
 
 // Sections that were bundled and are no longer, of which one is left, on either side: it has the transport for itself, whether it was

@@ -63,7 +63,11 @@ func (s *Session) CreateOffer(o OfferOptions) (Description, error) {
 	if s.entropy != nil {
 		return Description{}, s.entropy
 	}
-	s.planned, s.lastOffer, s.dirty, s.restarted = slots, d.String(), false, o.ICERestart
+	text := d.String()
+	if len(slots) > sdp.MaxMedia || len(text) > sdp.MaxLen { // which nobody could parse
+		return Description{}, fail(OperationError, "the offer has %d sections and %d bytes, and may have %d and %d", len(slots), len(text), sdp.MaxMedia, sdp.MaxLen)
+	}
+	s.planned, s.lastOffer, s.dirty, s.restarted = slots, text, false, o.ICERestart
 	s.created = description{kind: Offer, text: s.lastOffer, parsed: d}
 	return Description{Offer, s.lastOffer}, nil
 }

@@ -10,8 +10,8 @@ import (
 
 // Bounds of what Parse accepts.
 const (
-	// MaxLen is the longest description, in bytes. Browsers write about 10 KiB for each media section with candidates.
-	MaxLen = 1 << 20
+	// MaxLen is the longest description, in bytes: MaxMedia sections of the 4 KiB that ours and browsers' have in the middle.
+	MaxLen = 4 << 20
 	// MaxLine is the longest line, in bytes without its end. The longest known lines are certificates and identity
 	// assertions of a few KiB.
 	MaxLine = 16 << 10

@@ -139,7 +139,7 @@ func TestErrorsSayWhere(t *testing.T) {
 		"v=0\no=- 1 2 IN IP4 a\ns=-\nm=audio 9 a 0\n":          "sdp: line 4, column 1: a t= line was expected before the first m= line",
 		head + strings.Repeat("m=audio 9 a 0\r\n", MaxMedia+1): "sdp: line 1029: more than 1024 media sections",
 		head + "a=" + strings.Repeat("x", MaxLine):             "sdp: line 5, column 16384: the line is longer than 16384 bytes",
-		head + strings.Repeat("a=x\r\n", MaxLen/5):             "sdp: the description is longer than 1048576 bytes",
+		head + strings.Repeat("a=x\r\n", MaxLen/5):             "sdp: the description is longer than 4194304 bytes",
 		head + "a=x\r\n\r\na=y\r\n":                            "sdp: line 6, column 1: not of the form <type>=<value>",
 	} {
 		if _, err := Parse(text); err == nil || err.Error() != want {
