@@ -163,7 +163,7 @@ func (s *Session) negotiate(sec *section, i int, local, theirs *sdp.Description,
 			return err
 		}
 	}
-	mine, yours := direction0(local.Media[i]), direction0(theirs.Media[i])
+	mine, yours := directionOf(local.Media[i]), directionOf(theirs.Media[i])
 	t.current = sdp.DirectionOf(mine.Sends() && yours.Receives(), mine.Receives() && yours.Sends())
 	if !remote && !mine.Receives() && t.fired.Receives() {
 		s.track(t, sdp.DirectionOf(mine.Sends(), false), nil, c)

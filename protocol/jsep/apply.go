@@ -400,7 +400,7 @@ func (s *Session) receive(sec *section, i int, m *sdp.Media, offer, rejected boo
 	if m.Kind != "audio" && m.Kind != "video" {
 		return nil
 	}
-	theirs := direction0(m)
+	theirs := directionOf(m)
 	if sec.transceiver == nil && !rejected {
 		// RFC 8829 section 5.10: one that addTrack made and that has no section yet, if they receive
 		if theirs.Receives() {

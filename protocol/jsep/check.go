@@ -184,7 +184,7 @@ func (s *Session) checkAnswer(b *bundling) error {
 			continue
 		}
 		// RFC 3264 section 6.1: what is offered to be sent may be received, and what is to be received may be sent
-		ours, theirs := direction0(o), direction0(m)
+		ours, theirs := directionOf(o), directionOf(m)
 		if theirs.Sends() && !ours.Receives() || theirs.Receives() && !ours.Sends() {
 			return refuse(m, "section %d was offered %s and is answered %s", i, ours, theirs)
 		}

@@ -411,7 +411,7 @@ func (s *Session) writeRTP(m *sdp.Media, x *slot, index int, offered *sdp.Media)
 	direction := t.direction
 	if offered != nil {
 		// RFC 3264 section 6.1: the offered direction, seen from here, intersected with ours
-		theirs := direction0(offered)
+		theirs := directionOf(offered)
 		direction = sdp.DirectionOf(theirs.Receives() && t.direction.Sends(), theirs.Sends() && t.direction.Receives())
 	}
 	m.Add(string(direction), "")
@@ -436,7 +436,7 @@ func (s *Session) writeRTP(m *sdp.Media, x *slot, index int, offered *sdp.Media)
 	}
 }
 
-func direction0(m *sdp.Media) sdp.Direction { d, _ := m.Direction(); return d }
+func directionOf(m *sdp.Media) sdp.Direction { d, _ := m.Direction(); return d }
 
 // CreateAnswer writes an answer to the pending remote offer (RFC 8829 section 5.3).
 func (s *Session) CreateAnswer() (Description, error) {

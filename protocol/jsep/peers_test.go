@@ -18,6 +18,7 @@ type endpoint struct {
 	ignoreOffer bool
 	inbox       []Description
 	log         []string
+	rng         *rand.Rand // of how descriptions are taken
 }
 
 // Two sessions do what comes to their minds, at the same time, over a signaling channel with delay, by perfect negotiation.
@@ -36,8 +37,8 @@ func TestPerfectNegotiation(t *testing.T) {
 
 func perfect(t *testing.T, seed uint64) (failure error) {
 	rng := rand.New(rand.NewPCG(seed, 6))
-	a := &endpoint{Session: policed(t, byte(2*seed), BundlePolicy(rng.IntN(3))), polite: true}
-	b := &endpoint{Session: policed(t, byte(2*seed+1), BundlePolicy(rng.IntN(3)))}
+	a := &endpoint{Session: policed(t, byte(2*seed), BundlePolicy(rng.IntN(3))), polite: true, rng: rng}
+	b := &endpoint{Session: policed(t, byte(2*seed+1), BundlePolicy(rng.IntN(3))), rng: rng}
 	defer func() {
 		if failure != nil {
 			failure = fmt.Errorf("%w\npolite:   %s\nimpolite: %s", failure, strings.Join(a.log, ", "), strings.Join(b.log, ", "))
@@ -50,7 +51,7 @@ func perfect(t *testing.T, seed uint64) (failure error) {
 		}
 		switch {
 		case len(me.inbox) > 0 && rng.IntN(3) > 0:
-			if err := me.take(other); err != nil {
+			if err := me.take(t, other); err != nil {
 				return fmt.Errorf("step %d: %w", step, err)
 			}
 		case step < 45:
@@ -68,7 +69,7 @@ func perfect(t *testing.T, seed uint64) (failure error) {
 		for _, x := range [][2]*endpoint{{a, b}, {b, a}} {
 			for len(x[0].inbox) > 0 {
 				quiet = false
-				if err := x[0].take(x[1]); err != nil {
+				if err := x[0].take(t, x[1]); err != nil {
 					return err
 				}
 			}
@@ -96,7 +97,7 @@ func (e *endpoint) offer(to *endpoint) error {
 }
 
 // take is what onmessage does with a description.
-func (e *endpoint) take(from *endpoint) error {
+func (e *endpoint) take(t *testing.T, from *endpoint) error {
 	d := e.inbox[0]
 	e.inbox = e.inbox[1:]
 	e.log = append(e.log, "take "+string(d.Type))
@@ -104,10 +105,23 @@ func (e *endpoint) take(from *endpoint) error {
 	if e.ignoreOffer = !e.polite && collision; e.ignoreOffer {
 		return nil
 	}
+	if collision && e.rng.IntN(2) == 0 { // else it is implied
+		if _, err := e.SetLocal(Description{Type: Rollback}); err != nil {
+			return fmt.Errorf("our rollback: %w", err)
+		}
+	}
 	if _, err := e.SetRemote(d); err != nil {
 		return fmt.Errorf("their %s: %w", d.Type, err)
 	}
 	if d.Type == Offer {
+		for e.rng.IntN(3) == 0 { // a provisional answer first, or several, and what the program does then
+			if _, err := e.SetLocal(Description{Type: Pranswer}); err != nil {
+				return fmt.Errorf("our provisional answer: %w", err)
+			}
+			e.log = append(e.log, "pranswer")
+			from.inbox = append(from.inbox, e.PendingLocal())
+			e.whim(t, e.rng)
+		}
 		if _, err := e.SetLocal(Description{}); err != nil {
 			return fmt.Errorf("our answer: %w", err)
 		}
