@@ -391,11 +391,27 @@ func settle(w *world, a, b *caller) {
 			y := c.other.GetTransceivers()[i]
 			if d, o := x.CurrentDirection(), y.CurrentDirection(); sdp.Direction(d) != sdp.DirectionOf(sdp.Direction(o).Receives(), sdp.Direction(o).Sends()) {
 				w.Errorf("%s: %q is %s, and %s on the other side", c.name, x.MID(), d, o)
+			} else if d == RTPTransceiverDirectionSendRecv || d == RTPTransceiverDirectionSendOnly {
+				sent, received := x.Sender().GetParameters(), y.Receiver().GetParameters()
+				if p, q := formats(sent.Codecs), formats(received.Codecs); !slices.Equal(p, q) {
+					w.Errorf("%s: %q is sent with %q, and received with %q", c.name, x.MID(), p, q)
+				}
+				if !slices.Equal(sent.HeaderExtensions, received.HeaderExtensions) {
+					w.Errorf("%s: %q is sent with %v, and received with %v", c.name, x.MID(), sent.HeaderExtensions, received.HeaderExtensions)
+				}
 			}
 			checks.Go(func() { c.flows(x, y) })
 		}
 	}
 	checks.Wait()
+}
+
+// formats are codecs by name and payload type.
+func formats(codecs []RTPCodecParameters) (list []string) {
+	for _, c := range codecs {
+		list = append(list, fmt.Sprint(c.MimeType, "/", c.ClockRate, " ", c.PayloadType))
+	}
+	return list
 }
 
 // flows checks that what a transceiver sends comes to its counterpart, and nothing else does.

@@ -110,8 +110,12 @@ func (s *Session) candidateSections(d *sdp.Description, init CandidateInit) ([]i
 	switch {
 	case init.SDPMid != nil:
 		// 4.2 If sdpMid is not null and is of no media description: OperationError.
-		for i := range d.Media {
-			if i < len(s.sections) && s.midOf(i) == *init.SDPMid {
+		for i, m := range d.Media {
+			mid, known := m.Attr("mid") // which is not that of the section, where a local offer has given the place to another
+			if !known && i < len(s.sections) {
+				mid = s.midOf(i)
+			}
+			if mid == *init.SDPMid {
 				return []int{s.carried(d, i, init.Ufrag)}, nil
 			}
 		}

@@ -263,4 +263,14 @@ func TestCandidatesOfARejectedSection(t *testing.T) {
 	if _, err := b.AddCandidate(CandidateInit{Candidate: host, SDPMid: &zero, Ufrag: &other}); err == nil {
 		t.Error("one of no generation was taken")
 	}
+	// An offer of ours that gives its place to another does not change what "media description in remoteDescription" has the mid.
+	add(t, b, "video", TransceiverInit{})
+	ok(b.SetLocal(Description{}))
+	if mid, _ := parsed(t, b.PendingLocal()).Media[0].Attr("mid"); mid == zero {
+		t.Fatal("the section was not recycled")
+	}
+	targets, err = b.AddCandidate(CandidateInit{Candidate: host, SDPMid: &zero, Ufrag: &mine.Transports[0].Local.Ufrag})
+	if err != nil || len(targets) != 1 || targets[0].Transport != b.Transports()[0].ID {
+		t.Errorf("during the next offer: %+v, %v", targets, err)
+	}
 }
