@@ -201,6 +201,7 @@ func (x *Sender) Send(now mono.Time, encoding int, p *Packet) error {
 	}
 	e := x.encodings[encoding]
 	if !e.sends() || e.flow.decided && e.flow.target == 0 {
+		e.forwarded = forwarded{} // what is left out for want of bandwidth is not missing
 		return ErrInactive
 	}
 	f := x.section.out.of(p.PayloadType)
