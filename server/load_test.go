@@ -19,6 +19,7 @@ import (
 func load(t *testing.T, file string, environ []string, args ...string) *Loaded {
 	t.Helper()
 	t.Setenv("CONFIGURATION_DIRECTORY", t.TempDir())
+	t.Setenv("HOME", t.TempDir()) // whoever runs the tests may have none
 	if file != "" {
 		path := filepath.Join(t.TempDir(), "parley.yaml")
 		if err := os.WriteFile(path, []byte(file), 0o600); err != nil {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/parley-rtc/parley/internal/need"
 )
 
 func TestPortTaken(t *testing.T) {
@@ -49,12 +51,12 @@ func TestPortTaken(t *testing.T) {
 
 // A machine with several addresses, some of which another program has: the server takes those that it is told, on one port.
 func TestSeveralAddresses(t *testing.T) {
-	other, err := net.Listen("tcp", "127.0.0.3:0")
+	port := need.Port(t)
+	other, err := net.Listen("tcp", fmt.Sprintf("127.0.0.3:%d", port))
 	if err != nil {
 		t.Skip("this system has one loopback address: ", err)
 	}
 	defer other.Close()
-	port := other.Addr().(*net.TCPAddr).Port
 	r := start(t, Config{TURN: fmt.Sprintf("127.0.0.1:%d,127.0.0.2:%[1]d", port), HTTPS: fmt.Sprintf("127.0.0.1:%d,127.0.0.2:%[1]d", port+1)})
 	for _, host := range []string{"127.0.0.1", "127.0.0.2"} {
 		askSTUN(t, "udp", fmt.Sprintf("%s:%d", host, port))

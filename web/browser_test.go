@@ -6,6 +6,7 @@ import (
 	"html"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"regexp"
 	"testing"
@@ -36,6 +37,7 @@ func TestTypeScript(t *testing.T) {
 	defer cancel()
 	browser := exec.CommandContext(ctx, "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
 		"--disable-background-networking", "--virtual-time-budget=30000", "--user-data-dir="+t.TempDir(), "--dump-dom", server.URL)
+	browser.Env = append(os.Environ(), "TMPDIR=/tmp") // where it makes a socket, whose path must be short
 	page, err := browser.Output()
 	if err != nil {
 		t.Fatalf("chromium: %v", err)

@@ -33,7 +33,7 @@ func startChromium(o browserOptions) (*chromium, context.CancelFunc, error) {
 	var output bytes.Buffer
 	opts := []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(chromiumPath()),
-		chromedp.Env("HOME=" + o.home),
+		chromedp.Env("HOME="+o.home, "TMPDIR=/tmp"), // there it makes a socket, whose path must be short
 		chromedp.CombinedOutput(&output),
 		chromedp.NoFirstRun,
 		chromedp.NoDefaultBrowserCheck,

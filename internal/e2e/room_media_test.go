@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/parley-rtc/parley/internal/ffmpeg"
+	"github.com/parley-rtc/parley/media/ivf"
+	"github.com/parley-rtc/parley/media/ogg"
 )
 
 // buildExample builds an example, as a person does who has a clone.
@@ -48,11 +49,20 @@ func TestRoomMediaInTheApp(t *testing.T) {
 
 	recorder := start(t, exec.Command(program, "record", link, in("recorded")))
 	ada.meets("player", "recorder")
-	const pictures = 2 * sceneRate
-	ada.until("is recorded", fmt.Sprintf(`e2e.connections.at(-1).getStats().then((stats) => [...stats.values()].some((s) => s.type === 'outbound-rtp' && s.framesSent > %d))`, pictures))
-	wait(t, "both tracks are recorded", func() error {
-		if strings.Count(recorder.output(), "recording ") < 2 {
-			return errors.New(recorder.output())
+	// Two tracks of hers, and two of the player's.
+	const tracks, enough = 4, 2 * sceneRate
+	var files []string
+	wait(t, "all tracks are recorded", func() error {
+		files = nil
+		for line := range strings.Lines(recorder.output()) {
+			file := strings.TrimSpace(strings.TrimPrefix(line, "recording "))
+			if n := recorded(file); n < enough {
+				return fmt.Errorf("%s: %d frames", line, n)
+			}
+			files = append(files, file)
+		}
+		if len(files) != tracks {
+			return fmt.Errorf("%d tracks", len(files))
 		}
 		return nil
 	})
@@ -62,11 +72,31 @@ func TestRoomMediaInTheApp(t *testing.T) {
 	}
 	ada.meets("player")
 	ada.perceives(1)
-	for _, line := range strings.Split(recorder.output(), "\n") {
-		file := strings.TrimPrefix(line, "recording ")
+	for _, file := range files {
 		n, err := strconv.Atoi(ffmpeg.Probe(t, file, "stream=nb_read_frames"))
-		if n < pictures*2/3 {
-			t.Errorf("%s has %d frames, %v", filepath.Base(file), n, err)
+		if want := recorded(file); n < enough || n != want {
+			t.Errorf("%s has %d frames of %d, %v", filepath.Base(file), n, want, err)
 		}
 	}
+}
+
+// recorded is how many frames or packets are in a recording, which may still be written.
+func recorded(file string) (n int) {
+	f, err := os.Open(file)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	if filepath.Ext(file) == ".ogg" {
+		r, err := ogg.NewOpusReader(f)
+		for ; err == nil; n++ {
+			_, err = r.Next()
+		}
+	} else {
+		r, err := ivf.NewReader(f)
+		for ; err == nil; n++ {
+			_, err = r.Next()
+		}
+	}
+	return max(n-1, 0)
 }
