@@ -314,7 +314,7 @@ func distort(text string, edits []byte) string {
 				lines[i] = head + " 0 " + rest
 			}
 		case 7: // known to be meant for this
-			extra := []string{"a=bundle-only", "a=inactive", "a=rtcp-mux", "a=ice-lite", "a=setup:active", "a=mid:0", "a=sctp-port:5000", "a=simulcast:recv q;h", "a=rid:q recv", "a=group:BUNDLE 0 1"}
+			extra := []string{"a=bundle-only", "a=inactive", "a=rtcp-mux", "a=ice-lite", "a=setup:active", "a=mid:0", "a=sctp-port:5000", "a=sctp-port:0", "b=AS:1", "a=simulcast:recv q;h", "a=rid:q recv", "a=group:BUNDLE 0 1"}
 			lines = slices.Insert(lines, i, extra[int(edits[2])%len(extra)])
 		}
 		if len(lines) == 0 {
