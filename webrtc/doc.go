@@ -46,7 +46,7 @@
 //	transport.go       the transports and the states that the connection derives from them; stats.go
 //	transceiver.go     transceivers; with sender.go, receiver.go, dtmf.go, parameters.go, codec.go, mediastream.go
 //	track.go           what is sent: with sample.go, mediabox.go (the way to the loop), handler.go (what the source is told)
-//	remotetrack.go     what is received: with playout.go
+//	remotetrack.go     what is received: with playout.go, tone.go
 //	media.go           what descriptions and the RTP session make of all these; mediastats.go
 //	dispatcher.go      handlers and the order of events
 //	tenant.go          a connection on its loop; with negotiation.go, channels.go

@@ -140,21 +140,22 @@ func (d *DTMFSender) OnToneChange(f func(tone string)) { on(&d.sender.pc.events,
 
 // nextTimeout returns when handleTimeout is due.
 func (d *DTMFSender) nextTimeout() mono.Time {
-	next := mono.Never
-	for _, at := range [...]mono.Time{d.next, d.report} {
-		if at != 0 {
-			next = mono.Min(next, at)
-		}
+	switch {
+	case d.report != 0:
+		return d.report
+	case d.next != 0:
+		return d.next
 	}
-	return next
+	return mono.Never
 }
 
-// handleTimeout plays on; false says that there is nothing more to play.
+// handleTimeout plays on; false says that there is nothing more to play. However late it is called, a tone is reported to its end
+// before the next one begins.
 func (d *DTMFSender) handleTimeout(now mono.Time) (more bool) {
 	if d.report != 0 && d.report <= now {
 		d.tell(now)
 	}
-	if d.next != 0 && d.next <= now {
+	if d.report == 0 && d.next != 0 && d.next <= now {
 		d.play(now)
 	}
 	return d.next != 0 || d.report != 0
@@ -162,7 +163,6 @@ func (d *DTMFSender) handleTimeout(now mono.Time) (more bool) {
 
 // play is the "playout task".
 func (d *DTMFSender) play(now mono.Time) {
-	due := d.next
 	d.next = 0
 	t := d.sender.transceiver
 	// 1. If transceiver.[[Stopped]] is true, abort. 2. If transceiver.[[CurrentDirection]] is "recvonly" or "inactive", abort.
@@ -177,9 +177,9 @@ func (d *DTMFSender) play(now mono.Time) {
 	first, rest := buffer[:1], buffer[1:]
 	d.buffer.Store(&rest)
 	if first == "," {
-		d.next = due.Add(commaDelay)
+		d.next = now.Add(commaDelay)
 	} else {
-		d.next = due.Add(d.duration + d.gap)
+		d.next = now.Add(d.duration + d.gap)
 		d.begin(now, first)
 	}
 	emit(&d.sender.pc.events, nil, &d.onToneChange, first, nil)

@@ -323,6 +323,7 @@ func (pc *PeerConnection) received(m *media) {
 		if track.muted.Load() && !track.deaf && !track.ended.Load() {
 			track.setMuted(false)
 		}
+		track.hear(r.Arrival, s, &r.Packet)
 		track.put(&r.Packet, r.Arrival, r.Sequence)
 	}
 }

@@ -53,8 +53,9 @@ type clockReport struct {
 
 // ReadSample waits until the next frame is due and returns it: what came is put in order and joined, and kept for as long as
 // evenness asks for, or [RTPReceiver.SetJitterBufferTarget]. What is lost of audio is reported; of video what cannot be decoded is
-// left out, and a key frame asked for. Tracks of one peer are kept in step. The sample's data are good until the next call.
-// The error is that of ctx, or io.EOF when the track has ended. ReadSample and ReadRTP take from the same packets.
+// left out, and a key frame asked for. Tracks of one peer are kept in step. Tones are for [RemoteTrack.OnToneChange]. The sample's
+// data are good until the next call. The error is that of ctx, or io.EOF when the track has ended. ReadSample and ReadRTP take from
+// the same packets.
 func (t *RemoteTrack) ReadSample(ctx context.Context) (Sample, error) {
 	if t.playout.Load() == nil {
 		t.playout.Store(&playout{})

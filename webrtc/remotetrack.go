@@ -44,6 +44,7 @@ type RemoteTrack struct {
 	ssrc    atomic.Uint32               // of what came last
 	report  atomic.Pointer[clockReport] // the newest
 	playout atomic.Pointer[playout]     // of ReadSample
+	tones   atomic.Pointer[tones]       // nil: nobody wants them
 }
 
 // unread is a packet that waits for its reader.

@@ -4,8 +4,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -14,8 +12,6 @@ import (
 	"time"
 
 	"github.com/parley-rtc/parley/examples/internal/usage"
-	"github.com/parley-rtc/parley/protocol/rtp"
-	"github.com/parley-rtc/parley/protocol/rtp/payload"
 	"github.com/parley-rtc/parley/webrtc"
 )
 
@@ -62,9 +58,16 @@ func dial(tones string, out io.Writer) error {
 			played <- err
 		}
 	})
-	heard := make(chan error, 1)
-	b.OnTrack(func(t *webrtc.RemoteTrack, r *webrtc.RTPReceiver) {
-		go func() { heard <- listen(t, r, strings.Count(tones, "")-1-strings.Count(tones, ","), out) }()
+	heard := make(chan struct{})
+	left := strings.Count(tones, "") - 1 - strings.Count(tones, ",")
+	b.OnTrack(func(t *webrtc.RemoteTrack, _ *webrtc.RTPReceiver) {
+		t.OnToneChange(func(tone string) {
+			if tone != "" {
+				fmt.Fprintln(out, "heard", tone)
+			} else if left--; left == 0 {
+				close(heard)
+			}
+		})
 	})
 
 	if err := connect(a, b); err != nil {
@@ -82,7 +85,8 @@ func dial(tones string, out io.Writer) error {
 			err = voice.WriteSample(webrtc.Sample{Data: silence})
 		case err = <-played:
 			done++
-		case err = <-heard:
+		case <-heard:
+			heard = nil
 			done++
 		}
 		if err != nil {
@@ -90,43 +94,6 @@ func dial(tones string, out io.Writer) error {
 		}
 	}
 	return nil
-}
-
-// listen writes n tones that come.
-func listen(t *webrtc.RemoteTrack, r *webrtc.RTPReceiver, n int, out io.Writer) error {
-	var receiver payload.EventReceiver
-	var p rtp.Packet
-	for n > 0 {
-		if err := t.ReadRTP(context.Background(), &p); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		clock := eventClock(r, p.PayloadType)
-		if clock == 0 {
-			continue // audio
-		}
-		e, _, err := payload.ParseEvent(p.Payload)
-		if err != nil {
-			continue
-		}
-		if c, ok := receiver.Report(p.Timestamp, e); ok && c.Ended {
-			fmt.Fprintf(out, "%c for %d ms\n", payload.DTMFKey(c.Code), c.Duration*1000/clock)
-			n--
-		}
-	}
-	return nil
-}
-
-// eventClock returns the clock of telephone events with that payload type, in Hz; 0: it is of something else. What is
-// negotiated is known when packets come, and not yet when the track does.
-func eventClock(r *webrtc.RTPReceiver, t rtp.PayloadType) uint32 {
-	for _, c := range r.GetParameters().Codecs {
-		if rtp.PayloadType(c.PayloadType) == t && strings.EqualFold(c.MimeType, "audio/telephone-event") {
-			return c.ClockRate
-		}
-	}
-	return 0
 }
 
 // connect makes a's offer and b's answer, and has each told the other's candidates.

@@ -10,7 +10,7 @@ func TestDial(t *testing.T) {
 	if err := dial("1a#", &out); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := out.String(), "1 for 80 ms\nA for 80 ms\n# for 80 ms\n"; got != want {
+	if got, want := out.String(), "heard 1\nheard A\nheard #\n"; got != want {
 		t.Errorf("heard %q, want %q", got, want)
 	}
 }
