@@ -19,8 +19,8 @@ var errOver = errors.New("signaling: the connection was closed")
 // Connect makes the connection to a peer: [webrtc.NewPeerConnection] with [Room.Configuration] in the simplest case, and on it
 // the channels, tracks and handlers that are wanted, but those that [Negotiate] sets. It is called for one peer at a time.
 // The connection is Meet's from then on: it is negotiated, and closed when it is over with it. Ctx ends then, and its cause says
-// why: [ErrLeft], [ErrBegunAnew], what the connection could not take of what the peer said, or what ended Meet. After the
-// second and the third connect is called for the peer again. A connection that the program itself closes is over too, and the peer
+// why: [ErrLeft], [ErrBegunAnew], what the connection could not take of what the peer said, that DTLS has failed, or what ended
+// Meet. After all but the first and the last connect is called for the peer again. A connection that the program itself closes is over too, and the peer
 // is not met until it joins anew. So is one that is nil. An error of connect ends Meet; a connection beside it is closed.
 //
 // Meet receives the events of the room; [Room.Peers] has what they tell.

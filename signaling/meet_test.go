@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"slices"
 	"strings"
@@ -301,5 +302,69 @@ func TestMeetOnlySome(t *testing.T) {
 	}
 	for _, pc := range connections {
 		<-pc.Done()
+	}
+}
+
+// Where a path is there and DTLS fails on it, both sides give the connection up and make another.
+func TestMeetWhereDTLSFails(t *testing.T) {
+	h := newHouse(t)
+	rooms := []*Room{h.dial("Ann"), h.dial("Bob")}
+	networks := []*webrtc.Network{}
+	for _, group := range []tls.CurveID{tls.CurveP256, tls.CurveP384} { // they have none in common
+		n, err := webrtc.NewNetwork(webrtc.NetworkConfig{Groups: []tls.CurveID{group}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { n.Close() })
+		networks = append(networks, n)
+	}
+	first, open := make(chan context.Context, 2), make(chan struct{}, 2)
+	var ends []chan error
+	ctx, leave := context.WithCancel(t.Context())
+	for i, r := range rooms {
+		end, tries := make(chan error, 1), 0
+		ends = append(ends, end)
+		go func() {
+			end <- Meet(ctx, r, func(ctx context.Context, _ Peer) (*webrtc.PeerConnection, error) {
+				var pc *webrtc.PeerConnection
+				var err error
+				if tries++; tries == 1 {
+					pc, err = networks[i].NewPeerConnection(r.Configuration())
+					first <- ctx
+				} else {
+					pc, err = webrtc.NewPeerConnection(r.Configuration())
+				}
+				if err != nil {
+					return nil, err
+				}
+				id := uint16(0)
+				ch, err := pc.CreateDataChannel("agreed", &webrtc.DataChannelInit{Negotiated: true, ID: &id})
+				if err == nil {
+					ch.OnOpen(func() { open <- struct{}{} })
+				}
+				return pc, err
+			})
+		}()
+	}
+	late := time.After(30 * time.Second)
+	for range rooms {
+		select {
+		case <-open:
+		case <-late:
+			t.Fatal("they are not connected")
+		}
+	}
+	for range rooms {
+		failed := <-first
+		<-failed.Done()
+		if why := context.Cause(failed); why != errInsecure && why != ErrBegunAnew {
+			t.Errorf("the first connection is over: %v", why)
+		}
+	}
+	leave()
+	for _, end := range ends {
+		if err := <-end; err != context.Canceled {
+			t.Errorf("Meet returned %v", err)
+		}
 	}
 }

@@ -18,6 +18,7 @@ const (
 	searchStep     = 5 * time.Second // each search gets more time than the one before
 	lastSearch     = 30 * time.Second
 	sendAgain      = time.Second // after ErrFull
+	secureStep     = time.Second // how often DTLS is looked at while it has not succeeded
 )
 
 // maxEarly is how many candidates are kept that come before the description they belong to.
@@ -29,6 +30,9 @@ var ErrBegunAnew = errors.New("signaling: the peer has made a new connection: cl
 
 // ErrLeft ends a [Negotiation]: the peer has left the room, or has lost its seat there, and no path leads to it any more.
 var ErrLeft = errors.New("signaling: the peer has left the room")
+
+// errInsecure ends a negotiation: there is a path, but DTLS has failed on it, which no other path would mend.
+var errInsecure = errors.New("signaling: the path to the peer is there, but DTLS has failed on it")
 
 // The ends of a negotiation that the caller asked for.
 var (
@@ -67,7 +71,7 @@ type Negotiation struct {
 	due      bool // a search for a path is wanted
 	searches int  // since ICE was last connected
 
-	callAt, passAt, searchAt, sendAt, leftAt time.Time // when something is due; zero: nothing is
+	callAt, passAt, searchAt, sendAt, leftAt, secureAt time.Time // when something is due; zero: nothing is
 }
 
 // renewed is the event that the room's ICE servers have fresh credentials.
@@ -109,7 +113,7 @@ func Negotiate(pc *webrtc.PeerConnection, room *Room, peer string) *Negotiation 
 func (n *Negotiation) Done() <-chan struct{} { return n.done }
 
 // Err says why the negotiation ended: [ErrLeft], [ErrBegunAnew], an error of the connection, which could not take what the
-// peer said, or the room's. It is nil before that, and where Close or the end of the connection was the reason.
+// peer said, that DTLS has failed on a path that is there, or the room's. It is nil before that, and where Close or the end of the connection was the reason.
 func (n *Negotiation) Err() error {
 	if n.over() && n.err != errStopped {
 		return n.err
@@ -163,7 +167,7 @@ func (n *Negotiation) run() {
 			n.err = errStopped // the program closes it at this moment
 		}
 		timer.Stop()
-		if at := earliest(n.callAt, n.passAt, n.searchAt, n.sendAt, n.leftAt); !at.IsZero() {
+		if at := earliest(n.callAt, n.passAt, n.searchAt, n.sendAt, n.leftAt, n.secureAt); !at.IsZero() {
 			timer.Reset(time.Until(at))
 		}
 	}
@@ -214,6 +218,14 @@ func (n *Negotiation) step() error {
 	}
 	if past(&n.leftAt, now) && n.away && !n.connected() {
 		return ErrLeft
+	}
+	if past(&n.secureAt, now) && n.connected() {
+		switch n.pc.ConnectionState() {
+		case webrtc.PeerConnectionStateConnecting:
+			n.secureAt = now.Add(secureStep)
+		case webrtc.PeerConnectionStateFailed:
+			return errInsecure
+		}
 	}
 	if past(&n.searchAt, now) {
 		n.search(now)
@@ -381,6 +393,7 @@ func (n *Negotiation) follow(s webrtc.ICEConnectionState, now time.Time) {
 	switch s {
 	case webrtc.ICEConnectionStateConnected, webrtc.ICEConnectionStateCompleted:
 		n.due, n.searches, n.searchAt = false, 0, time.Time{}
+		n.secureAt = now.Add(secureStep) // the handler of the connection's state is the caller's
 		return
 	case webrtc.ICEConnectionStateDisconnected:
 		wait = patience

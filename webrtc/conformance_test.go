@@ -226,6 +226,7 @@ var interfaces = []iface{
 		{event, "unmute", "OnUnmute", "TestDirection", ""},
 		{attribute, "readyState", "ReadyState", "TestDirection TestClosedMedia", ""},
 		{event, "ended", "OnEnded", "TestDirection TestMediaRollback", ""},
+		{event, "(not the W3C's) tones that the peer sends", "OnToneChange", "TestTonesAreHeard TestLostTones", ""},
 		{method, "stop", "Stop", "TestStopRemoteTrack", ""},
 	}},
 	{"MediaStream", (*MediaStream)(nil), []member{
