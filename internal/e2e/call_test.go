@@ -40,6 +40,22 @@ func TestCall(t *testing.T) {
 	}
 }
 
+// Two people with different browsers.
+func TestCallAcrossBrowsers(t *testing.T) {
+	s := serve(t)
+	ada, bob := sharedChromium(t).person(t, "Ada", personOptions{}), sharedFirefox(t).person(t, "Bob", personOptions{})
+	bob.open(ada.opensRoom(s.url))
+	bob.click("allow") // Firefox gives camera and microphone to who asks, and does not say so before
+	bob.goesIn()
+	meet(ada, bob)
+	bob.says("Good morning, Ada")
+	ada.hears("Good morning, Ada")
+	ada.says("Good morning, Bob")
+	bob.hears("Good morning, Bob")
+	bob.click("leave")
+	ada.until("has lost Bob", others+".length === 0")
+}
+
 // What may happen to two who are in a call, one after the other.
 func TestTwoInACall(t *testing.T) {
 	s := serve(t)

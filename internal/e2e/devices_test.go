@@ -6,7 +6,7 @@ import (
 	"net/http/httputil"
 	"testing"
 
-	"github.com/chromedp/cdproto/browser"
+	cdpbrowser "github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/chromedp/kb"
 )
 
@@ -36,7 +36,7 @@ func TestReasonBeforeTheQuestion(t *testing.T) {
 	if tracks := eval[int](p, find("preview")+".srcObject?.getTracks().length ?? 0"); tracks != 0 {
 		t.Errorf("the page has %d tracks before it has asked", tracks)
 	}
-	p.decides(browser.PermissionSettingGranted, "camera", "microphone") // the person's answer to the browser
+	p.decides(cdpbrowser.PermissionSettingGranted, "camera", "microphone") // the person's answer to the browser
 	p.click("allow")
 	p.until("sees herself", find("preview")+"?.videoWidth > 0")
 }

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/browser"
+	cdpbrowser "github.com/chromedp/cdproto/browser"
 )
 
 // Two machines of a local network: one runs `parley serve` and nothing else, the other has taken the authority from
@@ -50,7 +50,7 @@ func TestLocalNetwork(t *testing.T) {
 		t.Errorf("the invitation is %s: others cannot reach that", invitation)
 	}
 	ada.click("copy-link")
-	ada.decides(browser.PermissionSettingGranted, "clipboard-read")
+	ada.decides(cdpbrowser.PermissionSettingGranted, "clipboard-read")
 	ada.until("has copied the invitation", fmt.Sprintf("await navigator.clipboard.readText() === %q", invitation))
 	bob.open(invitation)
 	if !eval[bool](bob, "isSecureContext") {
@@ -112,14 +112,19 @@ func authorityOf(t *testing.T, h *host, base string) []byte {
 	return nil
 }
 
-// trust gives an authority to the browsers whose HOME is home, as a user does by Chromium's settings.
+// trust gives an authority to the Chromiums whose HOME is home, as a user does by their settings.
 func trust(t *testing.T, home string, authority []byte) {
+	t.Helper()
+	trustIn(t, filepath.Join(home, ".pki", "nssdb"), authority)
+}
+
+// trustIn puts an authority into the database of a browser, which is made.
+func trustIn(t *testing.T, db string, authority []byte) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "authority.crt")
 	if err := os.WriteFile(file, authority, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	db := filepath.Join(home, ".pki", "nssdb")
 	if err := os.MkdirAll(db, 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,11 @@ var (
 		get:  "on Debian: apt-get install chromium",
 		have: func() bool { return chromiumPath() != "" },
 	}
+	needFirefox = requirement{
+		name: "Firefox",
+		get:  "on Debian: apt-get install firefox-esr",
+		have: func() bool { return firefoxPath() != "" },
+	}
 	needCertutil = requirement{
 		name: "certutil, to give Chromium an authority",
 		get:  "on Debian: apt-get install libnss3-tools",
@@ -73,12 +78,15 @@ func probeGone() bool { return exec.Command("ip", "netns", "del", probeNS).Run()
 
 // chromiumPath is where Chromium is, or "". PARLEY_CHROMIUM names another.
 func chromiumPath() string {
-	for _, name := range []string{
-		os.Getenv("PARLEY_CHROMIUM"),
+	return firstProgram(os.Getenv("PARLEY_CHROMIUM"),
 		"chromium", "chromium-browser", "google-chrome-stable", "google-chrome",
 		"/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-		"/Applications/Chromium.app/Contents/MacOS/Chromium",
-	} {
+		"/Applications/Chromium.app/Contents/MacOS/Chromium")
+}
+
+// firstProgram is the path of the first of some programs that is there, or "".
+func firstProgram(names ...string) string {
+	for _, name := range names {
 		if name == "" {
 			continue
 		}

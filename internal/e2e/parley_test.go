@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 	if shared.stop != nil {
 		shared.stop()
 	}
+	if theFirefox.stop != nil {
+		theFirefox.stop()
+	}
 	for _, dir := range []string{built.dir, everydayFilm.dir} {
 		if dir != "" {
 			os.RemoveAll(dir)

@@ -44,23 +44,24 @@ func TestRobot(t *testing.T) {
 	if os.Getenv("PARLEY_LONG") != "" {
 		size = 100 << 20
 	}
-	for _, caller := range []string{"page", "robot"} {
-		t.Run("the "+caller+" calls", func(t *testing.T) {
-			s := serve(t)
-			ada := sharedChromium(t).person(t, "Ada", personOptions{})
-			ada.open(s.url + "/healthz")
-			link := s.url + "/r/robots"
-			if caller == "page" { // the newcomer calls
-				startRobot(t, robotOptions{Link: link}, nil)
-				ada.joinsRobots("robots", "{}")
-			} else {
-				ada.joinsRobots("robots", "{}")
-				startRobot(t, robotOptions{Link: link}, nil)
-			}
-			ada.meetsRobot()
+	inEachBrowser(t, func(t *testing.T, b browser) {
+		for _, caller := range []string{"page", "robot"} {
+			t.Run("the "+caller+" calls", func(t *testing.T) {
+				s := serve(t)
+				ada := b.person(t, "Ada", personOptions{})
+				ada.open(s.url + "/healthz")
+				link := s.url + "/r/robots"
+				if caller == "page" { // the newcomer calls
+					startRobot(t, robotOptions{Link: link}, nil)
+					ada.joinsRobots("robots", "{}")
+				} else {
+					ada.joinsRobots("robots", "{}")
+					startRobot(t, robotOptions{Link: link}, nil)
+				}
+				ada.meetsRobot()
 
-			for _, kind := range robotKinds {
-				if got := eval[string](ada, fmt.Sprintf(`(async () => {
+				for _, kind := range robotKinds {
+					if got := eval[string](ada, fmt.Sprintf(`(async () => {
 					const ch = await channel('echo', %s);
 					const said = ['hello', '', 'größer', new Uint8Array([1, 2, 3]), new Uint8Array(0), new Uint8Array(200_000)];
 					for (const what of said) ch.send(what);
@@ -74,11 +75,11 @@ func TestRobot(t *testing.T) {
 					await new Promise((resolve) => { ch.onclose = resolve; });
 					return 'ok';
 				})()`, kind)); got != "ok" {
-					t.Errorf("a channel with %s: %s", kind, got)
+						t.Errorf("a channel with %s: %s", kind, got)
+					}
 				}
-			}
 
-			if got := eval[string](ada, fmt.Sprintf(`(async () => {
+				if got := eval[string](ada, fmt.Sprintf(`(async () => {
 				const size = %d;
 				const bytes = new Uint8Array(size);
 				for (let i = 0; i < size; i += 65536) crypto.getRandomValues(bytes.subarray(i, Math.min(i + 65536, size)));
@@ -92,9 +93,9 @@ func TestRobot(t *testing.T) {
 				const [told, want] = [await up.next(), size + ' ' + await hex(bytes)];
 				return told === want ? 'ok' : 'the robot got ' + told + ', not ' + want;
 			})()`, size)); got != "ok" {
-				t.Error(got)
-			}
-			if got := eval[string](ada, fmt.Sprintf(`(async () => {
+					t.Error(got)
+				}
+				if got := eval[string](ada, fmt.Sprintf(`(async () => {
 				const size = %d;
 				const down = await channel('source');
 				down.send(String(size));
@@ -107,32 +108,33 @@ func TestRobot(t *testing.T) {
 					at += part.byteLength;
 				}
 			})()`, size)); got != "ok" {
-				t.Error(got)
-			}
-
-			for _, who := range []string{"robot", "page"} {
-				before := eval[string](ada, ufrag)
-				if who == "robot" {
-					eval[any](ada, "channel('restart').then((ch) => ch.send('now'))")
-				} else {
-					eval[any](ada, "e2e.connections.at(-1).restartIce()")
+					t.Error(got)
 				}
-				ada.until("has new credentials", fmt.Sprintf("%s !== %q && e2e.connections.at(-1).signalingState === 'stable'", ufrag, before))
-				if got := eval[string](ada, echoes); got != "again" {
-					t.Errorf("after an ICE restart by the %s the robot said %q", who, got)
-				}
-			}
 
-			if got := eval[string](ada, "e2e.connections.at(-1).getStats().then((stats) => [...stats.values()].find((s) => s.type === 'transport').tlsVersion)"); got != "FEFC" {
-				t.Errorf("Chromium's tlsVersion is %q", got)
-			}
-			got := eval[robotPath](ada, askPath)
-			if got.TLSVersion != "FEFC" || got.Group != "X25519MLKEM768" {
-				t.Errorf("the robot's transport is %+v", got)
-			}
-			t.Logf("the robot's transport: %+v", got)
-		})
-	}
+				for _, who := range []string{"robot", "page"} {
+					before := eval[string](ada, ufrag)
+					if who == "robot" {
+						eval[any](ada, "channel('restart').then((ch) => ch.send('now'))")
+					} else {
+						eval[any](ada, "e2e.connections.at(-1).restartIce()")
+					}
+					ada.until("has new credentials", fmt.Sprintf("%s !== %q && e2e.connections.at(-1).signalingState === 'stable'", ufrag, before))
+					if got := eval[string](ada, echoes); got != "again" {
+						t.Errorf("after an ICE restart by the %s the robot said %q", who, got)
+					}
+				}
+
+				if got := eval[string](ada, "e2e.connections.at(-1).getStats().then((stats) => [...stats.values()].find((s) => s.type === 'transport').tlsVersion)"); got != "FEFC" {
+					t.Errorf("the page's tlsVersion is %q", got)
+				}
+				got := eval[robotPath](ada, askPath)
+				if got.TLSVersion != "FEFC" || got.Group != "X25519MLKEM768" {
+					t.Errorf("the robot's transport is %+v", got)
+				}
+				t.Logf("the robot's transport: %+v", got)
+			})
+		}
+	})
 }
 
 const (

@@ -8,19 +8,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/chromedp/cdproto/browser"
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/input"
-	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/cdproto/page"
-	"github.com/chromedp/cdproto/runtime"
-	"github.com/chromedp/chromedp"
 
 	"github.com/parley-rtc/parley/internal/need"
 )
@@ -38,132 +30,92 @@ type personOptions struct {
 	dark          bool
 }
 
+// A browser is a running browser process.
+type browser interface {
+	person(t *testing.T, name string, o personOptions) *tab
+}
+
+// browsers are the processes that tests share.
+var browsers = []struct {
+	name  string
+	share func(t *testing.T) browser
+}{
+	{"Chromium", func(t *testing.T) browser { t.Helper(); return sharedChromium(t) }},
+	{"Firefox", func(t *testing.T) browser { t.Helper(); return sharedFirefox(t) }},
+}
+
+// inEachBrowser runs a test for each browser.
+func inEachBrowser(t *testing.T, test func(t *testing.T, b browser)) {
+	for _, b := range browsers {
+		t.Run(b.name, func(t *testing.T) { test(t, b.share(t)) })
+	}
+}
+
+// A page is what a browser shows, by that browser's own protocol.
+type page interface {
+	navigate(ctx context.Context, url string) error
+	reload(ctx context.Context) error
+	// evaluate gives the value of an expression, which may be a promise, as JSON: none of undefined.
+	evaluate(ctx context.Context, js string) ([]byte, error)
+	// click waits until an element can be clicked.
+	click(ctx context.Context, selector string) error
+	// insert writes into what has the focus, as by pasting.
+	insert(ctx context.Context, text string) error
+	press(ctx context.Context, keys string) error
+	screenshot(ctx context.Context) ([]byte, error)
+}
+
 // tab is a page with a person before it.
 type tab struct {
 	t    *testing.T
 	name string
-	ctx  context.Context
-	b    *chromium
+	page page
+	ctx  context.Context // of the page
 
 	mu       sync.Mutex
 	requests []string // URLs of all that the page asked for, WebSockets too
 	console  []string
 }
 
-// person opens an empty tab in a browser profile of its own.
-func (b *chromium) person(t *testing.T, name string, o personOptions) *tab {
-	t.Helper()
-	ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext())
-	t.Cleanup(cancel)
-	p := newTab(t, name, ctx, b, o)
-	switch {
-	case o.refuse:
-		p.decides(browser.PermissionSettingDenied, "camera", "microphone")
-	case !o.undecided:
-		p.decides(browser.PermissionSettingGranted, "camera", "microphone")
-	}
-	return p
-}
-
-// decides says what the pages of the tab's profile may do.
-func (p *tab) decides(setting browser.PermissionSetting, permissions ...string) {
-	p.t.Helper()
-	for _, name := range permissions {
-		if _, err := chromedp.CallBrowser(p.ctx, browser.SetPermission, browser.SetPermissionParams{
-			Permission: &browser.PermissionDescriptor{Name: name}, Setting: setting,
-			BrowserContextID: chromedp.FromContext(p.ctx).BrowserContextID,
-		}); err != nil {
-			p.t.Fatalf("%s: the permission for %s: %v", p.name, name, err)
-		}
-	}
-}
-
-// another opens a second tab of the same profile.
-func (p *tab) another(name string) *tab {
-	p.t.Helper()
-	ctx, cancel := chromedp.NewContext(p.ctx)
-	p.t.Cleanup(cancel)
-	return newTab(p.t, name, ctx, p.b, personOptions{})
-}
-
-func newTab(t *testing.T, name string, ctx context.Context, b *chromium, o personOptions) *tab {
-	t.Helper()
-	p := &tab{t: t, name: name, ctx: ctx, b: b}
-	if o.width == 0 {
-		o.width, o.height = 900, 600 // the less to paint
-	}
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("%s: opening a tab: %v", name, err)
-	}
-	if err := chromedp.Listen(ctx, p.note); err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	do(p, network.Enable, network.EnableParams{})
-	do(p, runtime.Enable, cdp.Empty{})
-	do(p, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
-	do(p, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: pageJS})
-	p.resize(o.width, o.height)
-	p.dark(o.dark)
-	t.Cleanup(func() {
-		if t.Failed() {
+// tell shows, if the test fails, what a person would look at then.
+func (p *tab) tell() {
+	p.t.Cleanup(func() {
+		if p.t.Failed() {
 			p.autopsy()
 		}
 	})
-	return p
 }
 
-// note keeps what the page asks for and what it says.
-func (p *tab) note(ev any) {
+// asks keeps what the page asked for.
+func (p *tab) asks(url string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch ev := ev.(type) {
-	case *network.EventRequestWillBeSent:
-		p.requests = append(p.requests, ev.Request.URL)
-	case *network.EventWebSocketCreated:
-		p.requests = append(p.requests, ev.URL)
-	case *network.EventWebTransportCreated:
-		p.requests = append(p.requests, ev.URL)
-	case *runtime.EventConsoleAPICalled:
-		var words []string
-		for _, arg := range ev.Args {
-			words = append(words, strings.Trim(string(arg.Value), `"`)+arg.Description)
-		}
-		p.console = append(p.console, fmt.Sprint(ev.Type, ": ", strings.Join(words, " ")))
-	case *runtime.EventExceptionThrown:
-		text := ev.ExceptionDetails.Text
-		if e := ev.ExceptionDetails.Exception; e != nil {
-			text += " " + e.Description
-		}
-		p.console = append(p.console, "uncaught: "+text)
-	}
+	p.requests = append(p.requests, url)
 }
 
-// do runs one command of the DevTools protocol on the tab.
-func do[P, R any](p *tab, cmd cdp.Command[P, R], params P) R {
-	p.t.Helper()
-	res, err := chromedp.Call(p.ctx, cmd, params)
-	if err != nil {
-		p.t.Fatalf("%s: %s: %v", p.name, cmd.Method, err)
-	}
-	return res
+// prints keeps a line of the page's console.
+func (p *tab) prints(line string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.console = append(p.console, line)
 }
 
 // run is one action of the person, in a bounded time.
-func (p *tab) run(what string, actions ...chromedp.Action[chromedp.Void]) {
+func (p *tab) run(what string, action func(context.Context) error) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
-	if err := chromedp.Do(ctx, actions...); err != nil {
+	if err := action(ctx); err != nil {
 		p.t.Fatalf("%s: %s: %v", p.name, what, err)
 	}
 }
 
 // sel is the selector of what the app marks with data-testid; id may be a selector already.
-func sel(id string) chromedp.CSS {
+func sel(id string) string {
 	if strings.Contains(id, "[") {
-		return chromedp.CSS(id)
+		return id
 	}
-	return chromedp.CSS(fmt.Sprintf("[data-testid=%q]", id))
+	return fmt.Sprintf("[data-testid=%q]", id)
 }
 
 func (p *tab) open(url string) {
@@ -173,14 +125,14 @@ func (p *tab) open(url string) {
 	}
 }
 
-func (p *tab) reload() { p.t.Helper(); p.run("reloading", chromedp.Reload()) }
+func (p *tab) reload() { p.t.Helper(); p.run("reloading", p.page.reload) }
 
 // visit opens a page that perhaps cannot be opened. Where the network changes meanwhile, it begins anew.
 func (p *tab) visit(url string) error {
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
 	for {
-		err := chromedp.Do(ctx, chromedp.Navigate(url))
+		err := p.page.navigate(ctx, url)
 		if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "ERR_NETWORK_CHANGED") {
 			return err
 		}
@@ -189,7 +141,7 @@ func (p *tab) visit(url string) error {
 
 func (p *tab) click(id string) {
 	p.t.Helper()
-	p.run("clicking "+id, chromedp.Click(sel(id), chromedp.NodeVisible, chromedp.NodeEnabled))
+	p.run("clicking "+id, func(ctx context.Context) error { return p.page.click(ctx, sel(id)) })
 }
 
 // fill replaces what stands in an input by text, as by pasting it.
@@ -197,33 +149,36 @@ func (p *tab) fill(id, text string) {
 	p.t.Helper()
 	p.sees(id)
 	eval[any](p, find(id)+".focus(), "+find(id)+".select()")
-	do(p, input.InsertText, input.InsertTextParams{Text: text})
+	p.run("writing into "+id, func(ctx context.Context) error { return p.page.insert(ctx, text) })
 }
 
 // press types on the keyboard, wherever the focus is.
-func (p *tab) press(keys string) { p.t.Helper(); p.run("typing", chromedp.KeyEvent(keys)) }
-
-func (p *tab) resize(width, height int64) {
-	do(p, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
-		Width: width, Height: height, DeviceScaleFactor: 1, Mobile: width < 500,
-	})
-}
-
-func (p *tab) dark(on bool) {
-	scheme := "light"
-	if on {
-		scheme = "dark"
-	}
-	do(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
-	})
+func (p *tab) press(keys string) {
+	p.t.Helper()
+	p.run("typing", func(ctx context.Context) error { return p.page.press(ctx, keys) })
 }
 
 // try evaluates an expression, which may be a promise.
 func try[T any](p *tab, js string) (T, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
-	return chromedp.Run(ctx, chromedp.Evaluate[T](js, chromedp.EvalAwaitPromise))
+	return value[T](ctx, p.page, js)
+}
+
+func value[T any](ctx context.Context, on page, js string) (v T, err error) {
+	b, err := on.evaluate(ctx, js)
+	if err != nil {
+		return v, err
+	}
+	if len(b) == 0 || string(b) == "null" {
+		b = []byte("null")
+		switch reflect.TypeFor[T]().Kind() {
+		case reflect.Interface, reflect.Pointer, reflect.Map, reflect.Slice:
+		default:
+			return v, errors.New("the value is null or undefined")
+		}
+	}
+	return v, json.Unmarshal(b, &v)
 }
 
 // eval evaluates an expression, which may be a promise.
@@ -294,7 +249,7 @@ func (p *tab) shot() []byte {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
-	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	png, err := p.page.screenshot(ctx)
 	if err != nil {
 		p.t.Fatalf("%s: screenshot: %v", p.name, err)
 	}
@@ -311,13 +266,13 @@ func (p *tab) autopsy() {
 	}
 	ctx, cancel := context.WithTimeout(p.ctx, 10*time.Second)
 	defer cancel()
-	if text, err := chromedp.Run(ctx, chromedp.Evaluate[string]("location.href + '\\n' + document.body.innerText")); err == nil {
+	if text, err := value[string](ctx, p.page, "location.href + '\\n' + document.body.innerText"); err == nil {
 		p.t.Logf("%s sees: %s", p.name, text)
 	}
-	if state, err := chromedp.Run(ctx, chromedp.Evaluate[string]("e2e.autopsy().then(JSON.stringify)", chromedp.EvalAwaitPromise)); err == nil {
+	if state, err := value[string](ctx, p.page, "e2e.autopsy().then(JSON.stringify)"); err == nil {
 		p.t.Logf("%s's connections and elements: %s", p.name, state)
 	}
-	if png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot()); err == nil {
+	if png, err := p.page.screenshot(ctx); err == nil {
 		file := filepath.Join(p.t.ArtifactDir(), strings.ReplaceAll(p.name, " ", "-")+".png")
 		if os.WriteFile(file, png, 0o644) == nil {
 			p.t.Logf("%s: screenshot in %s", p.name, file)
