@@ -195,6 +195,42 @@ func TestConsentIsLost(t *testing.T) {
 	}
 }
 
+// "if pairs have been nominated ..., ICE processing MAY still conclude even if end-of-candidates indications have not been received" (RFC 8838
+// section 13): a connection that is lost fails, whether or not the peer ever said that it has no more candidates; one that never was does not
+// as long as it says nothing.
+func TestFailsWithoutTheEndOfCandidates(t *testing.T) {
+	for _, met := range []bool{true, false} {
+		w := newWorld(t, 5, cone, cone, 0)
+		if !met {
+			w.a.host.Link().Set(simnet.Path{Loss: 1})
+		}
+		introduce(t, w.Now(), w.a.Agent, w.b.Agent)
+		for _, c := range w.a.candidates() {
+			offer(w.Now(), w.a.Agent, w.b.Agent, c)
+		}
+		for _, c := range w.b.candidates() {
+			offer(w.Now(), w.b.Agent, w.a.Agent, c)
+		}
+		for _, s := range []*side{w.a, w.b} {
+			s.EndOfLocalCandidates(w.Now())
+			s.driver.Poll()
+		}
+		w.Run(20 * time.Second)
+		want := ice.StateDisconnected
+		if met {
+			if !w.both(ice.StateConnected)() {
+				t.Fatalf("%v %v", w.a.State(), w.b.State())
+			}
+			want = ice.StateFailed
+		}
+		w.a.host.Link().Set(simnet.Path{Loss: 1})
+		w.Run(time.Minute)
+		if !w.both(want)() {
+			t.Errorf("connected before: %t; then %v and %v", met, w.a.State(), w.b.State())
+		}
+	}
+}
+
 func TestAnswersWithoutAllocating(t *testing.T) {
 	w := newWorld(t, 6, open, open, 0)
 	w.connect(t)

@@ -47,6 +47,7 @@ type generation struct {
 	remotes       []*candidate
 	pairs         []*pair // highest priority first
 	endOfRemote   bool
+	concluded     bool      // a pair was nominated
 	patientUntil  mono.Time // PAC timer
 }
 

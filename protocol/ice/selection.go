@@ -85,6 +85,7 @@ func (a *Agent) elect() {
 		a.send(best, true, false)
 		a.pacing()
 	}
+	a.gen.concluded = a.gen.concluded || best.nominated
 	if best.nominated && !best.suspect && a.parkAt == mono.Never && !a.parked {
 		a.parkAt = a.now.Add(settling)
 	}
@@ -163,7 +164,7 @@ func (a *Agent) park() {
 }
 
 // giveUp fails when nothing works or will: never before the PAC timer (RFC 8863 section 4), and never while candidates may
-// still come on either side (RFC 8838 section 14).
+// still come on either side (RFC 8838 section 8).
 func (a *Agent) giveUp() {
 	if a.mayFail() && a.now >= a.failAt() {
 		a.failed = true
@@ -171,7 +172,10 @@ func (a *Agent) giveUp() {
 }
 
 func (a *Agent) mayFail() bool {
-	return !a.failed && a.selected == nil && a.gen.ready() && a.endOfLocal && a.gen.endOfRemote && a.gen.exhausted()
+	// "if pairs have been nominated ..., ICE processing MAY still conclude even if end-of-candidates indications have not been received" (RFC 8838
+	// section 13): many a peer's application never passes them on, and who has lost its peer would wait for ever.
+	end := a.gen.endOfRemote || a.lost && a.gen.concluded
+	return !a.failed && a.selected == nil && a.gen.ready() && a.endOfLocal && end && a.gen.exhausted()
 }
 
 func (a *Agent) failAt() mono.Time {
