@@ -257,7 +257,7 @@ func TestFollowsANATThatForgot(t *testing.T) {
 // ours, has become another one, the newest is known, what is remembered of the others is bounded, and there is room for what signaling and
 // the machine say.
 func TestManyAddresses(t *testing.T) {
-	const times = 160
+	const times = 150
 	for _, role := range []ice.Role{ice.Controlling, ice.Controlled} {
 		t.Run(role.String(), func(t *testing.T) {
 			w := newWorld(t, 1, forgetful, open, 0)
@@ -272,8 +272,9 @@ func TestManyAddresses(t *testing.T) {
 			paths := map[pkt.Path]bool{}
 			for range times {
 				w.home.Reboot()
-				w.Run(4 * time.Second)
+				w.Run(2 * time.Second)
 			}
+			w.Run(3 * time.Second)
 			for _, e := range w.b.events {
 				if e, ok := e.(ice.PathKnown); ok {
 					paths[e.Path] = true
