@@ -106,6 +106,9 @@ func BenchmarkAnswer(b *testing.B) {
 func BenchmarkIdlePoll(b *testing.B) {
 	a, _, now := idle(b, nil, 1)
 	batch := pkt.NewBatch(1<<16, 64)
+	a.HandleTimeout(now) // a check of consent may be due
+	a.AppendTransmit(now, batch)
+	batch.Reset()
 	b.ReportAllocs()
 	for b.Loop() {
 		a.HandleTimeout(now)
