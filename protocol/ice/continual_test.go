@@ -43,12 +43,12 @@ func TestDeadPathInUseIsLeft(t *testing.T) {
 		cut     func(l *simnet.Link)
 		most    time.Duration
 	}{
-		{"others still checked", 2 * time.Second, both, func(l *simnet.Link) { l.Set(dead) }, 2 * time.Second},
-		{"others let go", 20 * time.Second, both, func(l *simnet.Link) { l.Set(dead) }, 2 * time.Second},
+		{"others still checked", 2 * time.Second, (*world).talks, func(l *simnet.Link) { l.Set(dead) }, 2 * time.Second},
+		{"others let go", 20 * time.Second, (*world).talks, func(l *simnet.Link) { l.Set(dead) }, 2 * time.Second},
 		{"the controlling side alone talks", 20 * time.Second, func(w *world) { w.a.talking = true }, func(l *simnet.Link) { l.Set(dead) }, 3 * time.Second},
 		{"the controlled side alone talks", 20 * time.Second, func(w *world) { w.b.talking = true }, func(l *simnet.Link) { l.Set(dead) }, 3 * time.Second},
-		{"only what the controlling side sends is lost", 20 * time.Second, both, func(l *simnet.Link) { l.SetUp(dead) }, 3 * time.Second},
-		{"only what the controlled side sends is lost", 20 * time.Second, both, func(l *simnet.Link) { l.SetDown(dead) }, 3 * time.Second},
+		{"only what the controlling side sends is lost", 20 * time.Second, (*world).talks, func(l *simnet.Link) { l.SetUp(dead) }, 3 * time.Second},
+		{"only what the controlled side sends is lost", 20 * time.Second, (*world).talks, func(l *simnet.Link) { l.SetDown(dead) }, 3 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w, links := newHomed(t, 1)
@@ -97,7 +97,12 @@ func (s *side) searched() (n int) {
 	return n
 }
 
-func both(w *world) { w.a.talking, w.b.talking = true, true }
+// talks has both sides send data from now on.
+func (w *world) talks() {
+	w.a.talking, w.b.talking = true, true
+	w.a.driver.Poll()
+	w.b.driver.Poll()
+}
 
 // The interface of the selected pair goes, or the socket alone: another valid pair takes its place at once.
 func TestLostInterfaceIsReplacedAtOnce(t *testing.T) {
@@ -109,13 +114,10 @@ func TestLostInterfaceIsReplacedAtOnce(t *testing.T) {
 			for _, role := range []ice.Role{ice.Controlling, ice.Controlled} {
 				t.Run(name+", "+role.String()+", "+after.String(), func(t *testing.T) {
 					w, links := newHomed(t, 1)
-					w.a.SetRole(w.Now(), role)
-					w.b.SetRole(w.Now(), 1-role)
+					w.roles(role)
 					w.connect(t)
 					w.connected(t)
-					both(w)
-					w.a.driver.Poll()
-					w.b.driver.Poll()
+					w.talks()
 					w.Run(after)
 					cut := w.Now()
 					links[0].Set(dead)
@@ -149,8 +151,7 @@ func TestMovesToANewInterface(t *testing.T) {
 	for _, role := range []ice.Role{ice.Controlling, ice.Controlled} {
 		t.Run(role.String(), func(t *testing.T) {
 			w := newPlain(t, 1, ice.Config{}, ice.Config{}, []string{"192.0.2.1"}, []string{"192.0.2.9"})
-			w.a.SetRole(w.Now(), role)
-			w.b.SetRole(w.Now(), 1-role)
+			w.roles(role)
 			w.connect(t)
 			w.connected(t)
 			w.Run(20 * time.Second)
@@ -188,16 +189,13 @@ func TestMovesToABetterInterface(t *testing.T) {
 	for _, role := range []ice.Role{ice.Controlling, ice.Controlled} {
 		t.Run(role.String(), func(t *testing.T) {
 			w := newPlain(t, 1, ice.Config{}, ice.Config{}, []string{"192.0.2.1"}, []string{"192.0.2.9"})
-			w.a.SetRole(w.Now(), role)
-			w.b.SetRole(w.Now(), 1-role)
+			w.roles(role)
 			now := w.Now()
 			introduce(t, now, w.a.Agent, w.b.Agent)
 			offer(now, w.a.Agent, w.b.Agent, ice.Candidate{Address: w.a.bases[0], Preference: 10}) // metered
 			w.exchange()
 			w.connected(t)
-			both(w)
-			w.a.driver.Poll()
-			w.b.driver.Poll()
+			w.talks()
 			w.Run(20 * time.Second)
 			came := w.Now()
 			w.a.host.Attach(w.Internet(), middle, "198.51.100.1")
@@ -233,13 +231,10 @@ func TestFollowsANATThatForgot(t *testing.T) {
 	for _, role := range []ice.Role{ice.Controlling, ice.Controlled} {
 		t.Run(role.String(), func(t *testing.T) {
 			w := newWorld(t, 1, forgetful, open, 0)
-			w.a.SetRole(w.Now(), role)
-			w.b.SetRole(w.Now(), 1-role)
+			w.roles(role)
 			w.connect(t)
 			w.connected(t)
-			both(w)
-			w.a.driver.Poll()
-			w.b.driver.Poll()
+			w.talks()
 			w.Run(20 * time.Second)
 			cut := w.Now()
 			w.home.Reboot()
@@ -261,13 +256,10 @@ func TestManyAddresses(t *testing.T) {
 	for _, role := range []ice.Role{ice.Controlling, ice.Controlled} {
 		t.Run(role.String(), func(t *testing.T) {
 			w := newWorld(t, 1, forgetful, open, 0)
-			w.a.SetRole(w.Now(), role)
-			w.b.SetRole(w.Now(), 1-role)
+			w.roles(role)
 			w.connect(t)
 			w.connected(t)
-			both(w)
-			w.a.driver.Poll()
-			w.b.driver.Poll()
+			w.talks()
 			w.Run(10 * time.Second)
 			paths := map[pkt.Path]bool{}
 			for range times {

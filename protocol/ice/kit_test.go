@@ -385,6 +385,12 @@ func (s *side) candidates() []ice.Candidate {
 	return all
 }
 
+// roles gives the first side a role, and the second the other one.
+func (w *world) roles(first ice.Role) {
+	w.a.SetRole(w.Now(), first)
+	w.b.SetRole(w.Now(), 1-first)
+}
+
 // connect exchanges descriptions and all candidates at once, as if signaling took no time.
 func (w *world) connect(t testing.TB) mono.Time {
 	t.Helper()

@@ -34,9 +34,7 @@ func TestLiteAgent(t *testing.T) {
 	}
 	w.exchange()
 	w.connected(t)
-	both(w)
-	w.a.driver.Poll()
-	w.b.driver.Poll()
+	w.talks()
 	w.Run(time.Minute)
 	if len(w.b.requests()) != 0 {
 		t.Errorf("the lite agent sent %d checks", len(w.b.requests()))
@@ -110,7 +108,7 @@ func TestLiteAgentFollows(t *testing.T) {
 			talking func(w *world)
 			most    time.Duration
 		}{
-			{"both talk", both, time.Second},
+			{"both talk", (*world).talks, time.Second},
 			{"the lite side alone talks", func(w *world) { w.b.talking = true }, 16 * time.Second},
 		} {
 			t.Run(fmt.Sprint(c.name, ", renomination ", renomination), func(t *testing.T) {

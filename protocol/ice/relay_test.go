@@ -23,9 +23,7 @@ func TestRelayOnly(t *testing.T) {
 			w.question("+")
 			w.connect(t)
 			w.connected(t)
-			both(w)
-			w.a.driver.Poll()
-			w.b.driver.Poll()
+			w.talks()
 			w.Run(10 * time.Second)
 			for i, s := range []*side{w.a, w.b} {
 				only := []ice.Config{c.a, c.b}[i].RelayOnly

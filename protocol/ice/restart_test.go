@@ -14,13 +14,10 @@ func TestRestartAheadOfTheAnswer(t *testing.T) {
 	for _, offerer := range []ice.Role{ice.Controlling, ice.Controlled} {
 		t.Run("offered by "+offerer.String(), func(t *testing.T) {
 			w := newPlain(t, 1, ice.Config{}, ice.Config{}, []string{"192.0.2.1"}, []string{"192.0.2.9"})
-			w.a.SetRole(w.Now(), offerer)
-			w.b.SetRole(w.Now(), 1-offerer)
+			w.roles(offerer)
 			w.connect(t)
 			w.connected(t)
-			both(w)
-			w.a.driver.Poll()
-			w.b.driver.Poll()
+			w.talks()
 			w.Run(10 * time.Second)
 			old, _ := w.a.Selected()
 			began := w.Now()

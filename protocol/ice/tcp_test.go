@@ -33,9 +33,7 @@ func TestConnectsOverStreams(t *testing.T) {
 		t.Run("active is "+role.String(), func(t *testing.T) {
 			w := newStreams(t, false, role)
 			w.connected(t)
-			both(w)
-			w.a.driver.Poll()
-			w.b.driver.Poll()
+			w.talks()
 			w.Run(time.Second)
 			p, _ := w.a.Selected()
 			q, _ := w.b.Selected()
