@@ -279,16 +279,22 @@ func (p *partner) context() context.Context {
 	return ctx
 }
 
+// meets has a page and Go meet in a room, with nothing to send yet.
+func meets(t *testing.T, b browser, room string) (ada *tab, p *partner) {
+	t.Helper()
+	s := serve(t)
+	ada = b.person(t, "Ada", personOptions{})
+	ada.open(s.url + "/healthz")
+	s.partner(t, room, func(made *partner) { p = made })
+	ada.joinsPartner(room)
+	ada.meetsRobot()
+	return ada, p
+}
+
 // Three layers of one camera, each known by its RID.
 func TestPageSendsSimulcast(t *testing.T) {
 	inEachBrowser(t, func(t *testing.T, b browser) {
-		s := serve(t)
-		ada := b.person(t, "Ada", personOptions{})
-		ada.open(s.url + "/healthz")
-		var p *partner
-		s.partner(t, "simulcast", func(made *partner) { p = made })
-		ada.joinsPartner("simulcast")
-		ada.meetsRobot()
+		ada, p := meets(t, b, "simulcast")
 		eval[any](ada, `(async () => {
 		const canvas = document.createElement('canvas');
 		[canvas.width, canvas.height] = [960, 540]; // Chromium sends three layers from there on
@@ -393,13 +399,7 @@ func TestTenTracks(t *testing.T) {
 		if _, ok := b.(*firefox); ok {
 			need.Long(t)
 		}
-		s := serve(t)
-		ada := b.person(t, "Ada", personOptions{})
-		ada.open(s.url + "/healthz")
-		var p *partner
-		s.partner(t, "ten", func(made *partner) { p = made })
-		ada.joinsPartner("ten")
-		ada.meetsRobot()
+		ada, p := meets(t, b, "ten")
 		c := film(t, webrtc.VP8, "lime")
 		for round := range 2 {
 			var senders []*webrtc.RTPSender
@@ -472,13 +472,7 @@ func TestAudioLevels(t *testing.T) {
 // The page dials, and Go hears which keys.
 func TestPageDials(t *testing.T) {
 	inEachBrowser(t, func(t *testing.T, b browser) {
-		s := serve(t)
-		ada := b.person(t, "Ada", personOptions{})
-		ada.open(s.url + "/healthz")
-		var p *partner
-		s.partner(t, "dials", func(made *partner) { p = made })
-		ada.joinsPartner("dials")
-		ada.meetsRobot()
+		ada, p := meets(t, b, "dials")
 		eval[any](ada, `(async () => {
 		const stream = await navigator.mediaDevices.getUserMedia({audio: true});
 		window.dialer = pc().addTrack(stream.getAudioTracks()[0], stream);
