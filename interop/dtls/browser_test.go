@@ -78,22 +78,6 @@ a=rtpmap:96 VP8/90000
 `, local.Addr(), icePassword, cert.Fingerprint(), setup, local.Port()), "\n", "\r\n")
 }
 
-// outsideAddress returns an IPv4 address of this machine that is not loopback, from which browsers do not send.
-func outsideAddress(t *testing.T) net.IP {
-	t.Helper()
-	list, err := net.InterfaceAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range list {
-		if n, ok := a.(*net.IPNet); ok && !n.IP.IsLoopback() && n.IP.To4() != nil {
-			return n.IP
-		}
-	}
-	t.Skip("this machine has no IPv4 address but loopback, from which browsers do not send: connect it to a network")
-	return nil
-}
-
 type stats struct{ TLSVersion, DTLSCipher, SRTPCipher, DTLSState, DTLSRole string }
 
 func TestChromium(t *testing.T) {
@@ -153,7 +137,7 @@ func show(t *testing.T, browser ...string) func(url string) {
 
 // testBrowser opens the page in a browser that a command starts, in every version and role.
 func testBrowser(t *testing.T, browser string, command ...string) {
-	host := outsideAddress(t)
+	host := need.Network(t)
 	open := show(t, command...)
 	for _, c := range []struct {
 		name  string
